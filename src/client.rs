@@ -1,0 +1,248 @@
+//! `StorageClient`: what the engine asks of a tree of files, wherever it is kept.
+//!
+//! # The contract
+//!
+//! **Order.** [`StorageClient::list`] yields items in strictly ascending byte order of [`Listed::position`].
+//! **Completeness.** A listing that could not see everything either yields [`Listed::Unknown`] for what it
+//! could not see or ends with an error; it never ends early without one. **Atomicity.** A file becomes
+//! visible whole or not at all, and durable before [`StorageClient::publish`] returns. **Conditions.** Nothing
+//! is replaced, renamed or removed unless it still is the version given; if it is not, the error kind is
+//! [`Changed`](crate::ErrorKind::Changed) and the newcomer stays. **Trash.** With [`Disposal::Trash`] a replaced
+//! or removed version is in the trash before (or at the same instant as) it disappears. **Errors** name
+//! the path. **Cancellation.** Dropping a future leaves at worst a temporary, which a later run removes.
+//!
+//! Implementations: [`local`] and [`memory`] (the reference). `tests/it/contract.rs` holds the contract
+//! over each of them.
+
+use std::fmt;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+
+use crate::entry::{Entry, Timestamp};
+use crate::error::{Error, Result};
+use crate::fingerprint::ContentHash;
+use crate::filter::{Filter, Rules};
+use crate::key::Key;
+
+pub mod local;
+pub mod memory;
+
+/// A tree of files: a local folder, a prefix of a bucket, or memory.
+pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
+    /// Returns where the tree is, in the canonical form that identifies it.
+    fn location(&self) -> &str;
+
+    /// Looks at the root. `None` if it does not exist (a prefix without objects does exist).
+    fn root(&self) -> BoxFuture<'_, Result<Option<RootIdentity>>>;
+
+    /// Creates a missing root.
+    fn create_root(&self) -> BoxFuture<'_, Result<()>>;
+
+    /// Lists the whole tree. Dropping the stream ends the listing.
+    fn list(&self, request: ListRequest) -> BoxStream<'_, Result<Listed>>;
+
+    /// Looks at one path again: as [`Self::list`] would show it, or `None` if nothing is there.
+    fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Listed>>>;
+
+    /// Opens one version for reading. The body ends with an error, not early, if the file turns out
+    /// shorter or longer than its size or is changed while it is read.
+    fn read<'a>(&'a self, entry: &'a Entry) -> BoxFuture<'a, Result<Body>>;
+
+    /// Takes in a new version without showing it (stores without that step may show it at once). If the
+    /// body ends with an error nothing stays behind.
+    fn stage<'a>(&'a self, target: Target, body: Body) -> BoxFuture<'a, Result<Staged>>;
+
+    /// Copies a version within this tree without moving its bytes through the client, if it can.
+    fn copy<'a>(&'a self, from: &'a Entry, target: Target) -> BoxFuture<'a, Result<Staged>>;
+
+    /// Makes staged versions durable and visible, and returns them as they are then, in the order given.
+    /// Each succeeds or fails alone; a failed one leaves nothing behind.
+    fn publish(&self, staged: Vec<Staged>) -> BoxFuture<'_, Vec<Result<Entry>>>;
+
+    /// Drops a staged version.
+    fn discard(&self, staged: Staged) -> BoxFuture<'_, ()>;
+
+    /// Gives a version another name, if nothing has that name yet.
+    fn rename<'a>(&'a self, from: &'a Entry, to: &'a Key) -> BoxFuture<'a, Result<Entry>>;
+
+    /// Removes versions, and the folders this leaves empty. Results in the order given.
+    fn remove<'a>(&'a self, entries: Vec<Entry>, disposal: &'a Disposal) -> BoxFuture<'a, Vec<Result<()>>>;
+
+    /// Removes leftover temporaries that [`Listed::Leftover`] reported.
+    fn sweep(&self, leftovers: Vec<Key>) -> BoxFuture<'_, Result<()>>;
+
+    /// Returns the ids in `.syncengine/pairs/`.
+    fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>>;
+
+    /// Writes the marker of a pair, durably.
+    fn put_marker<'a>(&'a self, pair_id: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>>;
+
+    /// Removes the marker of a pair, if it is there.
+    fn remove_marker<'a>(&'a self, pair_id: &'a str) -> BoxFuture<'a, Result<()>>;
+
+    /// Returns what makes less safe than it should be how this client writes, if anything does: a
+    /// code and a sentence for the report.
+    fn weaknesses(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+}
+
+/// What tells a root from another one at the same place; a hint, since disks are moved and restored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootIdentity {
+    /// Device number, 0 where there is none.
+    pub device: u64,
+    /// Inode number, 0 where there is none.
+    pub inode: u64,
+}
+
+/// How a listing is wanted.
+#[derive(Debug, Clone, Default)]
+pub struct ListRequest {
+    /// Folders these rules exclude need not be entered; the caller filters what is listed anyway.
+    pub filter: Filter,
+    /// Whether to read the `.syncignore` files met on the way and yield them as [`Listed::Rules`].
+    pub read_ignore_files: bool,
+    /// The tags of earlier runs whose temporaries may be removed.
+    pub leftover_tags: Vec<u32>,
+}
+
+/// One item of a listing.
+#[derive(Debug)]
+pub enum Listed {
+    /// A file.
+    File(Entry),
+    /// Something that exists but is not synced; nothing below it is known.
+    Skipped(Key, SkipReason),
+    /// A path that could not be judged, and everything below it.
+    Unknown(Key, Error),
+    /// Something whose name cannot be a key. It says nothing about any key.
+    Unmappable {
+        /// The name, escaped.
+        shown: String,
+        /// The position in the order: the folder it is in, with a slash, or empty at the root.
+        folder: String,
+        /// Why the name cannot be a key.
+        error: Error,
+    },
+    /// The rules of the `.syncignore` file in a folder (`""` is the root), before anything in that folder.
+    Rules(String, Rules),
+    /// A temporary of an earlier run of ours (removable).
+    Leftover(Key),
+    /// Something with a reserved name that is not ours to remove.
+    Foreign(Key),
+}
+
+/// Why something that exists is not synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SkipReason {
+    /// A symbolic link.
+    Symlink,
+    /// A pipe, socket or device.
+    Special,
+    /// A folder without entries. The only reason that leaves nothing unknown.
+    EmptyFolder,
+    /// A folder on another file system than the root.
+    OtherFileSystem,
+    /// An object that must be restored from an archive before it can be read.
+    Archived,
+}
+
+impl SkipReason {
+    /// Returns the code and the words of the report.
+    pub fn describe(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Symlink => ("skipped-symlinks", "symbolic links are not synced"),
+            Self::Special => ("skipped-special-files", "pipes, sockets and devices are not synced"),
+            Self::EmptyFolder => ("skipped-empty-folders", "empty folders are not synced"),
+            Self::OtherFileSystem => ("skipped-mounts", "folders on another file system are not entered"),
+            Self::Archived => ("skipped-archived", "archived objects must be restored before they can be synced"),
+        }
+    }
+}
+
+impl Listed {
+    /// Returns where the item stands in the order of a listing: its key, and for rules and names that
+    /// are no keys their folder with a slash, so that they come before everything in it.
+    pub fn position(&self) -> std::borrow::Cow<'_, str> {
+        match self {
+            Self::File(entry) => entry.key.as_str().into(),
+            Self::Skipped(key, _) | Self::Unknown(key, _) | Self::Leftover(key) | Self::Foreign(key) => {
+                key.as_str().into()
+            }
+            Self::Unmappable { folder, .. } => folder.as_str().into(),
+            Self::Rules(folder, _) if folder.is_empty() => "".into(),
+            Self::Rules(folder, _) => format!("{folder}/").into(),
+        }
+    }
+}
+
+/// The content of one version, on its way.
+pub struct Body {
+    /// How many bytes come.
+    pub size: u64,
+    /// The modification time the copy is to have.
+    pub modified: Option<Timestamp>,
+    /// Whether the owner may execute the file, where the client knows.
+    pub executable: Option<bool>,
+    /// The bytes, in pieces of at most a few hundred KiB.
+    pub chunks: BoxStream<'static, Result<Bytes>>,
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("size", &self.size).field("modified", &self.modified).finish_non_exhaustive()
+    }
+}
+
+/// Where a new version goes and what it may replace.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Its name.
+    pub key: Key,
+    /// The version it replaces; `None` if nothing may have that name.
+    pub replaces: Option<Entry>,
+    /// What becomes of the replaced version.
+    pub disposal: Disposal,
+    /// Names the run in temporaries, so that a later run knows them.
+    pub run_tag: u32,
+}
+
+/// What becomes of a version that is replaced or removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disposal {
+    /// It is kept under `.syncengine/trash/<run>/`.
+    Trash {
+        /// The name of the run's folder in the trash.
+        run: String,
+    },
+    /// It is gone for good; only with the trash switched off.
+    Discard,
+}
+
+/// A version taken in but not yet shown.
+#[derive(Debug)]
+pub struct Staged {
+    /// Where it goes.
+    pub target: Target,
+    /// How many bytes it has.
+    pub size: u64,
+    /// Its content hash, if the client made it (copies within a tree).
+    pub hash: Option<ContentHash>,
+    /// Where it is until then.
+    pub held: Held,
+}
+
+/// Where a staged version is.
+#[derive(Debug)]
+pub enum Held {
+    /// In a temporary file beside its target.
+    Temporary(Key),
+    /// In memory.
+    Memory(Bytes, Option<Timestamp>),
+    /// Already visible: the store has no step in between.
+    Published(Entry),
+}

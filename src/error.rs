@@ -1,0 +1,151 @@
+//! The one error type of the library.
+//!
+//! An [`Error`] says what was being done (`doing`, which names the path), of which [`ErrorKind`] the
+//! failure is (what the caller can do about it), and, where there is one, a hint for the person at the
+//! terminal. `Display` prints its own layer only; [`Error::chain`] prints the causes too.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a caller can do about an [`Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The path, root, bucket or pair does not exist: create it or correct the name.
+    NotFound,
+    /// The operating system or the store refused access: change the permissions.
+    PermissionDenied,
+    /// The path is not what the plan was made for: plan it again.
+    Changed,
+    /// A passing fault (too many open files, a timeout): try again.
+    Unavailable,
+    /// The input cannot work as given: correct it.
+    Invalid,
+    /// Stored data contradicts itself: it was damaged and must not be trusted.
+    Corrupt,
+    /// The run was cancelled by its caller.
+    Cancelled,
+    /// Another run holds the pair: wait for it to end.
+    Locked,
+    /// The receiving side has no room: free some.
+    NoSpace,
+    /// The system or the store cannot do what was asked.
+    Unsupported,
+    /// Anything else; a defect of this crate or of the system below it.
+    Internal,
+}
+
+/// What went wrong, while doing what, and what to do next.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    doing: String,
+    hint: Option<String>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// Returns an error of `kind` whose message is `doing`: a lower-case fragment that names the path.
+    pub fn new(kind: ErrorKind, doing: impl Into<String>) -> Self {
+        Self { kind, doing: doing.into(), hint: None, source: None }
+    }
+
+    /// Returns the error for an input or output failure while `doing` something.
+    pub fn io(doing: impl Into<String>, source: io::Error) -> Self {
+        let kind = kind_of(&source);
+        let error = Self::new(kind, doing).with_source(source);
+        match kind {
+            ErrorKind::NoSpace => error.with_hint("free some space on the receiving side and run again"),
+            ErrorKind::PermissionDenied => error.with_hint("check the owner and the permissions of the path"),
+            _ => error,
+        }
+    }
+
+    /// Adds what the user can do next: one sentence without a full stop.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the cause.
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Returns what the caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Returns what the user can do next, if there is something to say.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// Returns the message with all its causes, outermost first, separated by `: `.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.doing)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+fn kind_of(error: &io::Error) -> ErrorKind {
+    use io::ErrorKind as Io;
+    match error.kind() {
+        Io::NotFound => ErrorKind::NotFound,
+        Io::PermissionDenied | Io::ReadOnlyFilesystem => ErrorKind::PermissionDenied,
+        Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => ErrorKind::NoSpace,
+        Io::Interrupted | Io::TimedOut | Io::ResourceBusy | Io::StaleNetworkFileHandle => {
+            ErrorKind::Unavailable
+        }
+        Io::AlreadyExists => ErrorKind::Changed,
+        Io::InvalidInput | Io::InvalidFilename => ErrorKind::Invalid,
+        Io::Unsupported | Io::CrossesDevices => ErrorKind::Unsupported,
+        // EMFILE and ENFILE: descriptors come back when other operations end.
+        _ if matches!(error.raw_os_error(), Some(23 | 24)) => ErrorKind::Unavailable,
+        _ => ErrorKind::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_shows_its_own_layer_and_the_chain_shows_all() {
+        let error = Error::io("read `a/b`", io::Error::from(io::ErrorKind::PermissionDenied));
+        assert_eq!(error.to_string(), "read `a/b`");
+        assert_eq!(error.chain(), "read `a/b`: permission denied");
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        assert!(error.hint().is_some());
+    }
+
+    #[test]
+    fn running_out_of_descriptors_is_worth_another_try() {
+        let error = Error::io("open `a`", io::Error::from_raw_os_error(24));
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+}

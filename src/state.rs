@@ -1,0 +1,123 @@
+//! The base: what both sides were when they last agreed, one row a path.
+//!
+//! [`StateStore`] is the port; [`sled_store`] keeps it on disk and [`memory`] in memory. The base may lag
+//! behind reality, never lead it: a row is recorded after the effect it describes is durable.
+
+use std::fmt;
+
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+
+use crate::client::RootIdentity;
+use crate::error::Result;
+use crate::fingerprint::{ContentHash, Fingerprint};
+use crate::key::Key;
+use crate::mode::{InitialSyncPreference, Side, Sides, SyncMode};
+
+mod block;
+pub mod memory;
+mod row;
+pub mod sled_store;
+
+/// What is remembered of one path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BaseRow {
+    /// Both sides had this content.
+    Agreed(Agreed),
+    /// The side with authority in a backup mode deleted it; the other side keeps it and it is never
+    /// carried back. Only meaningful in the mode that wrote it.
+    Tombstone,
+}
+
+/// The last version both sides had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agreed {
+    /// Length in bytes.
+    pub size: u64,
+    /// Hash of the content, if anybody read it.
+    pub hash: Option<ContentHash>,
+    /// How each side showed it.
+    pub seen: Sides<Fingerprint>,
+}
+
+impl Agreed {
+    /// Returns how `side` showed the version.
+    pub fn fingerprint(&self, side: Side) -> &Fingerprint {
+        self.seen.get(side)
+    }
+}
+
+/// What is remembered of the pair as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairRecord {
+    /// The random id of the pair, 32 hexadecimal digits; it names the markers.
+    pub pair_id: String,
+    /// Canonical location of each side.
+    pub locations: Sides<String>,
+    /// The mode of the last run that changed something; tombstones of another mode mean nothing.
+    pub mode: SyncMode,
+    /// How far the first sync has come.
+    pub first_sync: FirstSync,
+    /// Whether the markers are written on both sides.
+    pub marked: bool,
+    /// The local roots as they were, a hint.
+    pub roots: Sides<Option<RootIdentity>>,
+    /// Tags of runs that may have left temporaries.
+    pub run_tags: Vec<u32>,
+    /// Seconds since 1970 of the end of the last complete run.
+    pub last_sync_seconds: Option<i64>,
+}
+
+/// How far the first sync of a pair has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FirstSync {
+    /// Begun with this preference and cut off; the same preference may go on.
+    Begun(InitialSyncPreference),
+    /// Over: no preference acts any more.
+    Spent,
+}
+
+/// What opening the state of a pair found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing, and no trace that there ever was anything.
+    Nothing,
+    /// The base as it was left.
+    Intact,
+    /// Traces of a base that is gone, damaged, older than it should be, of another schema or of another
+    /// pair. What was found was moved aside.
+    Lost {
+        /// What was wrong, for the report.
+        why: String,
+    },
+}
+
+/// A change to one row: the new row, or `None` to forget the path.
+pub type RowChange = (Key, Option<BaseRow>);
+
+/// Keeps the base of one pair.
+///
+/// Every method reports what it could not do; an error is never "no row". Dropping a future does not undo
+/// what it began.
+pub trait StateStore: fmt::Debug + Send + Sync + 'static {
+    /// Returns all rows in ascending order of their keys.
+    fn scan(&self) -> BoxStream<'_, Result<(Key, BaseRow)>>;
+
+    /// Returns one row.
+    fn get<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<BaseRow>>>;
+
+    /// Records finished operations. Survives a kill of the process when it returns, a power cut only
+    /// after [`Self::flush`].
+    fn record(&self, changes: Vec<RowChange>) -> BoxFuture<'_, Result<()>>;
+
+    /// Makes what was recorded durable.
+    fn flush(&self) -> BoxFuture<'_, Result<()>>;
+
+    /// Returns what is remembered of the pair; `None` before the first [`Self::commit`].
+    fn pair_record(&self) -> Option<PairRecord>;
+
+    /// Folds what was recorded into the base, replaces the pair's record, and makes everything durable.
+    fn commit(&self, record: PairRecord) -> BoxFuture<'_, Result<()>>;
+}
