@@ -1,0 +1,270 @@
+//! The ordered merge join of the three trees: source, destination and base.
+//!
+//! Three streams in ascending byte order go in, one [`Found`] for each path that any of them has comes out,
+//! in constant memory. Order is checked: a listing that is out of order is an error, never a deletion. What a
+//! side cannot judge is [`Observed::Unknown`], with everything below it. Filter rules are applied to all three
+//! streams here, so that an excluded path leaves the sync set and is never deleted.
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+
+use crate::client::{Listed, SkipReason};
+use crate::entry::Entry;
+use crate::error::{Error, ErrorKind, Result};
+use crate::filter::Filter;
+use crate::key::Key;
+use crate::mode::{Side, Sides};
+use crate::state::BaseRow;
+
+/// A row of the base with its key.
+pub type Row = (Key, BaseRow);
+
+/// What one side has under a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observed {
+    /// No file.
+    Absent,
+    /// Nobody can tell, or something that is not synced.
+    Unknown,
+    /// A file.
+    File(Entry),
+}
+
+/// One path, as the three trees have it.
+#[derive(Debug)]
+pub struct Change {
+    /// The path.
+    pub key: Key,
+    /// What the base remembers.
+    pub base: Option<BaseRow>,
+    /// What each side has.
+    pub sides: Sides<Observed>,
+}
+
+/// What the join comes upon next.
+#[derive(Debug)]
+pub enum Found {
+    /// A path.
+    Path(Change),
+    /// A row of the base whose path the filter excludes now.
+    Excluded(Key),
+    /// Something a side listed that is not a file.
+    Note(Side, Listed),
+}
+
+/// The join.
+pub struct Diff<'a> {
+    sides: Sides<Head<'a, Listed>>,
+    base: Head<'a, Row>,
+    unknown_below: Sides<Option<Key>>,
+    filter: Filter,
+}
+
+impl<'a> Diff<'a> {
+    /// Returns the join of the three streams.
+    pub fn new(
+        source: BoxStream<'a, Result<Listed>>,
+        destination: BoxStream<'a, Result<Listed>>,
+        base: BoxStream<'a, Result<Row>>,
+        filter: Filter,
+    ) -> Self {
+        Self {
+            sides: Sides::new(Head::new(source, "the source"), Head::new(destination, "the destination")),
+            base: Head::new(base, "the base"),
+            unknown_below: Sides::new(None, None),
+            filter,
+        }
+    }
+
+    /// Returns what comes next, or `None` after everything.
+    ///
+    /// # Errors
+    /// Whatever a stream ends with, and [`ErrorKind::Corrupt`] if one is out of order.
+    pub async fn next(&mut self) -> Result<Option<Found>> {
+        loop {
+            self.sides.source.fill().await?;
+            self.sides.destination.fill().await?;
+            self.base.fill().await?;
+            let heads =
+                [self.sides.source.position(), self.sides.destination.position(), self.base.position()];
+            let Some(position) = heads.into_iter().flatten().min() else { return Ok(None) };
+            let position = position.to_owned();
+            if let Some((side, note)) = self.take_note(&position) {
+                if let Some(note) = self.absorb(side, note) {
+                    return Ok(Some(Found::Note(side, note)));
+                }
+            } else if let Some(found) = self.take_path(&position) {
+                return Ok(Some(found));
+            }
+        }
+    }
+
+    /// Takes something that is not a file from the heads at `position`, the source's first.
+    fn take_note(&mut self, position: &str) -> Option<(Side, Listed)> {
+        Side::BOTH.into_iter().find_map(|side| {
+            let head = self.sides.get_mut(side);
+            let is_note = head.position() == Some(position) && !matches!(head.item, Some(Listed::File(_)));
+            is_note.then(|| head.item.take().map(|item| (side, item))).flatten()
+        })
+    }
+
+    /// Lets a note take effect; returns it if the caller should know of it.
+    fn absorb(&mut self, side: Side, note: Listed) -> Option<Listed> {
+        match note {
+            Listed::Rules(folder, rules) => {
+                self.filter.enter(&folder, rules);
+                None
+            }
+            Listed::Skipped(key, why) => {
+                if self.excludes_any(&key) {
+                    return None;
+                }
+                if why != SkipReason::EmptyFolder {
+                    *self.unknown_below.get_mut(side) = Some(key.clone());
+                }
+                Some(Listed::Skipped(key, why))
+            }
+            Listed::Unknown(key, error) => {
+                if self.excludes_any(&key) {
+                    return None;
+                }
+                *self.unknown_below.get_mut(side) = Some(key.clone());
+                Some(Listed::Unknown(key, error))
+            }
+            note => Some(note),
+        }
+    }
+
+    fn excludes_any(&mut self, key: &Key) -> bool {
+        self.filter.excludes(key) || self.filter.excludes_folder(key.as_str())
+    }
+
+    /// Takes all there is at `position`, where no note is left.
+    fn take_path(&mut self, position: &str) -> Option<Found> {
+        let source = self.sides.source.take_file(position);
+        let destination = self.sides.destination.take_file(position);
+        let row = if self.base.position() == Some(position) { self.base.item.take() } else { None };
+        let key = match (&source, &destination, &row) {
+            (Some(entry), ..) | (None, Some(entry), _) => entry.key.clone(),
+            (None, None, Some((key, _))) => key.clone(),
+            (None, None, None) => return None,
+        };
+        if self.filter.excludes(&key) {
+            return row.map(|(key, _)| Found::Excluded(key));
+        }
+        let sides = Sides::new(
+            self.observe(Side::Source, &key, source),
+            self.observe(Side::Destination, &key, destination),
+        );
+        Some(Found::Path(Change { key, base: row.map(|(_, row)| row), sides }))
+    }
+
+    fn observe(&self, side: Side, key: &Key, entry: Option<Entry>) -> Observed {
+        let unknown = self.unknown_below.get(side);
+        match entry {
+            Some(entry) => Observed::File(entry),
+            None if unknown.as_ref().is_some_and(|top| key == top || key.is_below(top.as_str())) => {
+                Observed::Unknown
+            }
+            None => Observed::Absent,
+        }
+    }
+}
+
+impl std::fmt::Debug for Diff<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Diff").field("unknown_below", &self.unknown_below).finish_non_exhaustive()
+    }
+}
+
+/// A stream and its next item.
+struct Head<'a, T> {
+    stream: BoxStream<'a, Result<T>>,
+    item: Option<T>,
+    position: String,
+    strictly_after: bool,
+    ended: bool,
+    whose: &'static str,
+}
+
+/// Where an item stands in the order of its stream.
+trait Positioned {
+    fn position(&self) -> std::borrow::Cow<'_, str>;
+    /// Whether the next item must come strictly after this one.
+    fn is_path(&self) -> bool;
+}
+
+impl Positioned for Listed {
+    fn position(&self) -> std::borrow::Cow<'_, str> {
+        self.position()
+    }
+
+    fn is_path(&self) -> bool {
+        !matches!(self, Self::Rules(..) | Self::Unmappable { .. })
+    }
+}
+
+impl Positioned for Row {
+    fn position(&self) -> std::borrow::Cow<'_, str> {
+        self.0.as_str().into()
+    }
+
+    fn is_path(&self) -> bool {
+        true
+    }
+}
+
+impl<'a, T: Positioned> Head<'a, T> {
+    fn new(stream: BoxStream<'a, Result<T>>, whose: &'static str) -> Self {
+        Self { stream, item: None, position: String::new(), strictly_after: false, ended: false, whose }
+    }
+
+    fn position(&self) -> Option<&str> {
+        self.item.as_ref().map(|_| self.position.as_str())
+    }
+
+    /// Reads the next item if there is none, and checks that it comes after the last.
+    async fn fill(&mut self) -> Result<()> {
+        if self.item.is_some() || self.ended {
+            return Ok(());
+        }
+        let Some(item) = self.stream.next().await.transpose()? else {
+            self.ended = true;
+            return Ok(());
+        };
+        let position = item.position();
+        let order = position.as_ref().cmp(self.position.as_str());
+        if order.is_lt() || (order.is_eq() && self.strictly_after) {
+            let (whose, earlier, later) = (
+                self.whose,
+                crate::key::escape(self.position.as_bytes()),
+                crate::key::escape(position.as_bytes()),
+            );
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!("the listing of {whose} is out of order: `{later}` came after `{earlier}`"),
+            )
+            .with_hint("nothing was changed; run again, and report this if it stays"));
+        }
+        self.position.replace_range(.., &position);
+        self.strictly_after = item.is_path();
+        drop(position);
+        self.item = Some(item);
+        Ok(())
+    }
+}
+
+impl Head<'_, Listed> {
+    fn take_file(&mut self, position: &str) -> Option<Entry> {
+        if self.position() != Some(position) {
+            return None;
+        }
+        match self.item.take() {
+            Some(Listed::File(entry)) => Some(entry),
+            other => {
+                self.item = other;
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What a run tells its observer while it works.
+//!
+//! The library never prints. Everything a user sees - progress, the summary, JSON - is made from these
+//! events; [`Report`](crate::report::Report) is a fold over them too, so that nothing is counted twice.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use crate::client::SkipReason;
+use crate::guard::Notice;
+use crate::key::Key;
+use crate::mode::Side;
+use crate::plan::{Action, Reason, Work};
+
+/// Receives the events of a run, in order, from one task at a time.
+pub trait Observer: fmt::Debug + Send + Sync {
+    /// Takes one event. Called between operations: a slow observer slows the run.
+    fn observe(&self, event: &Event);
+}
+
+/// An observer that does nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn observe(&self, _event: &Event) {}
+}
+
+/// Something that happened during a run.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Event {
+    /// So many files have been listed on a side by now.
+    Listed {
+        /// The side.
+        side: Side,
+        /// Files so far.
+        files: u64,
+    },
+    /// The listings have ended; this many paths are equal without any work.
+    Compared {
+        /// Paths equal on both sides.
+        unchanged: u64,
+        /// Whether no base and no trace of one was found.
+        first_sync: bool,
+    },
+    /// Something exists that is not synced.
+    Skipped {
+        /// Its path.
+        path: Key,
+        /// The side it is on.
+        side: Side,
+        /// Why, as a code.
+        #[serde(serialize_with = "skip_code")]
+        why: SkipReason,
+    },
+    /// The work that lies ahead.
+    Planned {
+        /// Files to copy.
+        files: u64,
+        /// Bytes to copy.
+        bytes: u64,
+        /// Files to delete.
+        deletions: u64,
+        /// Files to rename.
+        renames: u64,
+    },
+    /// So many more bytes have been copied.
+    Moved {
+        /// Bytes since the last event of this kind.
+        bytes: u64,
+    },
+    /// An action has been carried out (in a dry run: would be).
+    Done(Line),
+    /// A path could not be synced.
+    Failed(Failure),
+    /// Something the user should know.
+    Warned(Notice),
+    /// Something the user may like to know.
+    Noted(Notice),
+    /// A guard does not let the run go on.
+    Refused(Notice),
+}
+
+fn skip_code<S: Serializer>(why: &SkipReason, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(why.describe().0)
+}
+
+/// One action as plans and reports show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// The name of the action, such as `upload`.
+    pub action: &'static str,
+    /// The path (the new one, for a rename).
+    pub path: Key,
+    /// The path a renamed file had before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old_path: Option<Key>,
+    /// The size in bytes.
+    pub size: u64,
+    /// Why.
+    #[serde(serialize_with = "reason_text")]
+    pub reason: Reason,
+    /// Whether two versions met of which neither side had seen the other's.
+    #[serde(skip_serializing_if = "is_false")]
+    pub conflict: bool,
+    /// What the action does to each side.
+    #[serde(skip)]
+    pub effects: Effects,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn reason_text<S: Serializer>(reason: &Reason, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(reason)
+}
+
+/// How many files and bytes an action moves where.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// Files copied to the destination, and their bytes.
+    pub uploaded: (u64, u64),
+    /// Files copied to the source, and their bytes.
+    pub downloaded: (u64, u64),
+    /// Bytes copied within one side.
+    pub copied_within: u64,
+    /// The conflict was left to the user.
+    pub unresolved: bool,
+}
+
+impl Effects {
+    fn copy(&mut self, to: Side, bytes: u64) {
+        let counter = match to {
+            Side::Destination => &mut self.uploaded,
+            Side::Source => &mut self.downloaded,
+        };
+        counter.0 += 1;
+        counter.1 += bytes;
+    }
+}
+
+impl Line {
+    /// Returns the line for an action; `None` for bookkeeping no user sees.
+    pub fn of(action: &Action) -> Option<Self> {
+        let mut effects = Effects::default();
+        match &action.work {
+            Work::Copy(copy) => effects.copy(copy.to, copy.from.size),
+            Work::Rename { on, entry, edited, keep_old, .. } => {
+                if *edited {
+                    effects.copy(on.other(), entry.size);
+                }
+                if *keep_old {
+                    effects.copied_within = entry.size;
+                }
+            }
+            Work::KeepBoth { winner, versions, .. } => {
+                effects.copy(winner.other(), versions.get(*winner).size);
+                effects.copy(*winner, versions.get(winner.other()).size);
+            }
+            Work::Unresolved => effects.unresolved = true,
+            _ => {}
+        }
+        Some(Self {
+            action: action.name()?,
+            path: action.key.clone(),
+            old_path: action.old_key().cloned(),
+            size: action.size(),
+            reason: action.reason,
+            conflict: action.conflict,
+            effects,
+        })
+    }
+}
+
+/// A path that could not be synced, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// The path, escaped where it cannot be a key.
+    pub path: String,
+    /// What was to be done with it.
+    pub action: String,
+    /// What went wrong, with its causes.
+    pub error: String,
+    /// What the user can do next.
+    pub hint: String,
+}
+
+impl Failure {
+    /// Returns the failure of `action` on `path`.
+    pub fn new(path: impl Into<String>, action: impl Into<String>, error: &crate::Error) -> Self {
+        Self {
+            path: path.into(),
+            action: action.into(),
+            error: error.chain(),
+            hint: error.hint().unwrap_or_default().into(),
+        }
+    }
+}

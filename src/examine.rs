@@ -1,0 +1,300 @@
+//! Evidence: what a listing and the base do not decide is read here, and nothing else is.
+//!
+//! Turns a [`Change`] into the [`Facts`] the planner decides on. A local file whose stat differs from the
+//! base's at equal size is read to see whether its content changed; two new files of one size are compared
+//! as the comparison mode says; times are fetched only where a strategy needs them. [`sight`] is pure.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+
+use crate::client::{Listed, StorageClient};
+use crate::diff::{Change, Observed};
+use crate::entry::{Entry, Timestamp};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::{ContentHash, Fingerprint, HashForm, Hasher, likely_part_sizes};
+use crate::mode::{ComparisonMode, ConflictStrategy, Side, Sides};
+use crate::plan::{Base, Facts, Item, Policy, Sight, Step, decide::decide};
+use crate::state::{Agreed, BaseRow};
+
+/// Two stamps this close count as equal where times decide, in nanoseconds: FAT keeps even seconds.
+const TIME_WINDOW_NANOSECONDS: u128 = 2_000_000_000;
+
+/// The two clients of a pair.
+pub type Clients = Sides<Arc<dyn StorageClient>>;
+
+/// What the stat of a version says against the base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstSight {
+    /// The version of the base.
+    Same,
+    /// Other content.
+    Changed,
+    /// The content must be read, and hashed in this form, to tell.
+    Ask(HashForm),
+}
+
+/// Compares what `side` shows with what it showed when both sides agreed.
+pub fn first_sight(base: &Agreed, side: Side, entry: &Entry) -> FirstSight {
+    if entry.size != base.size {
+        return FirstSight::Changed;
+    }
+    match (base.fingerprint(side), &entry.fingerprint) {
+        (Fingerprint::File(was), Fingerprint::File(is)) => {
+            if was == is && was.settled {
+                FirstSight::Same
+            } else {
+                base.hash.map_or(FirstSight::Changed, |hash| FirstSight::Ask(hash.form()))
+            }
+        }
+        (Fingerprint::Object(was), Fingerprint::Object(is)) if was == is => FirstSight::Same,
+        _ => FirstSight::Changed,
+    }
+}
+
+/// Reads what must be read.
+#[derive(Debug, Clone)]
+pub struct Examiner {
+    /// The two sides.
+    pub clients: Clients,
+    /// How files without a common past are compared.
+    pub compare: ComparisonMode,
+    /// The user's choices.
+    pub policy: Policy,
+    /// Whether tombstones in the base were written by a backup run of this mode.
+    pub tombstones_hold: bool,
+}
+
+/// What examining a path came to.
+#[derive(Debug)]
+pub enum Examined {
+    /// The facts and the decision.
+    Item(Box<Item>),
+    /// The path changed while it was looked at.
+    Moving(crate::key::Key),
+    /// The path could not be read.
+    Unreadable(crate::key::Key, Error),
+}
+
+impl Examiner {
+    /// Finds out what `change` is about and decides.
+    pub async fn examine(&self, change: Change) -> Examined {
+        let key = change.key.clone();
+        match self.try_examine(change).await {
+            Ok(item) => Examined::Item(Box::new(item)),
+            Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) => {
+                Examined::Moving(key)
+            }
+            Err(error) => Examined::Unreadable(key, error),
+        }
+    }
+
+    async fn try_examine(&self, change: Change) -> Result<Item> {
+        let Change { key, base, sides } = change;
+        let (known, base) = match base {
+            Some(BaseRow::Agreed(agreed)) => (Base::Agreed, Some(agreed)),
+            Some(BaseRow::Tombstone) if self.tombstones_hold => (Base::Tombstone, None),
+            Some(BaseRow::Tombstone) | None => (Base::None, None),
+        };
+        let mut hashes = Sides::new(None, None);
+        let mut sights = Sides::new(Sight::Unknown, Sight::Unknown);
+        for side in Side::BOTH {
+            *sights.get_mut(side) = match sides.get(side) {
+                Observed::Absent => Sight::Absent,
+                Observed::Unknown => Sight::Unknown,
+                Observed::File(_) if base.is_none() => Sight::New,
+                Observed::File(entry) => self.against_base(side, entry, base.as_ref(), &mut hashes).await?,
+            };
+        }
+        let mut found = Sides::new(file(sides.source), file(sides.destination));
+        let mut facts = Facts {
+            base: known,
+            source: sights.source,
+            destination: sights.destination,
+            equal: false,
+            newer: None,
+        };
+        if let (Some(source), Some(destination)) = (&mut found.source, &mut found.destination)
+            && facts.source.is_edited()
+            && facts.destination.is_edited()
+        {
+            let mode = if known == Base::Agreed { ComparisonMode::HashOnly } else { self.compare };
+            facts.equal = self.equal(mode, source, destination, &mut hashes).await?;
+            self.weigh_conflict(&mut facts, source, destination, &mut hashes).await?;
+        }
+        let verdict = decide(facts, self.policy);
+        Ok(Item { key, base, found, hashes, facts, verdict })
+    }
+
+    async fn against_base(
+        &self,
+        side: Side,
+        entry: &Entry,
+        base: Option<&Agreed>,
+        hashes: &mut Sides<Option<ContentHash>>,
+    ) -> Result<Sight> {
+        let Some(base) = base else { return Ok(Sight::New) };
+        Ok(match first_sight(base, side, entry) {
+            FirstSight::Same => Sight::Same,
+            FirstSight::Changed => Sight::Changed,
+            FirstSight::Ask(form) => {
+                let hash = self.hash(side, entry, &[form]).await?.first().copied();
+                *hashes.get_mut(side) = hash;
+                if hash == base.hash { Sight::Touched } else { Sight::Changed }
+            }
+        })
+    }
+
+    /// Finds the later version and the loser's hash, if the decision is a conflict that needs them.
+    async fn weigh_conflict(
+        &self,
+        facts: &mut Facts,
+        source: &mut Entry,
+        destination: &mut Entry,
+        hashes: &mut Sides<Option<ContentHash>>,
+    ) -> Result<()> {
+        let timed = matches!(self.policy.conflict, ConflictStrategy::NewestWins | ConflictStrategy::KeepBoth);
+        if facts.equal || !timed || !decide(*facts, self.policy).conflict {
+            return Ok(());
+        }
+        let times = Sides::new(
+            self.modified(Side::Source, source).await?,
+            self.modified(Side::Destination, destination).await?,
+        );
+        facts.newer = later(times);
+        if let Step::KeepBoth { winner } = decide(*facts, self.policy).step {
+            let loser = winner.other();
+            let entry = if loser == Side::Source { source } else { destination };
+            if hashes.get(loser).is_none() {
+                *hashes.get_mut(loser) = self.hash(loser, entry, &[HashForm::Whole]).await?.first().copied();
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns when the version was modified, asking the client if the listing did not say.
+    async fn modified(&self, side: Side, entry: &mut Entry) -> Result<Option<Timestamp>> {
+        if entry.modified.is_none()
+            && let Some(Listed::File(now)) = self.clients.get(side).head(&entry.key).await?
+            && now.fingerprint == entry.fingerprint
+        {
+            entry.modified = now.modified;
+        }
+        Ok(entry.modified)
+    }
+
+    /// Compares two versions, as `mode` says.
+    async fn equal(
+        &self,
+        mode: ComparisonMode,
+        source: &mut Entry,
+        destination: &mut Entry,
+        hashes: &mut Sides<Option<ContentHash>>,
+    ) -> Result<bool> {
+        let same_size = source.size == destination.size;
+        match mode {
+            ComparisonMode::SizeOnly => return Ok(same_size),
+            ComparisonMode::MtimeOnly => return self.same_time(source, destination).await,
+            _ if !same_size => return Ok(false),
+            ComparisonMode::SizeAndMtime => return self.same_time(source, destination).await,
+            ComparisonMode::HashThenMtime | ComparisonMode::HashOnly => {}
+        }
+        if let Some(equal) = self.same_hash(source, destination, hashes).await? {
+            return Ok(equal);
+        }
+        if mode == ComparisonMode::HashThenMtime {
+            return self.same_time(source, destination).await;
+        }
+        for (side, entry) in [(Side::Source, source), (Side::Destination, destination)] {
+            *hashes.get_mut(side) = self.hash(side, entry, &[HashForm::Whole]).await?.first().copied();
+        }
+        Ok(hashes.source == hashes.destination)
+    }
+
+    async fn same_time(&self, source: &mut Entry, destination: &mut Entry) -> Result<bool> {
+        let source = self.modified(Side::Source, source).await?;
+        let destination = self.modified(Side::Destination, destination).await?;
+        Ok(matches!((source, destination),
+            (Some(a), Some(b)) if a.distance_nanoseconds(b) <= TIME_WINDOW_NANOSECONDS))
+    }
+
+    /// Compares by hashes that need no transfer; `None` if there are none that can be compared.
+    async fn same_hash(
+        &self,
+        source: &Entry,
+        destination: &Entry,
+        hashes: &mut Sides<Option<ContentHash>>,
+    ) -> Result<Option<bool>> {
+        let known = Sides::new(listed_hashes(source), listed_hashes(destination));
+        let is_local = |entry: &Entry| matches!(entry.fingerprint, Fingerprint::File(_));
+        let forms: Vec<HashForm> = match (is_local(source), is_local(destination)) {
+            (true, true) => vec![HashForm::Whole],
+            (true, false) => known.destination.iter().map(ContentHash::form).collect(),
+            (false, true) => known.source.iter().map(ContentHash::form).collect(),
+            (false, false) => Vec::new(),
+        };
+        let all = Sides::new(
+            if is_local(source) && !forms.is_empty() {
+                self.hash(Side::Source, source, &forms).await?
+            } else {
+                known.source
+            },
+            if is_local(destination) && !forms.is_empty() {
+                self.hash(Side::Destination, destination, &forms).await?
+            } else {
+                known.destination
+            },
+        );
+        if let Some(hash) = all.source.iter().find(|hash| all.destination.contains(hash)) {
+            *hashes = Sides::new(Some(*hash), Some(*hash));
+            return Ok(Some(true));
+        }
+        let whole = |hashes: &[ContentHash]| hashes.iter().find(|hash| hash.form() == HashForm::Whole).copied();
+        *hashes = Sides::new(whole(&all.source), whole(&all.destination));
+        // Different parts say nothing: the part size was only a guess.
+        Ok((hashes.source.is_some() && hashes.destination.is_some()).then_some(false))
+    }
+
+    /// Reads a version once and hashes it in each of `forms`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Changed`] if it is not that version any more, else what reading it ended with.
+    pub async fn hash(&self, side: Side, entry: &Entry, forms: &[HashForm]) -> Result<Vec<ContentHash>> {
+        let mut hashers: Vec<Hasher> = forms.iter().map(|form| Hasher::new(*form)).collect();
+        let mut body = self.clients.get(side).read(entry).await?;
+        while let Some(chunk) = body.chunks.next().await {
+            let chunk = chunk?;
+            hashers.iter_mut().for_each(|hasher| hasher.update(&chunk));
+        }
+        Ok(hashers.into_iter().map(Hasher::finish).collect())
+    }
+}
+
+fn file(observed: Observed) -> Option<Entry> {
+    match observed {
+        Observed::File(entry) => Some(entry),
+        Observed::Absent | Observed::Unknown => None,
+    }
+}
+
+fn later(times: Sides<Option<Timestamp>>) -> Option<Side> {
+    match times.source?.compare_coarsely(times.destination?) {
+        std::cmp::Ordering::Greater => Some(Side::Source),
+        std::cmp::Ordering::Less => Some(Side::Destination),
+        std::cmp::Ordering::Equal => None,
+    }
+}
+
+/// Returns the content hashes the listing of an object tells: its ETag in MD5 form, or for a multipart
+/// ETag one for each part size it could have been made with.
+pub fn listed_hashes(entry: &Entry) -> Vec<ContentHash> {
+    let Fingerprint::Object(etag) = &entry.fingerprint else { return Vec::new() };
+    if let Some(hash) = etag.whole_md5() {
+        return vec![hash];
+    }
+    let Some((md5, count)) = etag.multipart() else { return Vec::new() };
+    likely_part_sizes(entry.size, count)
+        .into_iter()
+        .map(|size| ContentHash { md5, parts: Some(crate::fingerprint::Parts { count, size }) })
+        .collect()
+}

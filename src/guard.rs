@@ -1,0 +1,296 @@
+//! What stops a run before it changes anything.
+//!
+//! The guards look at a whole plan and at what the listings showed, once, before the first effect. They
+//! are pure: the same plan and view always give the same answer, so a dry run refuses what the real run
+//! would refuse. Each refusal names the flag that lets it pass.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind};
+use crate::mode::{Side, Sides, SyncMode};
+use crate::plan::{Plan, Work};
+
+/// Below this many deletions and overwrites of strangers on a side the default limit does not ask.
+/// Ours: small folders change wholesale every day.
+pub const DEFAULT_FLOOR: u64 = 20;
+
+/// The default limit, in percent of a side's files.
+pub const DEFAULT_PERCENT: u64 = 50;
+
+/// How often larger than the other one a side must be to be worth a warning, and by how many files.
+const LOPSIDED: u64 = 10;
+
+/// Fewer known files than this changing all at once is nothing to warn about.
+const FEW_FILES: u64 = 10;
+
+/// How many files of a side a run may delete or overwrite unseen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum MaxDelete {
+    /// At most this many, from the first on.
+    Files(u64),
+    /// At most this share of the side's files, from the first on.
+    Percent(u64),
+}
+
+impl FromStr for MaxDelete {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let number = |digits: &str| {
+            let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+            plain.then(|| digits.parse::<u64>().ok()).flatten()
+        };
+        let limit = match text.strip_suffix('%') {
+            Some(percent) => number(percent).filter(|percent| *percent <= 100).map(Self::Percent),
+            None => number(text).map(Self::Files),
+        };
+        limit.ok_or_else(|| {
+            let shown = crate::key::escape(text.as_bytes());
+            Error::new(ErrorKind::Invalid, format!("`{shown}` is not a number of files or a percentage"))
+                .with_hint("give a number of files such as 100, or a share from 0% to 100%")
+        })
+    }
+}
+
+impl fmt::Display for MaxDelete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Files(files) => write!(f, "{files}"),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
+impl TryFrom<String> for MaxDelete {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<MaxDelete> for String {
+    fn from(limit: MaxDelete) -> Self {
+        limit.to_string()
+    }
+}
+
+/// What a run found, as far as the guards are concerned.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// The mode.
+    pub mode: SyncMode,
+    /// Whether this is a proven first sync.
+    pub first_sync: bool,
+    /// The side the user gave the first sync to, if it acts in this run.
+    pub first_sync_winner: Option<Side>,
+    /// Whether the user named any first-sync preference.
+    pub preference_given: bool,
+    /// How many paths the base knows both sides to have had.
+    pub base: u64,
+    /// How many files each side has.
+    pub listed: Sides<u64>,
+    /// How many of the base's paths each side has with their size.
+    pub recognised: Sides<u64>,
+    /// How many of the base's paths have other content now.
+    pub changed: Sides<u64>,
+    /// Whether each root is another folder than last time.
+    pub root_differs: Sides<bool>,
+    /// Whether the destination carries the marker of a pair that is not this one.
+    pub foreign_marker: bool,
+}
+
+/// What the user allows, for this run.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// The limit on deletions; `None` for the default.
+    pub max_delete: Option<MaxDelete>,
+    /// Passes the deletion guard.
+    pub allow_mass_delete: bool,
+    /// Passes the empty-side guard.
+    pub allow_empty_side: bool,
+    /// Passes the root guard.
+    pub accept_root: bool,
+}
+
+/// A sentence for the user, with a code for programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Notice {
+    /// A stable name.
+    pub code: &'static str,
+    /// What is the matter.
+    pub message: String,
+    /// What the user can do; empty if there is nothing.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub hint: String,
+}
+
+impl Notice {
+    /// Returns a notice.
+    pub fn new(code: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: hint.into() }
+    }
+}
+
+/// What the guards say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// Why nothing may be changed; empty if the run may go on.
+    pub refusals: Vec<Notice>,
+    /// What the user should know.
+    pub warnings: Vec<Notice>,
+}
+
+/// Judges a plan.
+pub fn judge(plan: &Plan, view: &View, limits: &Limits) -> Judgement {
+    let mut judgement = Judgement::default();
+    let meant = Sides::new(meant(plan, Side::Source), meant(plan, Side::Destination));
+    for side in Side::BOTH {
+        judgement.refusals.extend(empty_side(view, limits, side));
+        judgement.refusals.extend(too_many(&meant, view, limits, side));
+        match root_moved(view, side) {
+            Some(refusal) if refusal.code == "root-changed" && !limits.accept_root => {
+                judgement.refusals.push(refusal);
+            }
+            Some(mut warning) => {
+                warning.code = "root-moved";
+                warning.hint = String::new();
+                judgement.warnings.push(warning);
+            }
+            None => {}
+        }
+        judgement.warnings.extend(all_changed(view, side));
+    }
+    judgement.refusals.extend(other_pair(plan, view, limits));
+    judgement.warnings.extend(lopsided(view));
+    judgement
+}
+
+/// Counts what would be lost on a side: deletions, and overwrites of versions the base does not know.
+fn meant(plan: &Plan, side: Side) -> u64 {
+    let lost = plan.actions.iter().filter(|action| match &action.work {
+        Work::Delete { on, .. } => *on == side,
+        Work::Copy(copy) => copy.to == side && copy.over_stranger,
+        _ => false,
+    });
+    lost.count() as u64
+}
+
+fn empty_side(view: &View, limits: &Limits, side: Side) -> Option<Notice> {
+    let other = side.other();
+    let is_empty = *view.listed.get(side) == 0;
+    let has_authority = (view.mode.is_mirror() && view.mode.authority() == Some(side))
+        || view.first_sync_winner == Some(side);
+    let message = if !is_empty || limits.allow_empty_side {
+        return None;
+    } else if view.base > 0 {
+        format!("the {side} is empty, but {} were synced before", files(view.base))
+    } else if has_authority && *view.listed.get(other) > 0 {
+        let count = files(*view.listed.get(other));
+        format!("the {side} decides and is empty, while the {other} has {count}")
+    } else {
+        return None;
+    };
+    let hint = format!("check that the {side} is mounted and spelled right; --allow-empty-side goes on anyway");
+    Some(Notice::new("empty-side", message, hint))
+}
+
+fn too_many(meant: &Sides<u64>, view: &View, limits: &Limits, side: Side) -> Option<Notice> {
+    let meant = *meant.get(side);
+    let known = view.base.max(*view.listed.get(side));
+    // Naming the winner of a first sync is consent, unless there is nothing to win with.
+    let consented = view.first_sync_winner.is_some_and(|winner| *view.listed.get(winner) > 0);
+    if meant == 0 || limits.allow_mass_delete {
+        return None;
+    }
+    let (exceeded, limit) = match limits.max_delete {
+        Some(MaxDelete::Files(files)) => (meant > files, MaxDelete::Files(files)),
+        Some(MaxDelete::Percent(percent)) => (over_share(meant, known, percent), MaxDelete::Percent(percent)),
+        None => (
+            !consented && meant > DEFAULT_FLOOR && over_share(meant, known, DEFAULT_PERCENT),
+            MaxDelete::Percent(DEFAULT_PERCENT),
+        ),
+    };
+    exceeded.then(|| {
+        let message = format!(
+            "{} of {known} at the {side} would be deleted or overwritten unseen; the limit is {limit}",
+            files(meant)
+        );
+        Notice::new(
+            "max-delete",
+            message,
+            "look at the plan; if it is what you want, run once with --allow-mass-delete",
+        )
+    })
+}
+
+fn over_share(meant: u64, known: u64, percent: u64) -> bool {
+    u128::from(meant) * 100 > u128::from(percent) * u128::from(known)
+}
+
+/// The marker of another pair says that somebody else syncs this destination too.
+fn other_pair(plan: &Plan, view: &View, limits: &Limits) -> Option<Notice> {
+    let deletes =
+        plan.actions.iter().any(|a| matches!(a.work, Work::Delete { on: Side::Destination, .. }));
+    let applies = view.foreign_marker && view.first_sync_winner == Some(Side::Source);
+    (applies && deletes && !limits.allow_mass_delete).then(|| {
+        Notice::new(
+            "other-pair",
+            "the destination is synced with another source too, and files would be deleted there",
+            "use --initial-sync merge, or run once with --allow-mass-delete",
+        )
+    })
+}
+
+fn root_moved(view: &View, side: Side) -> Option<Notice> {
+    if !*view.root_differs.get(side) || view.base == 0 {
+        return None;
+    }
+    let found = *view.recognised.get(side);
+    let message = format!(
+        "the {side} is another folder than last time; {found} of {} are where they were",
+        files(view.base)
+    );
+    let code = if found.saturating_mul(2) >= view.base { "root-moved" } else { "root-changed" };
+    let hint = "check that the right disk is mounted; --accept-root goes on with the new folder";
+    Some(Notice::new(code, message, hint))
+}
+
+fn all_changed(view: &View, side: Side) -> Option<Notice> {
+    let all = view.base >= FEW_FILES && *view.changed.get(side) == view.base;
+    all.then(|| {
+        let message = format!("all {} known before have changed at the {side}", files(view.base));
+        Notice::new("all-files-changed", message, String::new())
+    })
+}
+
+fn lopsided(view: &View) -> Option<Notice> {
+    if !view.first_sync || view.preference_given || view.mode != SyncMode::TwoWay {
+        return None;
+    }
+    let (larger, smaller) = if view.listed.source > view.listed.destination {
+        (Side::Source, Side::Destination)
+    } else {
+        (Side::Destination, Side::Source)
+    };
+    let (many, few) = (*view.listed.get(larger), *view.listed.get(smaller));
+    if few == 0 || many < few.saturating_mul(LOPSIDED) || many - few < LOPSIDED {
+        return None;
+    }
+    let name = |side: Side| if side == Side::Source { "Source" } else { "Destination" };
+    let message = format!(
+        "{} has {} but {smaller} has only {few}. Initial TWO_WAY sync will default to MERGE mode (no deletions). \
+         To make {larger} authoritative and delete {smaller}-only files: --initial-sync {larger}-wins",
+        name(larger),
+        files(many),
+    );
+    Some(Notice::new("lopsided-first-sync", message, String::new()))
+}
+
+fn files(count: u64) -> String {
+    if count == 1 { "1 file".into() } else { format!("{count} files") }
+}

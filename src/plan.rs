@@ -1,0 +1,231 @@
+//! The plan: what a run would do, as a value that can be printed, saved, judged and carried out.
+//!
+//! [`decide`](decide::decide) answers for one path; [`rename`] and [`collide`] then look at several paths together; [`Plan::new`] turns the answers into
+//! [`Action`]s. All of it is pure. Memory grows with what changed, not with the trees.
+
+use crate::entry::Entry;
+use crate::fingerprint::ContentHash;
+use crate::key::Key;
+use crate::mode::{Side, Sides};
+use crate::state::Agreed;
+
+pub mod collide;
+pub mod conflict_name;
+pub mod decide;
+pub mod rename;
+
+pub use decide::{Base, Facts, Policy, Reason, Sight, Step, Verdict};
+
+/// A path that is not simply unchanged: what was found, and what was decided about it.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// The path.
+    pub key: Key,
+    /// The last version both sides had.
+    pub base: Option<Agreed>,
+    /// What each side has now.
+    pub found: Sides<Option<Entry>>,
+    /// Content hashes that had to be made, or came with the listing.
+    pub hashes: Sides<Option<ContentHash>>,
+    /// The facts the verdict rests on.
+    pub facts: Facts,
+    /// What was decided.
+    pub verdict: Verdict,
+}
+
+/// One line of a plan.
+#[derive(Debug, Clone)]
+pub struct Action {
+    /// The path it is about (the new name, for a rename).
+    pub key: Key,
+    /// What to do.
+    pub work: Work,
+    /// Why.
+    pub reason: Reason,
+    /// Whether it settles or leaves a conflict.
+    pub conflict: bool,
+}
+
+/// What to do with one path, with the versions it was decided on.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// Copy a version to the other side.
+    Copy(Copy),
+    /// Delete a version.
+    Delete {
+        /// The side that loses it.
+        on: Side,
+        /// The version.
+        entry: Entry,
+        /// Whether it makes room for a file or folder of the same name and so comes first.
+        clears_way: bool,
+    },
+    /// Rename the version `entry` to the action's key, as the other side did.
+    Rename {
+        /// The side to rename on.
+        on: Side,
+        /// The version under its old name.
+        entry: Entry,
+        /// The renamed version on the other side.
+        renamed: Entry,
+        /// The content both had before.
+        hash: Option<ContentHash>,
+        /// Whether `entry` was also edited, so that its content goes to the other side afterwards.
+        edited: bool,
+        /// Keep the old name too, as a backup does.
+        keep_old: bool,
+    },
+    /// Give the loser of a conflict another name on both sides, the winner keeps its own.
+    KeepBoth {
+        /// The side whose version keeps the name.
+        winner: Side,
+        /// Both versions.
+        versions: Box<Sides<Entry>>,
+        /// The loser's new name.
+        aside: Key,
+    },
+    /// Remember both versions as equal.
+    Adopt {
+        /// Both versions.
+        versions: Box<Sides<Entry>>,
+        /// Their content hash, if anybody read it.
+        hash: Option<ContentHash>,
+    },
+    /// Forget a path that is gone on both sides or no longer synced.
+    Forget,
+    /// Remember a deletion that is not carried over.
+    Entomb,
+    /// Nothing, until the user decides.
+    Unresolved,
+    /// Nothing, because the path cannot be synced as things are.
+    Blocked,
+    /// Nothing, because the mode does not touch such a difference.
+    LeaveAlone,
+}
+
+/// A version on its way to the other side.
+#[derive(Debug, Clone)]
+pub struct Copy {
+    /// The receiving side.
+    pub to: Side,
+    /// The version.
+    pub from: Entry,
+    /// The version it replaces.
+    pub replaces: Option<Entry>,
+    /// Whether the replaced version is one the base does not know.
+    pub over_stranger: bool,
+}
+
+/// What a run would do, in the order of the keys.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// The actions.
+    pub actions: Vec<Action>,
+}
+
+impl Plan {
+    /// Returns the plan for what was found: renames are paired, files and folders that stand in each other's
+    /// way are sorted out, and losers of conflicts get their names.
+    pub fn new(
+        mut items: Vec<Item>,
+        policy: Policy,
+        collisions: &[collide::Collision],
+        copies: &conflict_name::CopyCounts,
+    ) -> Self {
+        let mut actions = rename::pair(&mut items, policy, collisions);
+        actions.extend(items.into_iter().filter_map(|item| action(item, copies)));
+        actions.sort_by(|a, b| a.key.cmp(&b.key));
+        collide::sort_out(&mut actions, collisions);
+        Self { actions }
+    }
+}
+
+/// Turns the decision about one path into the work to do.
+fn action(item: Item, copies: &conflict_name::CopyCounts) -> Option<Action> {
+    let Item { key, base, found, hashes, facts, verdict } = item;
+    let Verdict { step, mut reason, conflict } = verdict;
+    let Sides { source, destination } = found;
+    let work = match (step, source, destination) {
+        (Step::Nothing, ..) => return None,
+        (Step::Forget, ..) => Work::Forget,
+        (Step::Entomb, ..) => Work::Entomb,
+        (Step::Unresolved, ..) => Work::Unresolved,
+        (Step::LeaveAlone, ..) => Work::LeaveAlone,
+        (Step::Adopt, Some(source), Some(destination)) => {
+            let agreed = facts.base == Base::Agreed && !facts.source.is_edited();
+            let hash = if agreed { base.and_then(|base| base.hash) } else { hashes.source.or(hashes.destination) };
+            Work::Adopt { versions: Box::new(Sides::new(source, destination)), hash }
+        }
+        (Step::Copy { to }, source, destination) => {
+            let (from, replaces) = match to {
+                Side::Destination => (source?, destination),
+                Side::Source => (destination?, source),
+            };
+            let over_stranger = replaces.is_some() && facts.sight(to).is_edited();
+            Work::Copy(Copy { to, from, replaces, over_stranger })
+        }
+        (Step::Delete { on }, source, destination) => {
+            let entry = if on == Side::Source { source? } else { destination? };
+            Work::Delete { on, entry, clears_way: false }
+        }
+        (Step::KeepBoth { winner }, Some(source), Some(destination)) => {
+            let versions = Box::new(Sides::new(source, destination));
+            match conflict_name::for_loser(&key, winner.other(), &versions, &hashes, copies) {
+                Some(aside) => Work::KeepBoth { winner, versions, aside },
+                None => {
+                    reason = Reason::TooManyCopies;
+                    Work::Unresolved
+                }
+            }
+        }
+        (Step::Adopt | Step::KeepBoth { .. }, ..) => return None,
+    };
+    Some(Action { key, work, reason, conflict })
+}
+
+impl Action {
+    /// Returns the name of the action in plans and reports; `None` for bookkeeping no user sees.
+    pub fn name(&self) -> Option<&'static str> {
+        Some(match (&self.work, self.receiver()) {
+            (Work::Copy(_), Some(Side::Source)) => "download",
+            (Work::Copy(_), _) => "upload",
+            (Work::Delete { .. }, Some(Side::Source)) => "delete_source",
+            (Work::Delete { .. }, _) => "delete_destination",
+            (Work::Rename { .. }, Some(Side::Source)) => "rename_source",
+            (Work::Rename { .. }, _) => "rename_destination",
+            (Work::KeepBoth { .. } | Work::Unresolved | Work::Blocked, _) => "conflict",
+            (Work::Adopt { .. }, _) => "adopt",
+            (Work::LeaveAlone, _) => "skip",
+            (Work::Forget | Work::Entomb, _) => return None,
+        })
+    }
+
+    /// Returns the side that is changed, if just one is.
+    pub fn receiver(&self) -> Option<Side> {
+        match &self.work {
+            Work::Copy(copy) => Some(copy.to),
+            Work::Delete { on, .. } | Work::Rename { on, .. } => Some(*on),
+            _ => None,
+        }
+    }
+
+    /// Returns how many bytes the action is about.
+    pub fn size(&self) -> u64 {
+        match &self.work {
+            Work::Copy(copy) => copy.from.size,
+            Work::Delete { entry, .. } => entry.size,
+            Work::Rename { renamed, .. } => renamed.size,
+            Work::KeepBoth { versions, winner, .. } => versions.get(*winner).size,
+            Work::Adopt { versions, .. } => versions.source.size,
+            _ => 0,
+        }
+    }
+
+    /// Returns the name a renamed file had before.
+    pub fn old_key(&self) -> Option<&Key> {
+        match &self.work {
+            Work::Rename { entry, .. } => Some(&entry.key),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The name under which the loser of a conflict is kept.
+//!
+//! `report.txt` becomes `report.conflict-20260131T120000Z-source-0123abcd.txt`: the loser's time, its side
+//! and the first 8 hexadecimal digits of its hash. The name follows from the version alone, so that a run
+//! cut off and begun again chooses the same one.
+
+use std::collections::HashMap;
+
+use crate::entry::Entry;
+use crate::fingerprint::ContentHash;
+use crate::key::Key;
+use crate::mode::{Side, Sides};
+
+/// How many conflict copies one file may have before its conflicts are left to the user.
+pub const MAX_COPIES: u32 = 10;
+
+/// Longest file name in bytes on the file systems in use.
+const MAX_NAME_BYTES: usize = 255;
+
+const MARK: &str = ".conflict-";
+
+/// How many conflict copies the files of a pair have. Fed with every key of both trees.
+#[derive(Debug, Default)]
+pub struct CopyCounts(HashMap<String, u32>);
+
+impl CopyCounts {
+    /// Counts `key` if it is the name of a conflict copy.
+    pub fn see(&mut self, key: &Key) {
+        if let Some(original) = original_of(key) {
+            *self.0.entry(original).or_default() += 1;
+        }
+    }
+
+    fn of(&self, key: &Key) -> u32 {
+        let (folder, stem, extension) = split(key);
+        self.0.get(&format!("{folder}{stem}{extension}")).copied().unwrap_or(0)
+    }
+}
+
+/// Returns the name for the version of the `loser`, or `None` if the file has too many copies already.
+pub fn for_loser(
+    key: &Key,
+    loser: Side,
+    versions: &Sides<Entry>,
+    hashes: &Sides<Option<ContentHash>>,
+    copies: &CopyCounts,
+) -> Option<Key> {
+    if copies.of(key) >= MAX_COPIES {
+        return None;
+    }
+    let time = versions.get(loser).modified.unwrap_or_default().compact();
+    let hash = hashes.get(loser).map_or_else(|| "0".repeat(32), |hash| hash.hex());
+    let (folder, stem, extension) = split(key);
+    let tail = format!("{MARK}{time}-{loser}-{}{extension}", hash.get(..8).unwrap_or("00000000"));
+    let room = MAX_NAME_BYTES.saturating_sub(tail.len());
+    Key::parse(&format!("{folder}{}{tail}", fitting(stem, room))).ok()
+}
+
+/// Splits a key into folder (with its slash), stem and extension (with its dot).
+fn split(key: &Key) -> (&str, &str, &str) {
+    let name = key.file_name();
+    let folder = &key.as_str()[..key.as_str().len() - name.len()];
+    match name.rfind('.') {
+        Some(dot) if dot > 0 => (folder, &name[..dot], &name[dot..]),
+        _ => (folder, name, ""),
+    }
+}
+
+fn original_of(key: &Key) -> Option<String> {
+    let (folder, _, _) = split(key);
+    let name = key.file_name();
+    let at = name.rfind(MARK)?;
+    let (stem, rest) = (&name[..at], &name[at + MARK.len()..]);
+    // 20260131T120000Z-source-0123abcd, then the extension.
+    let mut fields = rest.splitn(3, '-');
+    let (time, side, tail) = (fields.next()?, fields.next()?, fields.next()?);
+    let (hash, extension) = tail.split_at_checked(8)?;
+    let looks_ours = time.ends_with('Z')
+        && time.len() >= 16
+        && matches!(side, "source" | "destination")
+        && hash.bytes().all(|b| b.is_ascii_hexdigit())
+        && (extension.is_empty() || extension.starts_with('.'));
+    looks_ours.then(|| format!("{folder}{stem}{extension}"))
+}
+
+/// Returns the part of `text` that fits in `room` bytes without cutting a character.
+fn fitting(text: &str, room: usize) -> &str {
+    let end = (0..=room.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Timestamp;
+    use crate::fingerprint::{ETag, Fingerprint, HashForm, Hasher};
+
+    fn entry(key: &Key) -> Entry {
+        let fingerprint = Fingerprint::Object(ETag::new("x"));
+        Entry { key: key.clone(), size: 1, modified: Some(Timestamp::new(1_700_000_000, 5)), fingerprint }
+    }
+
+    fn named(name: &str, loser: Side, copies: &CopyCounts) -> Option<String> {
+        let key = Key::parse(name).unwrap();
+        let versions = Sides::new(entry(&key), entry(&key));
+        let hash = Hasher::new(HashForm::Whole).finish();
+        for_loser(&key, loser, &versions, &Sides::new(Some(hash), Some(hash)), copies).map(String::from)
+    }
+
+    #[test]
+    fn the_name_tells_time_side_and_content_and_keeps_the_extension() {
+        let none = CopyCounts::default();
+        for (name, expected) in [
+            ("a/report.txt", "a/report.conflict-20231114T221320Z-source-d41d8cd9.txt"),
+            ("Makefile", "Makefile.conflict-20231114T221320Z-source-d41d8cd9"),
+            ("a.b/.profile", "a.b/.profile.conflict-20231114T221320Z-source-d41d8cd9"),
+            ("x.tar.gz", "x.tar.conflict-20231114T221320Z-source-d41d8cd9.gz"),
+        ] {
+            assert_eq!(named(name, Side::Source, &none).as_deref(), Some(expected));
+        }
+        assert!(named("a", Side::Destination, &none).unwrap().contains("-destination-"));
+    }
+
+    #[test]
+    fn b27_a_long_name_is_cut_so_that_the_copy_still_is_a_file_name() {
+        let copy = named(&format!("{}é.txt", "n".repeat(249)), Side::Source, &CopyCounts::default()).unwrap();
+        assert!(copy.len() <= MAX_NAME_BYTES && copy.len() >= MAX_NAME_BYTES - 1 && copy.ends_with(".txt"), "{copy}");
+        let copy = named(&"é".repeat(127), Side::Source, &CopyCounts::default()).unwrap();
+        assert!(copy.len() <= MAX_NAME_BYTES && copy.starts_with('é'));
+    }
+
+    #[test]
+    fn a_file_gets_ten_copies_and_no_more() {
+        let mut counts = CopyCounts::default();
+        for i in 0..10 {
+            assert!(named("d/a.txt", Side::Source, &counts).is_some(), "{i}");
+            counts.see(&Key::parse(&format!("d/a.conflict-20260101T00000{i}Z-source-0123456{i}.txt")).unwrap());
+        }
+        assert_eq!(named("d/a.txt", Side::Source, &counts), None);
+        assert!(named("a.txt", Side::Source, &counts).is_some(), "another folder");
+        assert!(named("d/b.txt", Side::Source, &counts).is_some(), "another file");
+    }
+
+    #[test]
+    fn names_that_only_look_alike_are_not_counted() {
+        for name in [
+            "a.conflict-.txt",
+            "a.conflict-20260101T000000Z-source-0123.txt",
+            "a.conflict-20260101T000000Z-elsewhere-01234567.txt",
+            "a.conflict-20260101T000000-source-01234567.txt",
+            "a.conflict-Z-source-01234567.txt",
+            "a.conflict-20260101T000000Z-source-0123456x.txt",
+            "a.conflict-20260101T000000Z-source-01234567txt",
+            "a.txt",
+        ] {
+            assert_eq!(original_of(&Key::parse(name).unwrap()), None, "{name}");
+        }
+        let copy = Key::parse("d/a.conflict-20260101T000000Z-source-01234567").unwrap();
+        assert_eq!(original_of(&copy).as_deref(), Some("d/a"));
+    }
+}

@@ -1,0 +1,117 @@
+//! Trying again: a pure schedule and the one loop that follows it.
+//!
+//! Only errors of kind [`ErrorKind::Unavailable`] are worth another try; each wait is drawn between zero and
+//! a bound that doubles (full jitter), so that many clients do not come back at the same moment.
+
+use std::time::Duration;
+
+use crate::clock::{Clock, Entropy};
+use crate::control::SyncController;
+use crate::error::{ErrorKind, Result};
+
+/// How often and how long apart to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schedule {
+    /// Tries in all, the first included.
+    pub attempts: u32,
+    /// The bound of the first wait.
+    pub first: Duration,
+    /// No wait is longer.
+    pub longest: Duration,
+}
+
+impl Default for Schedule {
+    /// Five tries over at most about 3 seconds. No source, reasonable for local faults that pass.
+    fn default() -> Self {
+        Self { attempts: 5, first: Duration::from_millis(200), longest: Duration::from_secs(20) }
+    }
+}
+
+impl Schedule {
+    /// Returns how long to wait before try number `next` (the second is 1), or `None` to give up.
+    pub fn wait(&self, next: u32, random: u64) -> Option<Duration> {
+        if next == 0 || next >= self.attempts {
+            return None;
+        }
+        let bound = self.first.saturating_mul(1_u32.checked_shl(next - 1).unwrap_or(u32::MAX)).min(self.longest);
+        let nanoseconds = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
+        Some(Duration::from_nanos(random % nanoseconds.saturating_add(1)))
+    }
+}
+
+/// Calls `attempt` until it succeeds, fails for good, or the schedule or the run ends.
+///
+/// # Errors
+/// The last attempt's, or [`ErrorKind::Cancelled`].
+pub async fn retry<T>(
+    schedule: Schedule,
+    clock: &dyn Clock,
+    entropy: &dyn Entropy,
+    control: &SyncController,
+    mut attempt: impl AsyncFnMut() -> Result<T>,
+) -> Result<T> {
+    let mut tries = 0;
+    loop {
+        let error = match attempt().await {
+            Err(error) if error.kind() == ErrorKind::Unavailable => error,
+            result => return result,
+        };
+        tries += 1;
+        let Some(wait) = schedule.wait(tries, entropy.next_u64()) else { return Err(error) };
+        tracing::debug!(error = error.chain(), wait_ms = wait.as_millis(), "trying again");
+        tokio::select! {
+            () = clock.sleep(wait) => {}
+            () = control.cancelled() => return Err(crate::control::cancelled()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{SystemClock, SystemEntropy};
+    use crate::error::Error;
+
+    #[test]
+    fn waits_double_up_to_the_longest_and_end() {
+        let schedule = Schedule { attempts: 6, first: Duration::from_millis(10), longest: Duration::from_millis(50) };
+        let longest: Vec<_> = (1..6).map(|n| {
+            let bound = [10, 20, 40, 50, 50][n as usize - 1];
+            assert_eq!(schedule.wait(n, 0), Some(Duration::ZERO));
+            // The bound itself is drawn, one nanosecond more is not.
+            let nanoseconds = bound * 1_000_000;
+            assert_eq!(schedule.wait(n, nanoseconds), Some(Duration::from_millis(bound)));
+            assert_eq!(schedule.wait(n, nanoseconds + 1), Some(Duration::ZERO));
+            bound
+        }).collect();
+        assert_eq!(longest.len(), 5);
+        assert_eq!(schedule.wait(6, 7), None);
+        assert_eq!(schedule.wait(0, 7), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_passing_faults_are_tried_again() {
+        for (kind, expected) in [(ErrorKind::Unavailable, 5), (ErrorKind::PermissionDenied, 1), (ErrorKind::Changed, 1)] {
+            let mut calls = 0;
+            let result: Result<()> =
+                retry(Schedule::default(), &SystemClock, &SystemEntropy, &SyncController::new(), async || {
+                    calls += 1;
+                    Err(Error::new(kind, "x"))
+                })
+                .await;
+            assert_eq!((result.unwrap_err().kind(), calls), (kind, expected));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_run_does_not_wait() {
+        let control = SyncController::new();
+        control.cancel();
+        let schedule = Schedule { attempts: 2, first: Duration::MAX, longest: Duration::MAX };
+        let result: Result<()> = retry(schedule, &SystemClock, &SystemEntropy, &control, async || {
+            Err(Error::new(ErrorKind::Unavailable, "x"))
+        })
+        .await;
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Cancelled);
+    }
+}

@@ -1,0 +1,269 @@
+//! Looking at both trees: lists them, joins them with the base, and decides path by path.
+//!
+//! What comes out is everything the plan and the guards need. Memory grows with what differs; paths that are
+//! simply unchanged are only counted.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures::stream::{FuturesOrdered, FuturesUnordered};
+use futures::{FutureExt, StreamExt};
+
+use crate::client::{ListRequest, Listed};
+use crate::control::SyncController;
+use crate::diff::{Change, Diff, Found, Observed};
+use crate::error::Result;
+use crate::event::Event;
+use crate::examine::{Examined, Examiner, FirstSight, first_sight, listed_hashes};
+use crate::filter::Filter;
+use crate::fingerprint::{ContentHash, HashForm};
+use crate::key::Key;
+use crate::mode::{Side, Sides};
+use crate::plan::{Item, Sight, Step, collide, conflict_name::CopyCounts, rename};
+use crate::report::Recorder;
+use crate::state::{BaseRow, StateStore};
+
+/// How many files are read at once to learn their content. Two a core keep disk and processor busy.
+const READERS: usize = 8;
+
+/// How many files between two progress events.
+const PROGRESS_STEP: u64 = 1000;
+
+/// How both trees are to be looked at.
+#[derive(Debug)]
+pub struct Wanted {
+    /// The rules of the command line.
+    pub filter: Filter,
+    /// The side whose `.syncignore` files count, if one has them.
+    pub ignore_files_on: Option<Side>,
+    /// The tags of runs whose temporaries may be removed.
+    pub leftover_tags: Vec<u32>,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// Paths that are not simply unchanged, in key order.
+    pub items: Vec<Item>,
+    /// Files that stand where another file's folder is.
+    pub collisions: Vec<collide::Collision>,
+    /// Conflict copies that exist.
+    pub copies: CopyCounts,
+    /// How many paths are unchanged.
+    pub unchanged: u64,
+    /// How many paths the base has that are still synced.
+    pub base: u64,
+    /// How many files each side has.
+    pub listed: Sides<u64>,
+    /// How many of the base's paths each side has with their size.
+    pub recognised: Sides<u64>,
+    /// How many of the base's paths have other content.
+    pub changed: Sides<u64>,
+    /// Rows that are of no use any more: newly excluded paths and tombstones of another mode.
+    pub obsolete: Vec<Key>,
+    /// How many paths of the base the filter excludes now.
+    pub excluded: u64,
+    /// Paths that changed while they were looked at.
+    pub moving: Vec<Key>,
+    /// Whether something could not be listed or read.
+    pub unreadable: Sides<bool>,
+    /// Temporaries that may be removed.
+    pub leftovers: Sides<Vec<Key>>,
+    /// Things with reserved names that are not ours.
+    pub foreign: Vec<(Side, Key)>,
+}
+
+/// Looks at both trees.
+///
+/// # Errors
+/// A listing or the base that could not be read whole, or [`ErrorKind::Cancelled`].
+pub async fn survey(
+    examiner: &Examiner,
+    state: &Arc<dyn StateStore>,
+    wanted: Wanted,
+    control: &SyncController,
+    recorder: &Recorder,
+) -> Result<Survey> {
+    let list = |side: Side| {
+        examiner.clients.get(side).list(ListRequest {
+            filter: wanted.filter.clone(),
+            read_ignore_files: wanted.ignore_files_on == Some(side),
+            leftover_tags: wanted.leftover_tags.clone(),
+        })
+    };
+    let diff = Diff::new(list(Side::Source), list(Side::Destination), state.scan(), wanted.filter.clone());
+    let mut survey = Surveyor { found: Survey::default(), watch: collide::Watch::default(), examiner, recorder };
+    survey.run(diff, control).await?;
+    let Surveyor { mut found, watch, .. } = survey;
+    found.collisions = watch.finish();
+    hash_renamed(examiner, &mut found, control).await?;
+    for side in Side::BOTH {
+        recorder.emit(&Event::Listed { side, files: *found.listed.get(side) });
+    }
+    Ok(found)
+}
+
+struct Surveyor<'a> {
+    found: Survey,
+    watch: collide::Watch,
+    examiner: &'a Examiner,
+    recorder: &'a Recorder,
+}
+
+impl Surveyor<'_> {
+    async fn run(&mut self, mut diff: Diff<'_>, control: &SyncController) -> Result<()> {
+        let examiner = self.examiner;
+        let mut under_way = FuturesOrdered::new();
+        let mut ended = false;
+        loop {
+            control.checkpoint().await?;
+            tokio::select! {
+                biased;
+                () = control.cancelled() => return Err(crate::control::cancelled()),
+                Some(examined) = under_way.next(), if !under_way.is_empty() => self.take(examined),
+                // `Diff::next` keeps what it has read when it is dropped.
+                found = diff.next(), if !ended && under_way.len() < READERS => match found? {
+                    None => ended = true,
+                    Some(Found::Path(change)) => {
+                        if let Some(change) = self.look(change) {
+                            under_way.push_back(examiner.examine(change).boxed());
+                        }
+                    }
+                    Some(Found::Excluded(key)) => {
+                        self.found.excluded += 1;
+                        self.found.obsolete.push(key);
+                    }
+                    Some(Found::Note(side, note)) => self.note(side, note),
+                },
+                else => return Ok(()),
+            }
+        }
+    }
+
+    /// Counts a path; returns it if there is more to it than being unchanged.
+    fn look(&mut self, change: Change) -> Option<Change> {
+        let found = &mut self.found;
+        let on = Sides::new(
+            matches!(change.sides.source, Observed::File(_)),
+            matches!(change.sides.destination, Observed::File(_)),
+        );
+        self.watch.see(&change.key, on);
+        found.copies.see(&change.key);
+        for side in Side::BOTH.into_iter().filter(|side| *on.get(*side)) {
+            let files = found.listed.get_mut(side);
+            *files += 1;
+            if files.is_multiple_of(PROGRESS_STEP) {
+                self.recorder.emit(&Event::Listed { side, files: *files });
+            }
+        }
+        match &change.base {
+            Some(BaseRow::Agreed(base)) => {
+                found.base += 1;
+                let mut same = 0;
+                for side in Side::BOTH {
+                    if let Observed::File(entry) = change.sides.get(side) {
+                        *found.recognised.get_mut(side) += u64::from(entry.size == base.size);
+                        same += u8::from(first_sight(base, side, entry) == FirstSight::Same);
+                    }
+                }
+                if same == 2 {
+                    found.unchanged += 1;
+                    return None;
+                }
+            }
+            Some(BaseRow::Tombstone) if !self.examiner.tombstones_hold => {
+                found.obsolete.push(change.key.clone());
+            }
+            Some(BaseRow::Tombstone) | None => {}
+        }
+        Some(change)
+    }
+
+    fn take(&mut self, examined: Examined) {
+        match examined {
+            Examined::Item(item) => {
+                for side in Side::BOTH {
+                    *self.found.changed.get_mut(side) += u64::from(item.facts.sight(side) == Sight::Changed);
+                }
+                if item.verdict.step != Step::Nothing {
+                    self.found.items.push(*item);
+                }
+            }
+            Examined::Moving(key) => self.found.moving.push(key),
+            Examined::Unreadable(key, error) => {
+                self.found.unreadable = Sides::new(true, true);
+                self.recorder.fail(key.as_str(), "read", &error);
+            }
+        }
+    }
+
+    fn note(&mut self, side: Side, note: Listed) {
+        let found = &mut self.found;
+        match note {
+            Listed::Skipped(path, why) => self.recorder.emit(&Event::Skipped { path, side, why }),
+            Listed::Unknown(key, error) => {
+                *found.unreadable.get_mut(side) = true;
+                self.recorder.fail(key.as_str(), "list", &error);
+            }
+            Listed::Unmappable { shown, error, .. } => {
+                self.recorder.fail(shown, "list", &error);
+            }
+            Listed::Leftover(key) => found.leftovers.get_mut(side).push(key),
+            Listed::Foreign(key) => found.foreign.push((side, key)),
+            Listed::File(_) | Listed::Rules(..) => {}
+        }
+    }
+}
+
+/// Learns the content of new files that could be renamed ones: those of the size of a vanished file.
+async fn hash_renamed(examiner: &Examiner, found: &mut Survey, control: &SyncController) -> Result<()> {
+    let mut wanted: VecDeque<(usize, Side, HashForm)> = VecDeque::new();
+    for side in Side::BOTH {
+        let sizes = rename::wanted_hashes(&found.items, side);
+        for (index, item) in found.items.iter().enumerate() {
+            if let Some(entry) = item.found.get(side)
+                && rename::appeared(item, side)
+                && let Some(form) = sizes.get(&entry.size)
+            {
+                wanted.push_back((index, side, *form));
+            }
+        }
+    }
+    let mut under_way = FuturesUnordered::new();
+    let mut learned: Vec<(usize, Side, ContentHash)> = Vec::new();
+    loop {
+        control.checkpoint().await?;
+        while under_way.len() < READERS
+            && let Some((index, side, form)) = wanted.pop_front()
+        {
+            under_way.push(content(examiner, &found.items[index], index, side, form));
+        }
+        match under_way.next().await {
+            None => break,
+            Some(Some(hash)) => learned.push(hash),
+            // It cannot be read now: then it is no rename, and copying it will say why.
+            Some(None) => {}
+        }
+    }
+    drop(under_way);
+    for (index, side, hash) in learned {
+        *found.items[index].hashes.get_mut(side) = Some(hash);
+    }
+    Ok(())
+}
+
+async fn content(
+    examiner: &Examiner,
+    item: &Item,
+    index: usize,
+    side: Side,
+    form: HashForm,
+) -> Option<(usize, Side, ContentHash)> {
+    let entry = item.found.get(side).as_ref()?;
+    let listed = listed_hashes(entry).into_iter().find(|hash| hash.form() == form);
+    let hash = match listed {
+        Some(hash) => hash,
+        None => *examiner.hash(side, entry, &[form]).await.ok()?.first()?,
+    };
+    Some((index, side, hash))
+}

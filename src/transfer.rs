@@ -1,0 +1,476 @@
+//! Carries a plan out.
+//!
+//! In this order: what makes room for other files, renames, copies, and last the deletions. Copies flow
+//! through a bounded pipeline (`buffer_unordered`): each is read, hashed and staged on its own, staged ones
+//! are published in batches, and a batch's rows are recorded once it is durable and visible. Every effect
+//! is conditional on the version the plan was made for; what changed meanwhile is handed back to be planned
+//! again. Before any effect the mode's rights are checked once more, apart from the planner.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt};
+use tokio::sync::{Mutex, Semaphore};
+
+use crate::client::{Disposal, Listed, Staged, Target};
+use crate::clock::{Clock, Entropy};
+use crate::control::SyncController;
+use crate::entry::Entry;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, Line};
+use crate::examine::Clients;
+use crate::fingerprint::{ContentHash, Fingerprint};
+use crate::key::Key;
+use crate::mode::{Side, Sides, SyncMode};
+use crate::plan::{Action, Plan, Reason, Work};
+use crate::report::Recorder;
+use crate::retry::{Schedule, retry};
+use crate::state::{Agreed, BaseRow, RowChange, StateStore};
+
+mod body;
+mod copy;
+
+use body::Throttle;
+
+/// Rows recorded between two flushes, at most; a power cut costs the work of one batch.
+const ROWS_PER_FLUSH: usize = 500;
+
+/// Time between two flushes, at most.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Files in one batch of removals, as in one of S3's multi-object deletes.
+const REMOVALS_PER_BATCH: usize = 1000;
+
+/// How much a run may do at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Tuning {
+    /// Files under way at once.
+    pub transfers: usize,
+    /// Bytes held in memory at once.
+    pub memory_bytes: u64,
+    /// Bytes copied in a second, at most.
+    pub bytes_per_second: Option<u64>,
+}
+
+impl Default for Tuning {
+    /// 16 files and 256 MiB. No source: enough to keep disk and processor busy on the machines tried.
+    fn default() -> Self {
+        Self { transfers: 16, memory_bytes: 256 * 1024 * 1024, bytes_per_second: None }
+    }
+}
+
+/// What a run may do to each side, checked at the moment of doing it.
+#[derive(Debug, Clone, Copy)]
+pub struct Rights {
+    /// The mode.
+    pub mode: SyncMode,
+    /// Whether files may be copied to each side.
+    pub copy: Sides<bool>,
+}
+
+impl Rights {
+    fn allow_copy(&self, to: Side) -> Result<()> {
+        if *self.copy.get(to) { Ok(()) } else { Err(self.forbidden("copying", to)) }
+    }
+
+    fn allow_delete(&self, on: Side) -> Result<()> {
+        if self.mode.allows_delete(on) { Ok(()) } else { Err(self.forbidden("deleting", on)) }
+    }
+
+    fn forbidden(&self, what: &str, side: Side) -> Error {
+        let message = format!("the plan asks for {what} at the {side}, which {} does not allow", self.mode);
+        Error::new(ErrorKind::Internal, message).with_hint("nothing was done; please report this")
+    }
+}
+
+/// Everything a plan is carried out with.
+#[derive(Debug)]
+pub struct Transfer<'a> {
+    /// The two sides.
+    pub clients: &'a Clients,
+    /// Where finished work is recorded.
+    pub state: &'a Arc<dyn StateStore>,
+    /// What the mode allows.
+    pub rights: Rights,
+    /// What becomes of replaced and deleted versions.
+    pub disposal: Disposal,
+    /// Names this run in temporaries.
+    pub run_tag: u32,
+    /// How much at once.
+    pub tuning: Tuning,
+    /// Pauses and ends the run.
+    pub control: &'a SyncController,
+    /// Time.
+    pub clock: &'a Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: &'a Arc<dyn Entropy>,
+    /// Takes the events.
+    pub(crate) recorder: &'a Recorder,
+    progress: Progress,
+}
+
+/// What must be known across phases.
+#[derive(Debug)]
+struct Progress {
+    unflushed: AtomicUsize,
+    last_flush: Mutex<Duration>,
+    failed: AtomicBool,
+    memory: Arc<Semaphore>,
+    throttle: Option<Arc<Throttle>>,
+}
+
+/// What came of carrying out a plan.
+#[derive(Debug, Default)]
+pub struct Executed {
+    /// Paths that were not what the plan was made for.
+    pub moved: Vec<Key>,
+    /// Deletions a mirror held back because something failed before.
+    pub held_back: u64,
+}
+
+/// A copy on its way, and what to tell when it is done.
+#[derive(Debug)]
+struct Job {
+    to: Side,
+    from: Entry,
+    target: Target,
+    line: Option<Line>,
+}
+
+impl<'a> Transfer<'a> {
+    /// Returns what carries out plans with these parts.
+    #[expect(clippy::too_many_arguments, reason = "the parts are wired together in one place, the engine")]
+    pub(crate) fn new(
+        clients: &'a Clients,
+        state: &'a Arc<dyn StateStore>,
+        rights: Rights,
+        disposal: Disposal,
+        run_tag: u32,
+        tuning: Tuning,
+        control: &'a SyncController,
+        ports: (&'a Arc<dyn Clock>, &'a Arc<dyn Entropy>),
+        recorder: &'a Recorder,
+    ) -> Self {
+        let kibibytes = usize::try_from(tuning.memory_bytes / 1024).unwrap_or(usize::MAX);
+        let memory = Arc::new(Semaphore::new(kibibytes.clamp(1024, Semaphore::MAX_PERMITS)));
+        let throttle = tuning.bytes_per_second.map(|rate| Arc::new(Throttle::new(rate)));
+        let progress = Progress {
+            unflushed: AtomicUsize::new(0),
+            last_flush: Mutex::new(ports.0.monotonic()),
+            failed: AtomicBool::new(false),
+            memory,
+            throttle,
+        };
+        let (clock, entropy) = ports;
+        Self {
+            clients,
+            state,
+            rights,
+            disposal,
+            run_tag,
+            tuning,
+            control,
+            clock,
+            entropy,
+            recorder,
+            progress,
+        }
+    }
+
+    /// Carries out `plan`.
+    ///
+    /// A mirror whose listings or copies failed (`unreadable`, or found on the way) deletes nothing.
+    ///
+    /// # Errors
+    /// What stops a run altogether: the state cannot be written, a root is gone, or
+    /// [`ErrorKind::Cancelled`]. What was finished by then is recorded.
+    pub async fn execute(&self, plan: Plan, unreadable: bool) -> Result<Executed> {
+        let mut executed = Executed::default();
+        let mut phases = Phases::default();
+        let mut rows = Vec::new();
+        for action in plan.actions {
+            phases.sort(action, self, &mut rows);
+        }
+        self.record(rows).await?;
+        self.remove(phases.first, &mut executed).await?;
+        let mut jobs = phases.copies;
+        self.rename(phases.renames, &mut jobs, &mut executed).await?;
+        self.copy_all(jobs, &mut executed).await?;
+        if phases.last.is_empty() {
+            return Ok(executed);
+        }
+        self.flush().await?;
+        if self.rights.mode.is_mirror() && (unreadable || self.progress.failed.load(Ordering::Relaxed)) {
+            executed.held_back = phases.last.len() as u64;
+            return Ok(executed);
+        }
+        self.remove(phases.last, &mut executed).await?;
+        Ok(executed)
+    }
+
+    fn target(&self, key: Key, replaces: Option<Entry>) -> Target {
+        Target { key, replaces, disposal: self.disposal.clone(), run_tag: self.run_tag }
+    }
+
+    /// Records rows and flushes when it is time.
+    async fn record(&self, rows: Vec<RowChange>) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let count = rows.len();
+        self.state.record(rows).await?;
+        let unflushed = self.progress.unflushed.fetch_add(count, Ordering::Relaxed) + count;
+        let waited = self.clock.monotonic().saturating_sub(*self.progress.last_flush.lock().await);
+        if unflushed >= ROWS_PER_FLUSH || waited >= FLUSH_INTERVAL {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&self) -> Result<()> {
+        self.progress.unflushed.store(0, Ordering::Relaxed);
+        *self.progress.last_flush.lock().await = self.clock.monotonic();
+        self.state.flush().await
+    }
+
+    /// Reports a failed path, or hands it back to be planned again if it only changed.
+    fn take_error(&self, key: &Key, action: &str, error: Error, executed: &mut Executed) -> Result<()> {
+        match error.kind() {
+            ErrorKind::Cancelled => return Err(error),
+            ErrorKind::Changed | ErrorKind::NotFound => executed.moved.push(key.clone()),
+            _ => {
+                self.progress.failed.store(true, Ordering::Relaxed);
+                self.recorder.fail(key.as_str(), action, &error);
+            }
+        }
+        Ok(())
+    }
+
+    fn done(&self, line: Option<Line>) {
+        if let Some(line) = line {
+            self.recorder.emit(&Event::Done(line));
+        }
+    }
+
+    /// Removes versions in batches, each only if the other side still does not have the path.
+    async fn remove(&self, removals: Vec<Removal>, executed: &mut Executed) -> Result<()> {
+        for side in Side::BOTH {
+            let mut here: Vec<&Removal> = removals.iter().filter(|removal| removal.on == side).collect();
+            while !here.is_empty() {
+                self.control.checkpoint().await?;
+                self.rights.allow_delete(side)?;
+                let later = here.split_off(here.len().min(REMOVALS_PER_BATCH));
+                self.remove_batch(side, std::mem::replace(&mut here, later), executed).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove_batch(&self, side: Side, batch: Vec<&Removal>, executed: &mut Executed) -> Result<()> {
+        let other = self.clients.get(side.other());
+        let still_gone: Vec<bool> = futures::stream::iter(&batch)
+            .map(|removal| async move { matches!(other.head(&removal.entry.key).await, Ok(None)) })
+            .buffered(self.tuning.transfers)
+            .collect()
+            .await;
+        let mut certain = Vec::new();
+        for (removal, gone) in batch.into_iter().zip(still_gone) {
+            if gone {
+                certain.push(removal);
+            } else {
+                executed.moved.push(removal.entry.key.clone());
+            }
+        }
+        let entries = certain.iter().map(|removal| removal.entry.clone()).collect();
+        let results = self.clients.get(side).remove(entries, &self.disposal).await;
+        let mut rows = Vec::new();
+        let mut lines = Vec::new();
+        for (removal, result) in certain.into_iter().zip(results) {
+            match result {
+                Ok(()) => {
+                    rows.push((removal.entry.key.clone(), None));
+                    lines.push(removal.line.clone());
+                }
+                Err(error) => self.take_error(&removal.entry.key, "delete", error, executed)?,
+            }
+        }
+        self.record(rows).await?;
+        lines.into_iter().for_each(|line| self.done(line));
+        Ok(())
+    }
+
+    /// Carries out renames, and adds to `jobs` the copies that must follow them.
+    async fn rename(
+        &self,
+        actions: Vec<Action>,
+        jobs: &mut Vec<Job>,
+        executed: &mut Executed,
+    ) -> Result<()> {
+        let mut results = futures::stream::iter(actions)
+            .map(|action| async move {
+                let result = self.rename_one(&action).await;
+                (action, result)
+            })
+            .buffer_unordered(self.tuning.transfers)
+            .ready_chunks(self.tuning.transfers);
+        while let Some(chunk) = results.next().await {
+            let mut rows = Vec::new();
+            let mut lines = Vec::new();
+            for (action, result) in chunk {
+                match result {
+                    Ok(entry) => {
+                        lines.push(self.renamed(&action, entry, &mut rows, jobs));
+                    }
+                    Err(error) => {
+                        // Both names are planned again; neither was touched.
+                        let keys = [Some(&action.key), action.old_key()];
+                        let moved = matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound);
+                        if moved {
+                            executed.moved.extend(keys.into_iter().flatten().cloned());
+                        } else {
+                            self.take_error(&action.key, "rename", error, executed)?;
+                        }
+                    }
+                }
+            }
+            self.record(rows).await?;
+            lines.into_iter().for_each(|line| self.done(line));
+        }
+        Ok(())
+    }
+
+    async fn rename_one(&self, action: &Action) -> Result<Entry> {
+        self.control.checkpoint().await?;
+        let (on, entry, to, keep_old) = match &action.work {
+            Work::Rename { on, entry, keep_old, .. } => (*on, entry, &action.key, *keep_old),
+            Work::KeepBoth { winner, versions, aside } => {
+                (winner.other(), versions.get(winner.other()), aside, false)
+            }
+            _ => return Err(Error::new(ErrorKind::Internal, format!("rename `{}`", action.key))),
+        };
+        self.rights.allow_copy(on)?;
+        let client = self.clients.get(on);
+        let attempt = async || {
+            if !keep_old {
+                self.rights.allow_delete(on)?;
+                return client.rename(entry, to).await;
+            }
+            let staged = client.copy(entry, self.target(to.clone(), None)).await?;
+            client.publish(vec![staged]).await.pop().unwrap_or_else(|| {
+                Err(Error::new(ErrorKind::Internal, format!("publish `{to}` gave no result")))
+            })
+        };
+        retry(Schedule::default(), self.clock.as_ref(), self.entropy.as_ref(), self.control, attempt).await
+    }
+
+    /// Notes what a finished rename means: rows, copies that follow, and the line to report.
+    fn renamed(
+        &self,
+        action: &Action,
+        entry: Entry,
+        rows: &mut Vec<RowChange>,
+        jobs: &mut Vec<Job>,
+    ) -> Option<Line> {
+        let mut line = Line::of(action)?;
+        match &action.work {
+            Work::Rename { on, entry: old, renamed, hash, edited, keep_old } => {
+                let before = keep_old.then_some(BaseRow::Tombstone);
+                rows.push((old.key.clone(), before));
+                if *edited {
+                    line.effects = crate::event::Effects::default();
+                    jobs.extend(self.job(on.other(), entry, Some(renamed.clone()), Reason::Changed(*on)));
+                } else {
+                    let seen = seen(*on, &entry, renamed);
+                    let row = Agreed { size: entry.size, hash: *hash, seen };
+                    rows.push((action.key.clone(), Some(BaseRow::Agreed(row))));
+                }
+            }
+            Work::KeepBoth { winner, versions, .. } => {
+                line.effects = crate::event::Effects::default();
+                jobs.extend(self.job(*winner, entry, None, action.reason));
+                let kept = versions.get(*winner).clone();
+                jobs.extend(self.job(winner.other(), kept, None, action.reason));
+            }
+            _ => {}
+        }
+        Some(line)
+    }
+
+    fn job(&self, to: Side, from: Entry, replaces: Option<Entry>, reason: Reason) -> Option<Job> {
+        let copy = crate::plan::Copy { to, from: from.clone(), replaces, over_stranger: false };
+        let action = Action { key: from.key.clone(), work: Work::Copy(copy), reason, conflict: false };
+        self.job_of(action)
+    }
+
+    fn job_of(&self, action: Action) -> Option<Job> {
+        let line = Line::of(&action);
+        let Work::Copy(copy) = action.work else { return None };
+        let target = self.target(action.key, copy.replaces);
+        Some(Job { to: copy.to, from: copy.from, target, line })
+    }
+}
+
+/// Returns how both sides show a version, `entry` on `side` and `counterpart` on the other.
+fn seen(side: Side, entry: &Entry, counterpart: &Entry) -> Sides<Fingerprint> {
+    let mut seen = Sides::new(counterpart.fingerprint.clone(), counterpart.fingerprint.clone());
+    *seen.get_mut(side) = entry.fingerprint.clone();
+    seen
+}
+
+#[derive(Debug)]
+struct Removal {
+    on: Side,
+    entry: Entry,
+    line: Option<Line>,
+}
+
+/// A plan's actions by the phase they belong to.
+#[derive(Debug, Default)]
+struct Phases {
+    first: Vec<Removal>,
+    renames: Vec<Action>,
+    copies: Vec<Job>,
+    last: Vec<Removal>,
+}
+
+impl Phases {
+    fn sort(&mut self, action: Action, transfer: &Transfer<'_>, rows: &mut Vec<RowChange>) {
+        let line = Line::of(&action);
+        match action.work {
+            Work::Copy(_) => self.copies.extend(transfer.job_of(action)),
+            Work::Delete { on, entry, clears_way } => {
+                let phase = if clears_way { &mut self.first } else { &mut self.last };
+                phase.push(Removal { on, entry, line });
+            }
+            Work::Rename { .. } | Work::KeepBoth { .. } => self.renames.push(action),
+            Work::Adopt { versions, hash } => {
+                let Sides { source, destination } = *versions;
+                let size = source.size;
+                let seen = Sides::new(source.fingerprint, destination.fingerprint);
+                rows.push((action.key, Some(BaseRow::Agreed(Agreed { size, hash, seen }))));
+                transfer.done(line);
+            }
+            Work::Forget => rows.push((action.key, None)),
+            Work::Entomb => rows.push((action.key, Some(BaseRow::Tombstone))),
+            Work::Unresolved | Work::LeaveAlone => transfer.done(line),
+            Work::Blocked => {
+                let error = Error::new(ErrorKind::Invalid, action.reason.to_string())
+                    .with_hint("rename one of them; nothing of that name was touched");
+                transfer.recorder.fail(action.key.as_str(), "sync", &error);
+            }
+        }
+    }
+}
+
+/// Looks again at one path of a side, for planning it again.
+pub(crate) async fn look_again(clients: &Clients, side: Side, key: &Key) -> Result<crate::diff::Observed> {
+    Ok(match clients.get(side).head(key).await? {
+        None | Some(Listed::Skipped(_, crate::client::SkipReason::EmptyFolder)) => {
+            crate::diff::Observed::Absent
+        }
+        Some(Listed::File(entry)) => crate::diff::Observed::File(entry),
+        Some(Listed::Unknown(_, error)) => return Err(error),
+        Some(_) => crate::diff::Observed::Unknown,
+    })
+}

@@ -1,0 +1,122 @@
+//! What happens to bytes on their way: hashing, progress, pausing, and the bandwidth limit.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+
+use crate::client::Body;
+use crate::clock::Clock;
+use crate::control::SyncController;
+use crate::event::Event;
+use crate::fingerprint::{ContentHash, HashForm, Hasher};
+use crate::report::Recorder;
+
+/// Spreads bytes over time: a bucket that refills at a rate and may be overdrawn by one chunk.
+#[derive(Debug)]
+pub(super) struct Throttle {
+    bytes_per_second: u64,
+    /// When the bytes let through so far will have been paid for.
+    paid_until: Mutex<Duration>,
+}
+
+impl Throttle {
+    pub(super) fn new(bytes_per_second: u64) -> Self {
+        Self { bytes_per_second: bytes_per_second.max(1), paid_until: Mutex::new(Duration::ZERO) }
+    }
+
+    /// Returns how long to wait before `bytes` more may go.
+    fn wait(&self, bytes: usize, now: Duration) -> Duration {
+        let mut paid_until = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = (*paid_until).max(now);
+        let nanoseconds = u128::from(bytes as u64) * 1_000_000_000 / u128::from(self.bytes_per_second);
+        *paid_until = start.saturating_add(Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX)));
+        start.saturating_sub(now)
+    }
+}
+
+/// Learns the hash of a body as its bytes pass.
+#[derive(Debug, Clone)]
+pub(super) struct Tap {
+    hasher: Arc<Mutex<Hasher>>,
+}
+
+impl Tap {
+    pub(super) fn new(form: HashForm) -> Self {
+        Self { hasher: Arc::new(Mutex::new(Hasher::new(form))) }
+    }
+
+    /// Returns the hash of what has passed.
+    pub(super) fn hash(&self) -> ContentHash {
+        self.hasher.lock().unwrap_or_else(PoisonError::into_inner).clone().finish()
+    }
+
+    /// Returns `body` with everything that is done to its bytes on their way.
+    pub(super) fn attach(
+        &self,
+        body: Body,
+        control: &SyncController,
+        throttle: Option<&Arc<Throttle>>,
+        clock: &Arc<dyn Clock>,
+        recorder: &Recorder,
+    ) -> Body {
+        let way = Way {
+            tap: self.clone(),
+            control: control.clone(),
+            throttle: throttle.cloned(),
+            clock: Arc::clone(clock),
+            recorder: recorder.clone(),
+        };
+        let Body { size, modified, executable, chunks } = body;
+        let chunks = chunks.scan(way, |way, chunk| {
+            let way = way.clone();
+            async move { Some(way.pass(chunk).await) }
+        });
+        Body { size, modified, executable, chunks: chunks.boxed() }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Way {
+    tap: Tap,
+    control: SyncController,
+    throttle: Option<Arc<Throttle>>,
+    clock: Arc<dyn Clock>,
+    recorder: Recorder,
+}
+
+impl Way {
+    async fn pass(self, chunk: crate::Result<bytes::Bytes>) -> crate::Result<bytes::Bytes> {
+        let chunk = chunk?;
+        self.control.checkpoint().await?;
+        if let Some(throttle) = &self.throttle {
+            let wait = throttle.wait(chunk.len(), self.clock.monotonic());
+            tokio::select! {
+                () = self.clock.sleep(wait), if !wait.is_zero() => {}
+                () = self.control.cancelled() => return Err(crate::control::cancelled()),
+                else => {}
+            }
+        }
+        self.tap.hasher.lock().unwrap_or_else(PoisonError::into_inner).update(&chunk);
+        self.recorder.emit(&Event::Moved { bytes: chunk.len() as u64 });
+        Ok(chunk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_throttle_lets_through_its_rate_and_no_more() {
+        let throttle = Throttle::new(1000);
+        let second = Duration::from_secs(1);
+        assert_eq!(throttle.wait(500, Duration::ZERO), Duration::ZERO);
+        assert_eq!(throttle.wait(500, Duration::ZERO), second / 2);
+        assert_eq!(throttle.wait(1, Duration::ZERO), second);
+        // Idle time is not saved up.
+        assert_eq!(throttle.wait(1000, second * 10), Duration::ZERO);
+        assert_eq!(throttle.wait(1, second * 10), second);
+        assert_eq!(Throttle::new(0).bytes_per_second, 1);
+    }
+}
