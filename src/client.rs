@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, Result};
-use crate::fingerprint::ContentHash;
 use crate::filter::{Filter, Rules};
+use crate::fingerprint::ContentHash;
 use crate::key::Key;
 
 pub mod local;
@@ -53,7 +53,7 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
 
     /// Takes in a new version without showing it (stores without that step may show it at once). If the
     /// body ends with an error nothing stays behind.
-    fn stage<'a>(&'a self, target: Target, body: Body) -> BoxFuture<'a, Result<Staged>>;
+    fn stage(&self, target: Target, body: Body) -> BoxFuture<'_, Result<Staged>>;
 
     /// Copies a version within this tree without moving its bytes through the client, if it can.
     fn copy<'a>(&'a self, from: &'a Entry, target: Target) -> BoxFuture<'a, Result<Staged>>;
@@ -159,7 +159,9 @@ impl SkipReason {
             Self::Special => ("skipped-special-files", "pipes, sockets and devices are not synced"),
             Self::EmptyFolder => ("skipped-empty-folders", "empty folders are not synced"),
             Self::OtherFileSystem => ("skipped-mounts", "folders on another file system are not entered"),
-            Self::Archived => ("skipped-archived", "archived objects must be restored before they can be synced"),
+            Self::Archived => {
+                ("skipped-archived", "archived objects must be restored before they can be synced")
+            }
         }
     }
 }
@@ -194,7 +196,10 @@ pub struct Body {
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Body").field("size", &self.size).field("modified", &self.modified).finish_non_exhaustive()
+        f.debug_struct("Body")
+            .field("size", &self.size)
+            .field("modified", &self.modified)
+            .finish_non_exhaustive()
     }
 }
 

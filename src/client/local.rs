@@ -1,1 +1,240 @@
-//! Stub.
+//! A local folder as a tree of files.
+//!
+//! Everything is done beneath an open handle of the root and follows no symbolic link ([`root`]). Listing
+//! is an ordered walk ([`walk`]); a version is read with checks before and after ([`read`]), taken in as a
+//! temporary beside its target ([`stage`]), and made visible by the safest rename the file system has
+//! ([`publish`], [`rung`]). What is replaced or removed goes to the trash by rename ([`remove`]).
+//!
+//! System calls block, so each operation runs on tokio's threads for blocking work, in as few steps as it can.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{self, BoxStream, StreamExt};
+use tokio::sync::mpsc;
+
+use super::{Body, Disposal, Held, ListRequest, Listed, RootIdentity, Staged, StorageClient, Target};
+use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
+use crate::entry::Entry;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
+
+mod batch;
+mod intent;
+mod names;
+mod publish;
+mod read;
+mod remove;
+mod reserved;
+mod root;
+mod rung;
+mod stage;
+mod stat;
+mod walk;
+
+pub use rung::PublishRung;
+
+/// How many batches of a listing wait for their reader.
+const BATCHES_AHEAD: usize = 4;
+
+/// A [`StorageClient`] for a local folder.
+#[derive(Debug)]
+pub struct LocalClient {
+    local: Arc<Local>,
+}
+
+/// What the steps on blocking threads share.
+#[derive(Debug)]
+struct Local {
+    root: root::Root,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    umask: u32,
+    rung: OnceLock<PublishRung>,
+    /// Whether intents of a dead process were looked for.
+    recovered: Mutex<bool>,
+    /// Folders made for staged files and not yet durable.
+    created: Mutex<BTreeSet<String>>,
+}
+
+impl LocalClient {
+    /// Opens the tree in the folder `path`, which need not exist yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if the path is not UTF-8, is a file, or is a link that leads nowhere.
+    pub fn open(path: &Path) -> Result<Self> {
+        let local = Local {
+            root: root::Root::new(path)?,
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            umask: stage::umask(),
+            rung: OnceLock::new(),
+            recovered: Mutex::new(false),
+            created: Mutex::new(BTreeSet::new()),
+        };
+        Ok(Self { local: Arc::new(local) })
+    }
+
+    /// Tells the time by `clock`. To be called before the client is used.
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        self.configured(|local| local.clock = clock)
+    }
+
+    /// Names temporaries by `entropy`. To be called before the client is used.
+    pub fn with_entropy(self, entropy: Arc<dyn Entropy>) -> Self {
+        self.configured(|local| local.entropy = entropy)
+    }
+
+    /// Publishes by `rung` without asking what the file system can do. To be called before the client is used.
+    pub fn with_publish_rung(self, rung: PublishRung) -> Self {
+        self.configured(|local| local.rung = OnceLock::from(rung))
+    }
+
+    fn configured(mut self, change: impl FnOnce(&mut Local)) -> Self {
+        // Nothing else holds it until the first operation.
+        if let Some(local) = Arc::get_mut(&mut self.local) {
+            change(local);
+        }
+        self
+    }
+
+    /// Runs one step on a thread for blocking work.
+    async fn step<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Local) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let local = Arc::clone(&self.local);
+        hop(move || work(&local)).await
+    }
+}
+
+impl Local {
+    fn created(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.created.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs `work` on a thread for blocking work.
+async fn hop<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::new(ErrorKind::Internal, "wait for the file system").with_source(error)),
+    }
+}
+
+impl StorageClient for LocalClient {
+    fn location(&self) -> &str {
+        self.local.root.location()
+    }
+
+    fn root(&self) -> BoxFuture<'_, Result<Option<RootIdentity>>> {
+        self.step(|local| local.root.identity()).boxed()
+    }
+
+    fn create_root(&self) -> BoxFuture<'_, Result<()>> {
+        self.step(|local| local.root.create()).boxed()
+    }
+
+    fn list(&self, request: ListRequest) -> BoxStream<'_, Result<Listed>> {
+        let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+        let start = async move {
+            let local = Arc::clone(&self.local);
+            // Not awaited: it ends when the receiver is dropped.
+            drop(tokio::task::spawn_blocking(move || walk::walk(&local, request, &sender)));
+            stream::unfold(Some(receiver), receive).flatten()
+        };
+        stream::once(start).flatten().boxed()
+    }
+
+    fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Listed>>> {
+        let key = key.clone();
+        self.step(move |local| walk::head(local, &key)).boxed()
+    }
+
+    fn read<'a>(&'a self, entry: &'a Entry) -> BoxFuture<'a, Result<Body>> {
+        let entry = entry.clone();
+        self.step(move |local| read::begin(local, entry)).boxed()
+    }
+
+    fn stage(&self, target: Target, body: Body) -> BoxFuture<'_, Result<Staged>> {
+        stage::stage(&self.local, target, body).boxed()
+    }
+
+    fn copy<'a>(&'a self, from: &'a Entry, target: Target) -> BoxFuture<'a, Result<Staged>> {
+        let (local, from) = (Arc::clone(&self.local), from.clone());
+        hop(move || stage::copy(&local, &from, target)).boxed()
+    }
+
+    fn publish(&self, staged: Vec<Staged>) -> BoxFuture<'_, Vec<Result<Entry>>> {
+        let count = staged.len();
+        async move { each(count, self.step(move |local| Ok(publish::publish(local, &staged))).await) }.boxed()
+    }
+
+    fn discard(&self, staged: Staged) -> BoxFuture<'_, ()> {
+        let dropped = self.step(move |local| {
+            if let Held::Temporary(key) = &staged.held {
+                stage::drop_temporary(local, key.as_str());
+            }
+            Ok(())
+        });
+        dropped.map(drop).boxed()
+    }
+
+    fn rename<'a>(&'a self, from: &'a Entry, to: &'a Key) -> BoxFuture<'a, Result<Entry>> {
+        let (from, to) = (from.clone(), to.clone());
+        self.step(move |local| remove::rename(local, &from, &to)).boxed()
+    }
+
+    fn remove<'a>(&'a self, entries: Vec<Entry>, disposal: &'a Disposal) -> BoxFuture<'a, Vec<Result<()>>> {
+        let (count, disposal) = (entries.len(), disposal.clone());
+        async move { each(count, self.step(move |local| Ok(remove::remove(local, &entries, &disposal))).await) }
+            .boxed()
+    }
+
+    fn sweep(&self, leftovers: Vec<Key>) -> BoxFuture<'_, Result<()>> {
+        self.step(move |local| remove::sweep(local, &leftovers)).boxed()
+    }
+
+    fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>> {
+        self.step(reserved::markers).boxed()
+    }
+
+    fn put_marker<'a>(&'a self, pair_id: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>> {
+        let (pair_id, text) = (pair_id.to_owned(), text.to_owned());
+        self.step(move |local| reserved::put_marker(local, &pair_id, &text)).boxed()
+    }
+
+    fn remove_marker<'a>(&'a self, pair_id: &'a str) -> BoxFuture<'a, Result<()>> {
+        let pair_id = pair_id.to_owned();
+        self.step(move |local| reserved::remove_marker(local, &pair_id)).boxed()
+    }
+
+    fn weaknesses(&self) -> Vec<(&'static str, String)> {
+        let weakness = self.local.rung.get().and_then(|rung| rung.weakness());
+        weakness.map(|sentence| ("weak-publish", sentence.to_owned())).into_iter().collect()
+    }
+}
+
+/// Passes on what a walk sends. A walk that stops without saying that it is at its end has failed.
+async fn receive(
+    receiver: Option<mpsc::Receiver<walk::Message>>,
+) -> Option<(stream::Iter<std::vec::IntoIter<Result<Listed>>>, Option<mpsc::Receiver<walk::Message>>)> {
+    let mut receiver = receiver?;
+    let (items, receiver) = match receiver.recv().await {
+        Some(walk::Message::Batch(items)) => (items.into_iter().map(Ok).collect(), Some(receiver)),
+        Some(walk::Message::Failed(error)) => (vec![Err(error)], None),
+        Some(walk::Message::End) => return None,
+        None => (vec![Err(Error::new(ErrorKind::Internal, "list the tree: the walk broke off"))], None),
+    };
+    Some((stream::iter(items), receiver))
+}
+
+/// Returns the results of a batch, or the reason why there are none once for each of its members.
+fn each<T>(count: usize, results: Result<Vec<Result<T>>>) -> Vec<Result<T>> {
+    match results {
+        Ok(results) => results,
+        Err(error) => (0..count).map(|_| Err(batch::again(&error))).collect(),
+    }
+}

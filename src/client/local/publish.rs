@@ -1,0 +1,303 @@
+//! Making staged versions visible: durable first, then renamed, then the folders made durable (I-37).
+//!
+//! Replacing is where an edit by the user could be lost, so the old version is never unlinked on trust. On
+//! the best rung the new version goes into the trash under the old one's name and the two are exchanged:
+//! the old one is in the trash at the very moment the new one shows. What came out is compared with what
+//! was planned, and exchanged back if it is something newer.
+
+use std::sync::Arc;
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat};
+use rustix::io::Errno;
+
+use super::batch::{Aside, Batch, FEW, again, sync_all};
+use super::root::{changed, failure, open_folder};
+use super::rung::PublishRung;
+use super::stage::drop_temporary;
+use super::{Local, stat};
+use crate::client::{Disposal, Held, Staged, Target};
+use crate::entry::Entry;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
+
+/// One member of a batch, with its folder open.
+struct Member<'a> {
+    target: &'a Target,
+    folder: Arc<OwnedFd>,
+    temporary: &'a str,
+    /// The stat of the temporary: our copy, wherever it is moved.
+    ours: Stat,
+}
+
+/// Publishes a batch. The results are in its order.
+pub(super) fn publish(local: &Local, staged: &[Staged]) -> Vec<Result<Entry>> {
+    let results = begin(local, staged).and_then(|mut batch| {
+        let placed: Vec<_> = staged.iter().map(|one| batch.publish_one(one)).collect();
+        batch.sync()?;
+        Ok(placed.into_iter().zip(staged).map(|(ours, one)| batch.look(&ours?, &one.target.key)).collect())
+    });
+    let results: Vec<Result<Entry>> =
+        results.unwrap_or_else(|error| staged.iter().map(|_| Err(again(&error))).collect());
+    for (result, one) in results.iter().zip(staged) {
+        if let (Err(_), Held::Temporary(key)) = (result, &one.held) {
+            drop_temporary(local, key.as_str());
+        }
+    }
+    results
+}
+
+fn begin<'a>(local: &'a Local, staged: &[Staged]) -> Result<Batch<'a>> {
+    let batch = Batch::new(local)?;
+    make_durable(&batch.root, staged)?;
+    Ok(batch)
+}
+
+/// Makes the content of all temporaries durable. If one fails all do: the kernel forgets what it could
+/// not write, so a second try would succeed without having written it.
+fn make_durable(root: &OwnedFd, staged: &[Staged]) -> Result<()> {
+    let whole = |_: &Error| sync_all(root).is_ok_and(|done| done);
+    if staged.len() > FEW && sync_all(root).map_err(|error| failure("sync", "", error))? {
+        return Ok(());
+    }
+    for one in staged {
+        let synced = sync_one(root, temporary(one)?);
+        // Its permissions may not let us open it again.
+        if let Err(error) = synced
+            && !(error.kind() == ErrorKind::PermissionDenied && whole(&error))
+        {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn sync_one(root: &OwnedFd, key: &Key) -> Result<()> {
+    let synced = open_folder(root, key.parent().unwrap_or("")).and_then(|folder| {
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let open = |access| rustix::fs::openat(&folder, key.file_name(), flags | access, Mode::empty());
+        rustix::fs::fsync(open(OFlags::RDONLY).or_else(|_| open(OFlags::WRONLY))?)
+    });
+    synced.map_err(|error| failure("make durable", key.as_str(), error))
+}
+
+fn temporary(staged: &Staged) -> Result<&Key> {
+    match &staged.held {
+        Held::Temporary(key) => Ok(key),
+        Held::Memory(..) | Held::Published(_) => {
+            Err(Error::new(ErrorKind::Internal, format!("publish `{}`: staged elsewhere", staged.target.key)))
+        }
+    }
+}
+
+impl Batch<'_> {
+    fn publish_one(&mut self, staged: &Staged) -> Result<Stat> {
+        let (target, temporary) = (&staged.target, temporary(staged)?);
+        let path = target.key.as_str();
+        let parent = target.key.parent().unwrap_or("");
+        let found = self.open(parent).and_then(|folder| {
+            let ours = rustix::fs::statat(&*folder, temporary.file_name(), AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok((folder, ours))
+        });
+        let (folder, ours) = match found {
+            Ok(found) => found,
+            Err(Errno::NOENT | Errno::NOTDIR) => {
+                return Err(changed(path, "lost the folder it was to be in"));
+            }
+            Err(error) => return Err(failure("find the temporary of", path, error)),
+        };
+        if stat::size(&ours) != staged.size {
+            return Err(changed(path, "was damaged while it waited to be published"));
+        }
+        let member = Member { target, folder, temporary: temporary.file_name(), ours };
+        match &target.replaces {
+            None => self.create(&member)?,
+            Some(old) => self.replace(&member, old)?,
+        }
+        self.touch(parent);
+        Ok(ours)
+    }
+
+    fn create(&self, member: &Member) -> Result<()> {
+        let (folder, name) = (&*member.folder, member.target.key.file_name());
+        let place = || self.rung.place(folder, member.temporary, folder, name);
+        let placed = match place() {
+            // An empty folder is nothing that could be lost; one with anything in it stays.
+            Err(Errno::EXIST) if rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR).is_ok() => place(),
+            other => other,
+        };
+        match placed {
+            Err(Errno::EXIST) => Err(changed(member.target.key.as_str(), "appeared meanwhile")),
+            other => other.map_err(|error| failure("create", member.target.key.as_str(), error)),
+        }
+    }
+
+    fn replace(&mut self, member: &Member, old: &Entry) -> Result<()> {
+        self.check(&member.folder, old)?;
+        match self.rung {
+            PublishRung::Exchange => self.replace_by_exchange(member, old),
+            PublishRung::HardLink => self.replace_by_link(member, old),
+            PublishRung::Rename => self.replace_by_rename(member, old),
+        }
+    }
+
+    fn replace_by_exchange(&mut self, member: &Member, old: &Entry) -> Result<()> {
+        let disposal = &member.target.disposal;
+        let path = old.key.as_str();
+        let fail = |error| failure("replace", path, error);
+        let mut aside = match disposal {
+            Disposal::Trash { .. } => self.aside(old, disposal)?,
+            Disposal::Discard => Aside {
+                path: old.key.parent().unwrap_or("").to_owned(),
+                folder: Arc::clone(&member.folder),
+                name: member.temporary.to_owned(),
+            },
+        };
+        if matches!(disposal, Disposal::Trash { .. }) {
+            let free = self.rung.set_aside(&member.folder, member.temporary, &aside.folder, &aside.name);
+            aside.name = free.map_err(fail)?;
+        }
+        let name = old.key.file_name();
+        let exchange = || {
+            rustix::fs::renameat_with(
+                &*aside.folder,
+                &aside.name,
+                &*member.folder,
+                name,
+                RenameFlags::EXCHANGE,
+            )
+        };
+        let exchanged = self.check(&member.folder, old).and_then(|_| match exchange() {
+            Err(Errno::NOENT) => Err(changed(path, "is no longer there")),
+            other => other.map_err(fail),
+        });
+        let verified = exchanged.and_then(|()| {
+            self.verify(&aside.folder, &aside.name, old).inspect_err(|_| {
+                // If this fails too, the newcomer stays in the trash.
+                exchange().ok();
+            })
+        });
+        match verified {
+            Ok(()) => self.dispose(&aside, disposal),
+            Err(error) => {
+                remove_ours(&aside.folder, &aside.name, &member.ours);
+                Err(error)
+            }
+        }
+    }
+
+    fn replace_by_link(&mut self, member: &Member, old: &Entry) -> Result<()> {
+        let path = old.key.as_str();
+        let fail = |error| failure("replace", path, error);
+        let mut aside = self.aside(old, &member.target.disposal)?;
+        let wanted = std::mem::take(&mut aside.name);
+        for number in 0..1000 {
+            let free = super::reserved::numbered(&wanted, number);
+            let linked = rustix::fs::linkat(
+                &*member.folder,
+                old.key.file_name(),
+                &*aside.folder,
+                &free,
+                AtFlags::empty(),
+            );
+            match linked {
+                Err(Errno::EXIST) => {}
+                Err(Errno::NOENT) => return Err(changed(path, "is no longer there")),
+                other => {
+                    other.map_err(fail)?;
+                    aside.name = free;
+                    break;
+                }
+            }
+        }
+        let renamed = self.verify(&aside.folder, &aside.name, old).and_then(|()| {
+            // The same inode must still be at the name just before it is replaced.
+            let now = rustix::fs::statat(&*member.folder, old.key.file_name(), AtFlags::SYMLINK_NOFOLLOW);
+            if !now.is_ok_and(|now| stat::is_moved_version(&now, old)) {
+                return Err(changed(path, "was changed just before it was to be replaced"));
+            }
+            rustix::fs::renameat(&*member.folder, member.temporary, &*member.folder, old.key.file_name())
+                .map_err(fail)
+        });
+        if renamed.is_err() {
+            // A second name of a file that still has its first.
+            rustix::fs::unlinkat(&*aside.folder, &aside.name, AtFlags::empty()).ok();
+        }
+        renamed.and_then(|()| self.dispose(&aside, &member.target.disposal))
+    }
+
+    fn replace_by_rename(&mut self, member: &Member, old: &Entry) -> Result<()> {
+        let path = old.key.as_str();
+        let aside = self.aside(old, &member.target.disposal)?;
+        // The name in the trash must be known before the intent is written.
+        let aside = free_name(aside).map_err(|error| failure("replace", path, error))?;
+        let intent = self.local.intend(path, &super::root::join(&aside.path, &aside.name))?;
+        let outcome = self.set_aside_verified(&member.folder, old, &aside).and_then(|aside| {
+            let placed = self.create(member);
+            if placed.is_err() {
+                // Unless something new has the name, the old version gets it back.
+                self.rung.place(&aside.folder, &aside.name, &member.folder, old.key.file_name()).ok();
+            }
+            placed
+        });
+        intent.done().map_err(|error| failure("replace", path, error))?;
+        outcome.and_then(|()| self.dispose(&aside, &member.target.disposal))
+    }
+
+    /// Moves `old` aside and checks that it was `old` that was moved; if not it is put back.
+    pub(super) fn set_aside_verified(
+        &mut self,
+        folder: &OwnedFd,
+        old: &Entry,
+        aside: &Aside,
+    ) -> Result<Aside> {
+        let (path, name) = (old.key.as_str(), old.key.file_name());
+        let kept = match self.rung.set_aside(folder, name, &aside.folder, &aside.name) {
+            Ok(kept) => kept,
+            Err(Errno::NOENT) => return Err(changed(path, "is no longer there")),
+            Err(error) => return Err(failure("set aside", path, error)),
+        };
+        if let Err(error) = self.verify(&aside.folder, &kept, old) {
+            // If something has the name again, both newcomers stay: one there, one aside.
+            self.rung.place(&aside.folder, &kept, folder, name).ok();
+            return Err(error);
+        }
+        Ok(Aside { path: aside.path.clone(), folder: Arc::clone(&aside.folder), name: kept })
+    }
+
+    /// Looks at a published version; it must still be ours.
+    pub(super) fn look(&mut self, ours: &Stat, key: &Key) -> Result<Entry> {
+        let path = key.as_str();
+        let now = self.local.clock.now();
+        let found = self
+            .open(key.parent().unwrap_or(""))
+            .and_then(|folder| rustix::fs::statat(&*folder, key.file_name(), AtFlags::SYMLINK_NOFOLLOW));
+        match found {
+            Ok(stat) if stat::is_same_file(&stat, ours) => Ok(stat::entry(key.clone(), &stat, now)),
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => {
+                Err(changed(path, "was changed just after it was written"))
+            }
+            Err(error) => Err(failure("look at", path, error)),
+        }
+    }
+}
+
+/// Chooses a name that nothing has yet.
+fn free_name(mut aside: Aside) -> Result<Aside, Errno> {
+    for number in 0..1000 {
+        let free = super::reserved::numbered(&aside.name, number);
+        if rustix::fs::statat(&*aside.folder, &free, AtFlags::SYMLINK_NOFOLLOW).err() == Some(Errno::NOENT) {
+            aside.name = free;
+            return Ok(aside);
+        }
+    }
+    Err(Errno::EXIST)
+}
+
+/// Removes our copy, unless somebody changed it after all.
+fn remove_ours(folder: &OwnedFd, name: &str, ours: &Stat) {
+    let found = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
+    if found.is_ok_and(|found| stat::is_same_file(&found, ours)) {
+        rustix::fs::unlinkat(folder, name, AtFlags::empty()).ok();
+    }
+}

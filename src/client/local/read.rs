@@ -1,0 +1,153 @@
+//! Reading one version of a file: the bytes of that version or an error.
+//!
+//! The open file must be the version that was listed before its first byte is given and still be it after
+//! its last (I-33), and have as many bytes as its size says (I-34). A small file is opened, checked, read
+//! and checked again in one step.
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use rustix::buffer::spare_capacity;
+use rustix::fd::OwnedFd;
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::root::{changed, failure, open_folder};
+use super::{Local, hop, stat};
+use crate::client::Body;
+use crate::entry::Entry;
+use crate::error::{Error, ErrorKind, Result};
+use crate::filter::Rules;
+
+/// The bytes of the first step, and of each later one.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// No honest file of rules is longer.
+const MAX_IGNORE_BYTES: u64 = 1024 * 1024;
+
+/// Opening anything but a regular file must not wait for the other end of a pipe.
+const READ: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOCTTY);
+
+/// A file that is being read, still that version as far as it was read.
+struct Reader {
+    entry: Entry,
+    file: OwnedFd,
+    offset: u64,
+}
+
+/// Opens `entry` and reads its beginning, or all of it.
+pub(super) fn begin(local: &Local, entry: Entry) -> Result<Body> {
+    let (file, stat) = open_version(local, &entry)?;
+    let (size, modified) = (entry.size, Some(stat::modified(&stat)));
+    let executable = Some(stat::permissions(&stat) & 0o100 != 0);
+    let (first, rest) = Reader { entry, file, offset: 0 }.next()?;
+    let first = (!first.is_empty()).then_some(Ok(first));
+    let rest = stream::try_unfold(rest, |reader| async move {
+        match reader {
+            None => Ok(None),
+            Some(reader) => hop(move || reader.next()).await.map(Some),
+        }
+    });
+    // The last step of a longer file may find that nothing is left.
+    let rest = rest.try_filter(|chunk| std::future::ready(!chunk.is_empty()));
+    Ok(Body { size, modified, executable, chunks: stream::iter(first).chain(rest).boxed() })
+}
+
+/// Opens the file of `entry` and checks that it is that version.
+pub(super) fn open_version(local: &Local, entry: &Entry) -> Result<(OwnedFd, Stat)> {
+    let root = local.root.handle()?;
+    let path = entry.key.as_str();
+    let opened = open_folder(&root, entry.key.parent().unwrap_or(""))
+        .and_then(|folder| rustix::fs::openat(&folder, entry.key.file_name(), READ, Mode::empty()));
+    let file = match opened {
+        Ok(file) => file,
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => {
+            return Err(changed(path, "is no longer there, or no longer a file"));
+        }
+        Err(error) => return Err(failure("open", path, error)),
+    };
+    let stat = rustix::fs::fstat(&file).map_err(|error| failure("look at", path, error))?;
+    if !stat::is_version(&stat, entry) {
+        return Err(changed(path, "is no longer the version that was listed"));
+    }
+    Ok((file, stat))
+}
+
+/// Checks that an open file still is the version that was listed.
+pub(super) fn check_unchanged(file: &OwnedFd, entry: &Entry) -> Result<()> {
+    let stat = rustix::fs::fstat(file).map_err(|error| failure("look at", entry.key.as_str(), error))?;
+    if stat::is_version(&stat, entry) {
+        return Ok(());
+    }
+    Err(changed(entry.key.as_str(), "was changed while it was read"))
+}
+
+impl Reader {
+    /// Reads the next chunk. Without a reader in the answer the file is at its end, checked and closed.
+    fn next(mut self) -> Result<(Bytes, Option<Self>)> {
+        let left = usize::try_from(self.entry.size - self.offset).unwrap_or(usize::MAX);
+        let wanted = left.min(CHUNK_BYTES);
+        let is_last = left == wanted;
+        // At the end one byte more is asked for, to see that there is none.
+        let mut bytes = Vec::with_capacity(wanted + usize::from(is_last));
+        while bytes.len() < wanted + usize::from(is_last) {
+            let count = retry_on_intr(|| rustix::io::read(&self.file, spare_capacity(&mut bytes)))
+                .map_err(|error| failure("read", self.entry.key.as_str(), error))?;
+            if count == 0 {
+                break;
+            }
+        }
+        if bytes.len() != wanted {
+            return Err(changed(self.entry.key.as_str(), "became shorter or longer while it was read"));
+        }
+        self.offset += wanted as u64;
+        if is_last {
+            check_unchanged(&self.file, &self.entry)?;
+            return Ok((bytes.into(), None));
+        }
+        Ok((bytes.into(), Some(self)))
+    }
+}
+
+/// Reads the file of ignore rules `path` in `folder`. `None` if it is gone or not a regular file.
+pub(super) fn read_ignore_file(folder: &OwnedFd, path: &str) -> Result<Option<Rules>> {
+    let fail = |error| failure("read the ignore rules", path, error);
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let file = match rustix::fs::openat(folder, name, READ, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
+        Err(error) => return Err(fail(error)),
+    };
+    let stat = rustix::fs::fstat(&file).map_err(fail)?;
+    if stat::kind(&stat) != FileType::RegularFile {
+        return Ok(None);
+    }
+    if stat::size(&stat) > MAX_IGNORE_BYTES {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("read the ignore rules `{path}`: longer than 1 MiB"),
+        )
+        .with_hint("shorten the file"));
+    }
+    let text = read_to_end(&file).map_err(fail)?;
+    let (rules, errors) = Rules::parse(&String::from_utf8_lossy(&text));
+    for error in errors {
+        tracing::warn!(path, ?error, "a rule is not used");
+    }
+    Ok(Some(rules))
+}
+
+/// Reads a small file of ours or of rules, at most a little more than [`MAX_IGNORE_BYTES`].
+pub(super) fn read_to_end(file: &OwnedFd) -> Result<Vec<u8>, Errno> {
+    let mut bytes = Vec::new();
+    while bytes.len() as u64 <= MAX_IGNORE_BYTES {
+        bytes.reserve(16 * 1024);
+        if retry_on_intr(|| rustix::io::read(file, spare_capacity(&mut bytes)))? == 0 {
+            break;
+        }
+    }
+    Ok(bytes)
+}

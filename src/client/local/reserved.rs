@@ -1,0 +1,235 @@
+//! What is ours in a tree: temporaries beside their targets, and `.syncengine/` with the trash, the markers
+//! and the intents of unfinished renames.
+//!
+//! Folders in `.syncengine/` are for their owner alone; a link in the place of one of them is refused.
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::Local;
+use super::batch::Batch;
+use super::names;
+use super::root::{failure, join, open_child};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{Key, RESERVED_FOLDER, RESERVED_PREFIX};
+
+/// The folder of the markers.
+const PAIRS: &str = ".syncengine/pairs";
+
+/// The folder of the trash.
+pub(super) const TRASH: &str = ".syncengine/trash";
+
+/// How a file of ours is made.
+pub(super) const CREATE: OFlags =
+    OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Read and write for the owner.
+pub(super) const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// Returns a new name for a temporary of the run with the tag `tag`.
+pub(super) fn temporary_name(local: &Local, tag: u32) -> String {
+    format!("{RESERVED_PREFIX}{tag:08x}{:08x}.tmp", local.entropy.next_u64() & 0xffff_ffff)
+}
+
+/// Returns a new name for a temporary that no later run may take for its own.
+pub(super) fn anonymous_name(local: &Local) -> String {
+    let random = local.entropy.next_u64();
+    format!("{RESERVED_PREFIX}{random:016x}.kept")
+}
+
+/// Returns the tag of the run in the name of a temporary; `None` for every other name.
+pub(super) fn tag(name: &str) -> Option<u32> {
+    let digits = name.strip_prefix(RESERVED_PREFIX)?.strip_suffix(".tmp")?;
+    let lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if digits.len() != 16 || !digits.bytes().all(lower_hex) {
+        return None;
+    }
+    u32::from_str_radix(&digits[..8], 16).ok()
+}
+
+/// Returns `name` with `~number` at its end, cut so that a file system takes it. Number 0 adds nothing.
+pub(super) fn numbered(name: &str, number: u32) -> String {
+    const MAX_NAME_BYTES: usize = 255;
+    if number == 0 {
+        return name.to_owned();
+    }
+    let suffix = format!("~{number}");
+    let mut end = name.len().min(MAX_NAME_BYTES - suffix.len());
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{suffix}", &name[..end])
+}
+
+/// Opens the folder `path`, one of ours, creating what is missing.
+pub(super) fn make_folder(root: &OwnedFd, path: &str) -> Result<OwnedFd> {
+    let fail = |error| failure("create the folder", path, error);
+    let mut opened = None;
+    for name in path.split('/') {
+        let parent = opened.as_ref().unwrap_or(root);
+        let next = make_child(parent, name).map_err(fail)?;
+        opened = Some(next);
+    }
+    opened.ok_or_else(|| fail(Errno::INVAL))
+}
+
+fn make_child(parent: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
+    match open_child(parent, name) {
+        Err(Errno::NOENT) => {}
+        other => return other,
+    }
+    match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
+        Ok(()) => rustix::fs::fsync(parent).or_else(ignore_unsupported)?,
+        Err(Errno::EXIST) => {}
+        Err(error) => return Err(error),
+    }
+    open_child(parent, name)
+}
+
+/// Some file systems cannot sync a folder and say so; there is nothing else to do there.
+pub(super) fn ignore_unsupported(error: Errno) -> Result<(), Errno> {
+    if matches!(error, Errno::INVAL | Errno::NOTSUP) { Ok(()) } else { Err(error) }
+}
+
+/// Writes all of `bytes`.
+pub(super) fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        let count = retry_on_intr(|| rustix::io::write(file, bytes))?;
+        if count == 0 {
+            return Err(Errno::IO);
+        }
+        bytes = &bytes[count..];
+    }
+    Ok(())
+}
+
+/// Writes a file of ours in `folder` so that it is there whole or not at all.
+pub(super) fn put_file(local: &Local, folder: &OwnedFd, name: &str, text: &str) -> Result<OwnedFd, Errno> {
+    let temporary = temporary_name(local, 0);
+    let file = rustix::fs::openat(folder, &temporary, CREATE, PRIVATE)?;
+    let written = write_all(&file, text.as_bytes())
+        .and_then(|()| rustix::fs::fsync(&file))
+        .and_then(|()| rustix::fs::renameat(folder, &temporary, folder, name))
+        .and_then(|()| rustix::fs::fsync(folder).or_else(ignore_unsupported));
+    if let Err(error) = written {
+        rustix::fs::unlinkat(folder, &temporary, AtFlags::empty()).ok();
+        return Err(error);
+    }
+    Ok(file)
+}
+
+/// Returns the ids of the pairs that have a marker.
+pub(super) fn markers(local: &Local) -> Result<Vec<String>> {
+    let root = local.root.handle()?;
+    let read = super::root::open_folder(&root, PAIRS).and_then(|folder| names::plain(&folder));
+    match read {
+        Ok(ids) => Ok(ids.into_iter().filter(|id| !id.starts_with(RESERVED_PREFIX)).collect()),
+        Err(Errno::NOENT) => Ok(Vec::new()),
+        Err(error) => Err(failure("list the folder", PAIRS, error)),
+    }
+}
+
+/// Writes the marker of a pair.
+pub(super) fn put_marker(local: &Local, pair_id: &str, text: &str) -> Result<()> {
+    check_id(pair_id)?;
+    let folder = make_folder(&*local.root.handle()?, PAIRS)?;
+    put_file(local, &folder, pair_id, text)
+        .map(drop)
+        .map_err(|error| failure("write", &join(PAIRS, pair_id), error))
+}
+
+/// Removes the marker of a pair.
+pub(super) fn remove_marker(local: &Local, pair_id: &str) -> Result<()> {
+    check_id(pair_id)?;
+    let root = local.root.handle()?;
+    let removed = super::root::open_folder(&root, PAIRS).and_then(|folder| {
+        rustix::fs::unlinkat(&folder, pair_id, AtFlags::empty())?;
+        rustix::fs::fsync(&folder).or_else(ignore_unsupported)
+    });
+    match removed {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(failure("remove", &join(PAIRS, pair_id), error)),
+    }
+}
+
+/// Ids and names of runs become names of files.
+pub(super) fn check_id(id: &str) -> Result<()> {
+    match Key::parse(id) {
+        Ok(key) if key.parent().is_none() && !key.is_reserved() => Ok(()),
+        _ => Err(Error::new(ErrorKind::Invalid, format!("`{id}` cannot be the name of a file of ours"))),
+    }
+}
+
+impl Batch<'_> {
+    /// Opens the folder in the trash for what is in `folder`, creating what is missing. Where a file has
+    /// the name of a folder (a file was removed and then a folder with its name), a number is added.
+    pub(super) fn open_trash(&mut self, run: &str, folder: &str) -> Result<String> {
+        check_id(run)?;
+        let base = format!("{TRASH}/{run}");
+        let whole = if folder.is_empty() { base.clone() } else { format!("{base}/{folder}") };
+        if self.open(&whole).is_ok() {
+            return Ok(whole);
+        }
+        let mut path = String::new();
+        let own = [RESERVED_FOLDER, "trash", run];
+        for (depth, segment) in own.into_iter().chain(folder.split('/').filter(|s| !s.is_empty())).enumerate()
+        {
+            // The folders above are ours by name; a file in their place is a mistake to report.
+            let last = if depth < own.len() { 0 } else { 999 };
+            path = self.make_trash_folder(&path, segment, last)?;
+        }
+        Ok(path)
+    }
+
+    fn make_trash_folder(&mut self, parent: &str, segment: &str, last: u32) -> Result<String> {
+        for number in 0..=last {
+            let name = numbered(segment, number);
+            let path = join(parent, &name);
+            let folder = self.open(parent).map_err(|error| failure("open the folder", parent, error))?;
+            match rustix::fs::mkdirat(&*folder, &name, Mode::RWXU) {
+                Ok(()) => self.touch(parent),
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(failure("create the folder", &path, error)),
+            }
+            match self.open(&path) {
+                Ok(_) => return Ok(path),
+                Err(Errno::NOTDIR) if number < last => {}
+                Err(error) => return Err(failure("open the folder", &path, error)),
+            }
+        }
+        Err(Error::new(ErrorKind::Internal, format!("make room in the trash for `{segment}`")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_temporaries_have_a_tag() {
+        assert_eq!(tag(".syncengine-0000002a89abcdef.tmp"), Some(42));
+        for other in [
+            ".syncengine-0000002A89abcdef.tmp",
+            ".syncengine-0000002a89abcde.tmp",
+            ".syncengine-0000002a89abcdef0.tmp",
+            ".syncengine-0000002a89abcdef.tm",
+            ".syncengine-0000002a89abcdef.kept",
+            "x.syncengine-0000002a89abcdef.tmp",
+            ".syncengine",
+            "",
+        ] {
+            assert_eq!(tag(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn b27_numbered_names_fit_in_a_file_name() {
+        assert_eq!(numbered("a", 0), "a");
+        assert_eq!(numbered("a", 7), "a~7");
+        let long = "é".repeat(127) + "x";
+        assert_eq!(long.len(), 255);
+        let name = numbered(&long, 12);
+        assert!(name.len() <= 255 && name.ends_with("~12"), "{name}");
+    }
+}
