@@ -56,7 +56,8 @@ pub enum Found {
 pub struct Diff<'a> {
     sides: Sides<Head<'a, Listed>>,
     base: Head<'a, Row>,
-    unknown_below: Sides<Option<Key>>,
+    /// What each side could not judge and later paths can still be below, outermost first.
+    unknown: Sides<Vec<Key>>,
     filter: Filter,
 }
 
@@ -71,7 +72,7 @@ impl<'a> Diff<'a> {
         Self {
             sides: Sides::new(Head::new(source, "the source"), Head::new(destination, "the destination")),
             base: Head::new(base, "the base"),
-            unknown_below: Sides::new(None, None),
+            unknown: Sides::default(),
             filter,
         }
     }
@@ -120,7 +121,7 @@ impl<'a> Diff<'a> {
                     return None;
                 }
                 if why != SkipReason::EmptyFolder {
-                    *self.unknown_below.get_mut(side) = Some(key.clone());
+                    self.unknown.get_mut(side).push(key.clone());
                 }
                 Some(Listed::Skipped(key, why))
             }
@@ -128,7 +129,7 @@ impl<'a> Diff<'a> {
                 if self.excludes_any(&key) {
                     return None;
                 }
-                *self.unknown_below.get_mut(side) = Some(key.clone());
+                self.unknown.get_mut(side).push(key.clone());
                 Some(Listed::Unknown(key, error))
             }
             note => Some(note),
@@ -159,13 +160,15 @@ impl<'a> Diff<'a> {
         Some(Found::Path(Change { key, base: row.map(|(_, row)| row), sides }))
     }
 
-    fn observe(&self, side: Side, key: &Key, entry: Option<Entry>) -> Observed {
-        let unknown = self.unknown_below.get(side);
+    fn observe(&mut self, side: Side, key: &Key, entry: Option<Entry>) -> Observed {
+        // Between `d` and what is in it come `d-x` and `d.txt`, so `d` stays until no key begins with it.
+        let unknown = self.unknown.get_mut(side);
+        while unknown.last().is_some_and(|top| !key.as_str().starts_with(top.as_str())) {
+            unknown.pop();
+        }
         match entry {
             Some(entry) => Observed::File(entry),
-            None if unknown.as_ref().is_some_and(|top| key == top || key.is_below(top.as_str())) => {
-                Observed::Unknown
-            }
+            None if unknown.iter().any(|top| key == top || key.is_below(top.as_str())) => Observed::Unknown,
             None => Observed::Absent,
         }
     }
@@ -173,7 +176,7 @@ impl<'a> Diff<'a> {
 
 impl std::fmt::Debug for Diff<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Diff").field("unknown_below", &self.unknown_below).finish_non_exhaustive()
+        f.debug_struct("Diff").field("unknown", &self.unknown).finish_non_exhaustive()
     }
 }
 

@@ -249,10 +249,27 @@ impl Examiner {
             *hashes = Sides::new(Some(*hash), Some(*hash));
             return Ok(Some(true));
         }
-        let whole = |hashes: &[ContentHash]| hashes.iter().find(|hash| hash.form() == HashForm::Whole).copied();
+        let whole =
+            |hashes: &[ContentHash]| hashes.iter().find(|hash| hash.form() == HashForm::Whole).copied();
         *hashes = Sides::new(whole(&all.source), whole(&all.destination));
         // Different parts say nothing: the part size was only a guess.
         Ok((hashes.source.is_some() && hashes.destination.is_some()).then_some(false))
+    }
+
+    /// Compares the content of two versions, whatever the comparison mode.
+    ///
+    /// # Errors
+    /// What reading them ended with.
+    pub async fn equal_content(&self, mut source: Entry, mut destination: Entry) -> Result<bool> {
+        let mut hashes = Sides::default();
+        self.equal(ComparisonMode::HashOnly, &mut source, &mut destination, &mut hashes).await
+    }
+
+    /// Compares two versions by size and by the hashes their listings tell, reading nothing.
+    pub fn equal_as_listed(&self, source: &Entry, destination: &Entry) -> bool {
+        let (ours, theirs) = (listed_hashes(source), listed_hashes(destination));
+        source.size == destination.size
+            && (ours.is_empty() || theirs.is_empty() || ours.iter().any(|hash| theirs.contains(hash)))
     }
 
     /// Reads a version once and hashes it in each of `forms`.

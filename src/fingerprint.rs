@@ -282,7 +282,12 @@ mod tests {
 
     #[test]
     fn a_stat_is_equal_whether_it_is_settled_or_not() {
-        let stat = FileStat { modified: Timestamp::new(1, 2), changed: Timestamp::new(3, 4), inode: 5, settled: true };
+        let stat = FileStat {
+            modified: Timestamp::new(1, 2),
+            changed: Timestamp::new(3, 4),
+            inode: 5,
+            settled: true,
+        };
         assert_eq!(stat, FileStat { settled: false, ..stat });
         assert_ne!(stat, FileStat { inode: 6, ..stat });
         assert_ne!(stat, FileStat { modified: Timestamp::new(1, 3), ..stat });

@@ -195,7 +195,8 @@ fn empty_side(view: &View, limits: &Limits, side: Side) -> Option<Notice> {
     } else {
         return None;
     };
-    let hint = format!("check that the {side} is mounted and spelled right; --allow-empty-side goes on anyway");
+    let hint =
+        format!("check that the {side} is mounted and spelled right; --allow-empty-side goes on anyway");
     Some(Notice::new("empty-side", message, hint))
 }
 
@@ -234,8 +235,7 @@ fn over_share(meant: u64, known: u64, percent: u64) -> bool {
 
 /// The marker of another pair says that somebody else syncs this destination too.
 fn other_pair(plan: &Plan, view: &View, limits: &Limits) -> Option<Notice> {
-    let deletes =
-        plan.actions.iter().any(|a| matches!(a.work, Work::Delete { on: Side::Destination, .. }));
+    let deletes = plan.actions.iter().any(|a| matches!(a.work, Work::Delete { on: Side::Destination, .. }));
     let applies = view.foreign_marker && view.first_sync_winner == Some(Side::Source);
     (applies && deletes && !limits.allow_mass_delete).then(|| {
         Notice::new(

@@ -309,7 +309,10 @@ mod tests {
     #[test]
     fn what_a_terminal_could_act_on_is_escaped() {
         assert_eq!(escape(b"a\nb"), "a\\u{a}b");
-        assert_eq!(escape("\u{202e}x\u{200b}\u{2066}\u{feff}".as_bytes()), "\\u{202e}x\\u{200b}\\u{2066}\\u{feff}");
+        assert_eq!(
+            escape("\u{202e}x\u{200b}\u{2066}\u{feff}".as_bytes()),
+            "\\u{202e}x\\u{200b}\\u{2066}\\u{feff}"
+        );
         assert_eq!(escape(b"a\xffb"), "a\\xffb");
         assert_eq!(escape("é😀".as_bytes()), "é😀");
         assert_eq!(format!("{:?}", Key::parse("a\tb").unwrap()), "`a\\u{9}b`");

@@ -359,7 +359,10 @@ mod tests {
     #[test]
     fn preferences_strategies_and_comparisons_parse_by_every_spelling() {
         use ComparisonMode as C;
-        assert_eq!("SOURCE_WINS".parse::<InitialSyncPreference>().unwrap(), InitialSyncPreference::SourceWins);
+        assert_eq!(
+            "SOURCE_WINS".parse::<InitialSyncPreference>().unwrap(),
+            InitialSyncPreference::SourceWins
+        );
         assert_eq!("sourceWins".parse::<ConflictStrategy>().unwrap(), ConflictStrategy::SourceWins);
         assert_eq!("KEEP_BOTH".parse::<ConflictStrategy>().unwrap(), ConflictStrategy::KeepBoth);
         assert_eq!("hashThenMtime".parse::<C>().unwrap(), C::HashThenMtime);
@@ -404,7 +407,10 @@ mod tests {
     #[test]
     fn serde_uses_the_names() {
         assert_eq!(serde_json::to_string(&SyncMode::TwoWay).unwrap(), "\"twoWay\"");
-        assert_eq!(serde_json::from_str::<ConflictStrategy>("\"keepBoth\"").unwrap(), ConflictStrategy::KeepBoth);
+        assert_eq!(
+            serde_json::from_str::<ConflictStrategy>("\"keepBoth\"").unwrap(),
+            ConflictStrategy::KeepBoth
+        );
         assert!(serde_json::from_str::<SyncMode>("\"x\"").is_err());
     }
 }

@@ -40,7 +40,12 @@ pub struct SyncPair {
     pub mode: SyncMode,
     /// What a first two-way sync does with one-sided files. `None` means
     /// [`InitialSyncPreference::Merge`], and warns if one side is much larger.
-    #[serde(default, alias = "initial_sync_preference", alias = "initialSyncPreference", alias = "initialSync")]
+    #[serde(
+        default,
+        alias = "initial_sync_preference",
+        alias = "initialSyncPreference",
+        alias = "initialSync"
+    )]
     pub initial_sync: Option<InitialSyncPreference>,
     /// What happens to files changed on both sides of a two-way pair.
     #[serde(default, alias = "conflict_strategy", alias = "conflictStrategy")]
@@ -193,7 +198,8 @@ impl SyncPair {
 impl PartialEq for SyncPair {
     /// Compares locations and policy, not the clients.
     fn eq(&self, other: &Self) -> bool {
-        let policy = |p: &Self| (p.mode, p.initial_sync, p.conflict, p.compare, p.pull, p.trash, p.max_delete);
+        let policy =
+            |p: &Self| (p.mode, p.initial_sync, p.conflict, p.compare, p.pull, p.trash, p.max_delete);
         policy(self) == policy(other)
             && (&self.source, &self.destination, &self.rules)
                 == (&other.source, &other.destination, &other.rules)

@@ -153,7 +153,8 @@ fn action(item: Item, copies: &conflict_name::CopyCounts) -> Option<Action> {
         (Step::LeaveAlone, ..) => Work::LeaveAlone,
         (Step::Adopt, Some(source), Some(destination)) => {
             let agreed = facts.base == Base::Agreed && !facts.source.is_edited();
-            let hash = if agreed { base.and_then(|base| base.hash) } else { hashes.source.or(hashes.destination) };
+            let hash =
+                if agreed { base.and_then(|base| base.hash) } else { hashes.source.or(hashes.destination) };
             Work::Adopt { versions: Box::new(Sides::new(source, destination)), hash }
         }
         (Step::Copy { to }, source, destination) => {

@@ -134,6 +134,9 @@ pub struct Report {
     pub warnings: Vec<Notice>,
     /// What the user may like to know.
     pub notes: Vec<Notice>,
+    /// Why the run could not be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorLine>,
     /// The paths that could not be synced.
     pub failures: Vec<Failure>,
     /// The whole plan in a dry run; conflicts, deletions and renames otherwise.
@@ -187,6 +190,7 @@ impl Report {
             refused_by: Vec::new(),
             warnings: Vec::new(),
             notes: Vec::new(),
+            error: None,
             failures: Vec::new(),
             actions: Vec::new(),
             skipped: BTreeMap::new(),
@@ -320,5 +324,21 @@ impl Recorder {
     pub(crate) fn with<T>(&self, look: impl FnOnce(&mut Report) -> T) -> T {
         // A panic while the lock was held left a count at worst one short; the report is still true.
         look(&mut self.report.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+/// Why a run could not be done, for programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ErrorLine {
+    /// What went wrong, with its causes.
+    pub message: String,
+    /// What the user can do next.
+    pub hint: String,
+}
+
+impl ErrorLine {
+    /// Returns the line for `error`.
+    pub fn of(error: &crate::Error) -> Self {
+        Self { message: error.chain(), hint: error.hint().unwrap_or_default().into() }
     }
 }

@@ -33,7 +33,8 @@ impl Schedule {
         if next == 0 || next >= self.attempts {
             return None;
         }
-        let bound = self.first.saturating_mul(1_u32.checked_shl(next - 1).unwrap_or(u32::MAX)).min(self.longest);
+        let bound =
+            self.first.saturating_mul(1_u32.checked_shl(next - 1).unwrap_or(u32::MAX)).min(self.longest);
         let nanoseconds = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
         Some(Duration::from_nanos(random % nanoseconds.saturating_add(1)))
     }
@@ -74,16 +75,19 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_longest_and_end() {
-        let schedule = Schedule { attempts: 6, first: Duration::from_millis(10), longest: Duration::from_millis(50) };
-        let longest: Vec<_> = (1..6).map(|n| {
-            let bound = [10, 20, 40, 50, 50][n as usize - 1];
-            assert_eq!(schedule.wait(n, 0), Some(Duration::ZERO));
-            // The bound itself is drawn, one nanosecond more is not.
-            let nanoseconds = bound * 1_000_000;
-            assert_eq!(schedule.wait(n, nanoseconds), Some(Duration::from_millis(bound)));
-            assert_eq!(schedule.wait(n, nanoseconds + 1), Some(Duration::ZERO));
-            bound
-        }).collect();
+        let schedule =
+            Schedule { attempts: 6, first: Duration::from_millis(10), longest: Duration::from_millis(50) };
+        let longest: Vec<_> = (1..6)
+            .map(|n| {
+                let bound = [10, 20, 40, 50, 50][n as usize - 1];
+                assert_eq!(schedule.wait(n, 0), Some(Duration::ZERO));
+                // The bound itself is drawn, one nanosecond more is not.
+                let nanoseconds = bound * 1_000_000;
+                assert_eq!(schedule.wait(n, nanoseconds), Some(Duration::from_millis(bound)));
+                assert_eq!(schedule.wait(n, nanoseconds + 1), Some(Duration::ZERO));
+                bound
+            })
+            .collect();
         assert_eq!(longest.len(), 5);
         assert_eq!(schedule.wait(6, 7), None);
         assert_eq!(schedule.wait(0, 7), None);
@@ -91,14 +95,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_passing_faults_are_tried_again() {
-        for (kind, expected) in [(ErrorKind::Unavailable, 5), (ErrorKind::PermissionDenied, 1), (ErrorKind::Changed, 1)] {
+        for (kind, expected) in
+            [(ErrorKind::Unavailable, 5), (ErrorKind::PermissionDenied, 1), (ErrorKind::Changed, 1)]
+        {
             let mut calls = 0;
-            let result: Result<()> =
-                retry(Schedule::default(), &SystemClock, &SystemEntropy, &SyncController::new(), async || {
+            let result: Result<()> = retry(
+                Schedule::default(),
+                &SystemClock,
+                &SystemEntropy,
+                &SyncController::new(),
+                async || {
                     calls += 1;
                     Err(Error::new(kind, "x"))
-                })
-                .await;
+                },
+            )
+            .await;
             assert_eq!((result.unwrap_err().kind(), calls), (kind, expected));
         }
     }

@@ -77,7 +77,7 @@ pub struct Survey {
 ///
 /// # Errors
 /// A listing or the base that could not be read whole, or [`ErrorKind::Cancelled`].
-pub async fn survey(
+pub(crate) async fn survey(
     examiner: &Examiner,
     state: &Arc<dyn StateStore>,
     wanted: Wanted,
@@ -92,7 +92,8 @@ pub async fn survey(
         })
     };
     let diff = Diff::new(list(Side::Source), list(Side::Destination), state.scan(), wanted.filter.clone());
-    let mut survey = Surveyor { found: Survey::default(), watch: collide::Watch::default(), examiner, recorder };
+    let mut survey =
+        Surveyor { found: Survey::default(), watch: collide::Watch::default(), examiner, recorder };
     survey.run(diff, control).await?;
     let Surveyor { mut found, watch, .. } = survey;
     found.collisions = watch.finish();

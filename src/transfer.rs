@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::client::{Disposal, Listed, Staged, Target};
@@ -181,11 +181,17 @@ impl<'a> Transfer<'a> {
     /// Carries out `plan`.
     ///
     /// A mirror whose listings or copies failed (`unreadable`, or found on the way) deletes nothing.
+    /// `before_deleting` is called once more just before the first deletion and can forbid it.
     ///
     /// # Errors
     /// What stops a run altogether: the state cannot be written, a root is gone, or
     /// [`ErrorKind::Cancelled`]. What was finished by then is recorded.
-    pub async fn execute(&self, plan: Plan, unreadable: bool) -> Result<Executed> {
+    pub async fn execute(
+        &self,
+        plan: Plan,
+        unreadable: bool,
+        before_deleting: impl AsyncFn() -> Result<()>,
+    ) -> Result<Executed> {
         let mut executed = Executed::default();
         let mut phases = Phases::default();
         let mut rows = Vec::new();
@@ -205,6 +211,7 @@ impl<'a> Transfer<'a> {
             executed.held_back = phases.last.len() as u64;
             return Ok(executed);
         }
+        before_deleting().await?;
         self.remove(phases.last, &mut executed).await?;
         Ok(executed)
     }
@@ -301,12 +308,7 @@ impl<'a> Transfer<'a> {
     }
 
     /// Carries out renames, and adds to `jobs` the copies that must follow them.
-    async fn rename(
-        &self,
-        actions: Vec<Action>,
-        jobs: &mut Vec<Job>,
-        executed: &mut Executed,
-    ) -> Result<()> {
+    async fn rename(&self, actions: Vec<Action>, jobs: &mut Vec<Job>, executed: &mut Executed) -> Result<()> {
         let mut results = futures::stream::iter(actions)
             .map(|action| async move {
                 let result = self.rename_one(&action).await;

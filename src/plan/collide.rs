@@ -4,7 +4,7 @@
 //! that stands in the way is deleted by the same plan, those deletions come first. If not - both sides
 //! changed, or the mode does not delete - nothing below the name is touched and the user must decide.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::decide::Reason;
 use super::{Action, Work};
@@ -78,7 +78,7 @@ pub fn sort_out(actions: &mut Vec<Action>, collisions: &[Collision]) {
 
 /// Returns the collisions, grouped by the topmost name they are below.
 fn groups(collisions: &[Collision]) -> Vec<Vec<&Collision>> {
-    let names: BTreeSet<&Key> = collisions.iter().map(|c| &c.above).collect();
+    let names: BTreeMap<&str, &Key> = collisions.iter().map(|c| (c.above.as_str(), &c.above)).collect();
     let mut groups: BTreeMap<&Key, Vec<&Collision>> = BTreeMap::new();
     for collision in collisions {
         let top = collision.above.ancestors().find_map(|folder| names.get(folder).copied());

@@ -124,7 +124,10 @@ mod tests {
     #[test]
     fn b27_a_long_name_is_cut_so_that_the_copy_still_is_a_file_name() {
         let copy = named(&format!("{}é.txt", "n".repeat(249)), Side::Source, &CopyCounts::default()).unwrap();
-        assert!(copy.len() <= MAX_NAME_BYTES && copy.len() >= MAX_NAME_BYTES - 1 && copy.ends_with(".txt"), "{copy}");
+        assert!(
+            copy.len() <= MAX_NAME_BYTES && copy.len() >= MAX_NAME_BYTES - 1 && copy.ends_with(".txt"),
+            "{copy}"
+        );
         let copy = named(&"é".repeat(127), Side::Source, &CopyCounts::default()).unwrap();
         assert!(copy.len() <= MAX_NAME_BYTES && copy.starts_with('é'));
     }
@@ -134,7 +137,8 @@ mod tests {
         let mut counts = CopyCounts::default();
         for i in 0..10 {
             assert!(named("d/a.txt", Side::Source, &counts).is_some(), "{i}");
-            counts.see(&Key::parse(&format!("d/a.conflict-20260101T00000{i}Z-source-0123456{i}.txt")).unwrap());
+            counts
+                .see(&Key::parse(&format!("d/a.conflict-20260101T00000{i}Z-source-0123456{i}.txt")).unwrap());
         }
         assert_eq!(named("d/a.txt", Side::Source, &counts), None);
         assert!(named("a.txt", Side::Source, &counts).is_some(), "another folder");

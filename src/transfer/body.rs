@@ -30,7 +30,8 @@ impl Throttle {
         let mut paid_until = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
         let start = (*paid_until).max(now);
         let nanoseconds = u128::from(bytes as u64) * 1_000_000_000 / u128::from(self.bytes_per_second);
-        *paid_until = start.saturating_add(Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX)));
+        *paid_until =
+            start.saturating_add(Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX)));
         start.saturating_sub(now)
     }
 }

@@ -106,7 +106,8 @@ impl Transfer<'_> {
             let staged = self.clients.get(job.to).stage(job.target.clone(), body).await?;
             Ok((staged, tap.hash()))
         };
-        let staged = retry(Schedule::default(), self.clock.as_ref(), self.entropy.as_ref(), self.control, attempt);
+        let staged =
+            retry(Schedule::default(), self.clock.as_ref(), self.entropy.as_ref(), self.control, attempt);
         let result = std::panic::AssertUnwindSafe(staged).catch_unwind().await.unwrap_or_else(|_| {
             let doing = format!("copying `{}` ended in a defect of this program", job.target.key);
             Err(Error::new(ErrorKind::Internal, doing).with_hint("please report this"))

@@ -1,0 +1,171 @@
+//! `check`: are the two sides equal, by content? Needs no base and changes nothing.
+
+use futures::StreamExt;
+use serde::Serialize;
+
+use super::{SyncEngine, SyncOptions, unreachable};
+use crate::client::{ListRequest, Listed};
+use crate::diff::{Change, Diff, Found, Observed};
+use crate::error::Result;
+use crate::event::Event;
+use crate::examine::Examiner;
+use crate::filter::Filter;
+use crate::key::Key;
+use crate::mode::{ComparisonMode, Side, Sides};
+use crate::pair::SyncPair;
+use crate::plan::Policy;
+use crate::report::{ErrorLine, Recorder, Report};
+
+/// How many files are compared at once.
+const READERS: usize = 8;
+
+/// How two trees compare.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct CheckReport {
+    /// The version of this document.
+    pub schema: u32,
+    /// Whether every file is on both sides with the same content and nothing was left unjudged.
+    pub equal: bool,
+    /// How many files are equal.
+    pub equal_files: u64,
+    /// Files of different content.
+    pub different: Vec<Key>,
+    /// Files that only one side has.
+    pub only: Sides<Vec<Key>>,
+    /// Files that could not be compared, and why.
+    pub failures: Vec<crate::event::Failure>,
+    /// Links, special files and empty folders, which are not compared.
+    pub skipped: u64,
+    /// Why the check could not be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorLine>,
+}
+
+enum Compared {
+    Equal,
+    Different(Key),
+    Failed(Key, crate::Error),
+}
+
+impl SyncEngine {
+    /// Compares the two sides of `pair`: by size and content, or, if `quick`, by size and by those
+    /// hashes that a listing tells.
+    ///
+    /// # Errors
+    /// As [`Self::sync_pair`], and [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
+    pub async fn check(&self, pair: &SyncPair, quick: bool, options: &SyncOptions) -> Result<CheckReport> {
+        let prepared = self.prepare(pair, false).await?;
+        let empty = Report::new(String::new(), String::new(), pair.mode, true);
+        let recorder = Recorder::new(empty, std::sync::Arc::clone(&options.observer));
+        let policy =
+            Policy { mode: pair.mode, pull: pair.pull, conflict: pair.conflict, first_sync_winner: None };
+        let compare = ComparisonMode::HashOnly;
+        let clients = prepared.clients.clone();
+        let examiner = Examiner { clients, compare, policy, tombstones_hold: false };
+        let filter = Filter::new(prepared.rules.clone());
+        let rules_on = Side::BOTH.into_iter().find(|side| pair_is_folder(&examiner, *side));
+        let list = |side: Side| {
+            let read_ignore_files = rules_on == Some(side);
+            let filter = filter.clone();
+            examiner.clients.get(side).list(ListRequest {
+                filter,
+                read_ignore_files,
+                ..ListRequest::default()
+            })
+        };
+        let base = futures::stream::empty().boxed();
+        let mut diff = Diff::new(list(Side::Source), list(Side::Destination), base, filter.clone());
+        let mut report = CheckReport { schema: crate::report::SCHEMA, ..CheckReport::default() };
+        let mut under_way = futures::stream::FuturesUnordered::new();
+        let mut ended = false;
+        loop {
+            tokio::select! {
+                biased;
+                () = options.controller.cancelled() => return Err(crate::control::cancelled()),
+                Some(compared) = under_way.next(), if !under_way.is_empty() => report.take(compared),
+                found = diff.next(), if !ended && under_way.len() < READERS => {
+                    match found.map_err(|error| unreachable(error, "a side could not be listed"))? {
+                        None => ended = true,
+                        Some(Found::Note(_, note)) => report.note(note),
+                        Some(Found::Excluded(_)) => {}
+                        Some(Found::Path(Change { key, sides, .. })) => {
+                            if let Some((source, destination)) = report.sides(key, sides) {
+                                under_way.push(compare_one(&examiner, quick, source, destination));
+                            }
+                        }
+                    }
+                }
+                else => break,
+            }
+        }
+        recorder.emit(&Event::Compared { unchanged: report.equal_files, first_sync: false });
+        Ok(report.finished())
+    }
+}
+
+fn pair_is_folder(examiner: &Examiner, side: Side) -> bool {
+    examiner.clients.get(side).location().starts_with('/')
+}
+
+async fn compare_one(
+    examiner: &Examiner,
+    quick: bool,
+    source: crate::Entry,
+    destination: crate::Entry,
+) -> Compared {
+    let key = source.key.clone();
+    let equal = if quick {
+        Ok(examiner.equal_as_listed(&source, &destination))
+    } else {
+        examiner.equal_content(source, destination).await
+    };
+    match equal {
+        Ok(true) => Compared::Equal,
+        Ok(false) => Compared::Different(key),
+        Err(error) => Compared::Failed(key, error),
+    }
+}
+
+impl CheckReport {
+    /// Notes a one-sided path; returns the two versions if both sides have it.
+    fn sides(&mut self, key: Key, sides: Sides<Observed>) -> Option<(crate::Entry, crate::Entry)> {
+        match (sides.source, sides.destination) {
+            (Observed::File(source), Observed::File(destination)) => return Some((source, destination)),
+            (Observed::File(_), Observed::Absent) => self.only.source.push(key),
+            (Observed::Absent, Observed::File(_)) => self.only.destination.push(key),
+            // Something that is not synced, or could not be read, stands against it and was noted.
+            _ => {}
+        }
+        None
+    }
+
+    fn note(&mut self, note: Listed) {
+        match note {
+            Listed::Skipped(..) => self.skipped += 1,
+            Listed::Unknown(key, error) => self.fail(key.as_str(), &error),
+            Listed::Unmappable { shown, error, .. } => self.fail(&shown, &error),
+            Listed::File(_) | Listed::Rules(..) | Listed::Leftover(_) | Listed::Foreign(_) => {}
+        }
+    }
+
+    fn take(&mut self, compared: Compared) {
+        match compared {
+            Compared::Equal => self.equal_files += 1,
+            Compared::Different(key) => self.different.push(key),
+            Compared::Failed(key, error) => self.fail(key.as_str(), &error),
+        }
+    }
+
+    fn fail(&mut self, path: &str, error: &crate::Error) {
+        self.failures.push(crate::event::Failure::new(path, "check", error));
+    }
+
+    fn finished(mut self) -> Self {
+        self.different.sort();
+        self.equal = self.different.is_empty()
+            && self.only.source.is_empty()
+            && self.only.destination.is_empty()
+            && self.failures.is_empty();
+        self
+    }
+}

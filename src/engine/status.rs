@@ -1,0 +1,117 @@
+//! `status`: what changed on each side since the last sync. Changes nothing.
+
+use serde::Serialize;
+
+use super::run::{examiner, judge, look};
+use super::{SyncEngine, SyncOptions};
+use crate::error::Result;
+use crate::key::Key;
+use crate::mode::{Side, Sides, SyncMode};
+use crate::pair::SyncPair;
+use crate::plan::{Base, Item, Sight, Work};
+use crate::report::{ErrorLine, Recorder, Report};
+use crate::state::Access;
+
+/// What changed since the last sync.
+#[derive(Debug, Clone, Serialize)]
+pub struct StatusReport {
+    /// The version of this document.
+    pub schema: u32,
+    /// Where the source is.
+    pub source: String,
+    /// Where the destination is.
+    pub destination: String,
+    /// The mode.
+    pub mode: SyncMode,
+    /// Whether the pair was never synced.
+    pub first_sync: bool,
+    /// Seconds since 1970 of the end of the last complete run.
+    pub last_sync_seconds: Option<i64>,
+    /// What happened on each side.
+    pub changes: Sides<SideChanges>,
+    /// Conflicts that wait for the user.
+    pub conflicts: Vec<Key>,
+    /// How many paths a sync would work on.
+    pub pending: u64,
+    /// How many paths are unchanged.
+    pub unchanged: u64,
+    /// Paths that could not be judged.
+    pub failures: Vec<crate::event::Failure>,
+    /// What the user should know, refusals of the guards included.
+    pub warnings: Vec<crate::guard::Notice>,
+    /// Why the status could not be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorLine>,
+}
+
+/// What happened on one side.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct SideChanges {
+    /// Files that were not there.
+    pub added: Vec<Key>,
+    /// Files with other content.
+    pub changed: Vec<Key>,
+    /// Files that are gone.
+    pub deleted: Vec<Key>,
+}
+
+impl SyncEngine {
+    /// Tells what changed on each side of `pair` since its last sync, and what a sync would have to do.
+    ///
+    /// # Errors
+    /// As [`Self::sync_pair`], and [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
+    pub async fn status(&self, pair: &SyncPair, options: &SyncOptions) -> Result<StatusReport> {
+        let prepared = self.prepare(pair, false).await?;
+        let locations = prepared.locations();
+        let empty = Report::new(locations.source.clone(), locations.destination.clone(), pair.mode, true);
+        let recorder = Recorder::new(empty, std::sync::Arc::clone(&options.observer));
+        let past = self.recall(pair, options.initial_sync, &prepared, Access::ReadOnly, &recorder).await?;
+        let examiner = examiner(pair, &prepared, &past);
+        let mut found = look(&examiner, &prepared, &past, options, &recorder).await?;
+        let mut changes = Sides::new(SideChanges::default(), SideChanges::default());
+        for side in Side::BOTH {
+            found.items.iter().for_each(|item| changes.get_mut(side).see(item, side));
+        }
+        let (plan, judgement) = judge(pair, options, &prepared, &past, &mut found);
+        let works = |work: &Work| {
+            matches!(work, Work::Copy(_) | Work::Delete { .. } | Work::Rename { .. } | Work::KeepBoth { .. })
+        };
+        let waits = |work: &Work| matches!(work, Work::Unresolved | Work::Blocked);
+        let conflicts = plan.actions.iter().filter(|action| waits(&action.work));
+        Ok(StatusReport {
+            schema: crate::report::SCHEMA,
+            source: locations.source,
+            destination: locations.destination,
+            mode: pair.mode,
+            first_sync: past.first_sync,
+            last_sync_seconds: past.record.last_sync_seconds,
+            conflicts: conflicts.map(|action| action.key.clone()).collect(),
+            pending: plan.actions.iter().filter(|action| works(&action.work)).count() as u64,
+            changes,
+            unchanged: found.unchanged,
+            failures: recorder.with(|report| report.failures.clone()),
+            warnings: recorder.with(|report| {
+                let told = report.warnings.iter().cloned();
+                told.chain(judgement.refusals).chain(judgement.warnings).collect()
+            }),
+            error: None,
+        })
+    }
+}
+
+impl SideChanges {
+    fn see(&mut self, item: &Item, side: Side) {
+        let list = match item.facts.sight(side) {
+            Sight::New => &mut self.added,
+            Sight::Changed => &mut self.changed,
+            Sight::Absent if item.facts.base == Base::Agreed => &mut self.deleted,
+            _ => return,
+        };
+        list.push(item.key.clone());
+    }
+
+    /// Returns whether nothing happened.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.changed.is_empty() && self.deleted.is_empty()
+    }
+}
