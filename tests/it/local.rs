@@ -1,0 +1,1 @@
+//! Tests of the local client beyond the contract.
