@@ -1,1 +1,5 @@
-//! Tests.
+//! Tests of the library from outside.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod contract;
+mod local;
