@@ -2,4 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod contract;
+mod histories;
 mod local;
+mod support;
