@@ -68,6 +68,23 @@ fn stars_cross_folders_only_where_git_lets_them() {
 }
 
 #[test]
+fn a_class_or_a_question_mark_is_one_byte() {
+    for (rule, yes, no) in [
+        ("caf?", "cafe", "café"),
+        ("caf??", "café", "cafe"),
+        ("[é][é]", "é", "è"),
+        ("x[!é]y", "xay", "xéy"),
+        // The ends of a range are the last byte of the one and the first of the other.
+        ("[¿-©x]", "x", "y"),
+        ("[¼-©][¼-©]", "¼ ½ ©", "® é"),
+        ("[ü-é][ü-é]", "ü é ¿", "» è"),
+    ] {
+        assert!(yes.split(' ').all(|path| excludes(rule, path)), "{rule}");
+        assert!(!no.split(' ').any(|path| excludes(rule, path)), "{rule}");
+    }
+}
+
+#[test]
 fn files_may_have_a_mark_and_carriage_returns() {
     assert!(excludes("\u{feff}a\r\n\r\nb\r", "a") && excludes("\u{feff}a\r\n\r\nb\r", "b"));
     assert!(!excludes("a\tb \t", "a\tb") && excludes("a\\\\  ", "a\\"));
@@ -188,7 +205,7 @@ fn b47_extreme_rules_stay_cheap() {
         assert_eq!(root(&line).excludes(&deep), excluded, "{}", &line[..12]);
     }
     let many: Vec<String> = (0..100).map(|n| format!("{}{n}", "*?[!b]".repeat(500))).collect();
-    let mut filter = root(&(many.join("\n") + "\na*\n!ab"));
+    let mut filter = root(&format!("a*\n{}\n!ab", many.join("\n")));
     assert!(filter.nested[0].1.0.batches().len() > 1, "too large for one automaton");
     assert!(filter.excludes(&key("aa")) && !filter.excludes(&key("ab")));
 }
