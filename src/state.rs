@@ -1,6 +1,7 @@
 //! The base: what both sides were when they last agreed, one row a path.
 //!
-//! [`StateStore`] is the port; [`sled_store`] keeps it on disk and [`memory`] in memory. The base may lag
+//! [`StateStore`] is the port; [`sled_store`] keeps it on disk and [`memory`] in memory; [`open()`] opens what is
+//! on disk and tells what it [`Found`]. The base may lag
 //! behind reality, never lead it: a row is recorded after the effect it describes is durable.
 
 use std::fmt;
@@ -16,9 +17,21 @@ use crate::key::Key;
 use crate::mode::{InitialSyncPreference, Side, Sides, SyncMode};
 
 mod block;
+mod fold;
+mod journal;
+mod layout;
+mod lock;
 pub mod memory;
+mod open;
+mod read_only;
 mod row;
 pub mod sled_store;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use lock::PairLock;
+pub use open::{Access, Opened, forget, open};
 
 /// What is remembered of one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +115,8 @@ pub type RowChange = (Key, Option<BaseRow>);
 /// Every method reports what it could not do; an error is never "no row". Dropping a future does not undo
 /// what it began.
 pub trait StateStore: fmt::Debug + Send + Sync + 'static {
-    /// Returns all rows in ascending order of their keys.
+    /// Returns all rows in ascending order of their keys: as they were when the scan began, unless they
+    /// are changed meanwhile; a row changed during a scan is seen at most once, before or after the change.
     fn scan(&self) -> BoxStream<'_, Result<(Key, BaseRow)>>;
 
     /// Returns one row.

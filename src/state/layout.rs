@@ -1,0 +1,230 @@
+//! Where the state of a pair lies, and its side-car.
+//!
+//! The side-car is a small file beside the database that says which generation the database must have
+//! reached. It is what tells a database that is gone, or was put back from an old copy, from one that never
+//! was. It is replaced whole, after the database is durable.
+
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use md5::{Digest, Md5};
+use serde::{Deserialize, Serialize};
+
+use super::tables::SCHEMA;
+use crate::entry::Timestamp;
+use crate::error::{Error, Result};
+use crate::mode::Sides;
+
+/// No honest side-car is longer.
+const LONGEST_SIDECAR: u64 = 64 * 1024;
+
+/// The paths of one pair in a state directory.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    pub(super) dir: PathBuf,
+    name: String,
+}
+
+/// What the side-car says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Sidecar {
+    pub(super) schema: u32,
+    /// Empty where only the existence of a base is known.
+    pub(super) pair_id: String,
+    pub(super) generation: u64,
+}
+
+/// What there is in the place of the side-car.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trace {
+    None,
+    Readable(Sidecar),
+    Unreadable,
+}
+
+impl Layout {
+    pub(super) fn new(dir: PathBuf, locations: &Sides<String>) -> Self {
+        let mut digest = Md5::new();
+        digest.update(&locations.source);
+        digest.update([0]);
+        digest.update(&locations.destination);
+        let name = format!("{:032x}", u128::from_be_bytes(digest.finalize().into()));
+        Self { dir, name }
+    }
+
+    /// The directory of the database.
+    pub(super) fn database(&self) -> PathBuf {
+        self.dir.join(&self.name)
+    }
+
+    pub(super) fn sidecar(&self) -> PathBuf {
+        self.dir.join(format!("{}.json", self.name))
+    }
+
+    pub(super) fn lock(&self) -> PathBuf {
+        self.dir.join(format!("{}.lock", self.name))
+    }
+
+    /// Creates the state directory, for its owner only.
+    pub(super) fn create_dir(&self) -> Result<()> {
+        create_private(&self.dir, true)
+    }
+
+    /// Moves `path`, if it is there, to a new name that ends in `.<what>-<time>`. Nothing is ever deleted.
+    pub(super) fn move_aside(&self, path: &Path, what: &str, now: Timestamp) -> Result<bool> {
+        let doing = || format!("move `{}` aside", path.display());
+        match fs::symlink_metadata(path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(Error::io(doing(), error)),
+        }
+        fs::rename(path, self.free_name(path, what, now)?).map_err(|error| Error::io(doing(), error))?;
+        self.sync_dir()?;
+        Ok(true)
+    }
+
+    /// Moves snapshots that sled did not finish aside: sled 0.34 takes one for a damaged snapshot and
+    /// refuses to open.
+    pub(super) fn move_strays_aside(&self, now: Timestamp) -> Result<()> {
+        let database = self.database();
+        let failed = |path: &Path, error| Error::io(format!("move `{}` aside", path.display()), error);
+        let Ok(entries) = fs::read_dir(&database) else { return Ok(()) };
+        let mut aside = None;
+        for entry in entries {
+            let entry = entry.map_err(|error| failed(&database, error))?;
+            if !is_stray(&entry.file_name()) {
+                continue;
+            }
+            if aside.is_none() {
+                let to = self.free_name(&database, "stray", now)?;
+                create_private(&to, false)?;
+                aside = Some(to);
+            }
+            let Some(to) = &aside else { continue };
+            fs::rename(entry.path(), to.join(entry.file_name()))
+                .map_err(|error| failed(&entry.path(), error))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps a copy of the side-car that the next commit replaces.
+    pub(super) fn copy_sidecar_aside(&self, what: &str, now: Timestamp) -> Result<()> {
+        let path = self.sidecar();
+        let to = self.free_name(&path, what, now)?;
+        fs::copy(&path, to).map(drop).map_err(|error| Error::io(format!("copy `{}`", path.display()), error))
+    }
+
+    /// Returns a name beside `path` that nothing has.
+    pub(super) fn free_name(&self, path: &Path, what: &str, now: Timestamp) -> Result<PathBuf> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut free = self.dir.join(format!("{name}.{what}-{}", now.compact()));
+        for number in 2_u32.. {
+            match fs::symlink_metadata(&free) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                Err(error) => return Err(Error::io(format!("look at `{}`", free.display()), error)),
+                Ok(_) => free = self.dir.join(format!("{name}.{what}-{}-{number}", now.compact())),
+            }
+        }
+        Ok(free)
+    }
+
+    pub(super) fn read_sidecar(&self) -> Result<Trace> {
+        let path = self.sidecar();
+        let failed = |error| Error::io(format!("read `{}`", path.display()), error);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Trace::None),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut bytes = Vec::new();
+        match file.take(LONGEST_SIDECAR).read_to_end(&mut bytes) {
+            Ok(_) => Ok(serde_json::from_slice(&bytes).map_or(Trace::Unreadable, Trace::Readable)),
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => Ok(Trace::Unreadable),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Replaces the side-car, durably.
+    pub(super) fn write_sidecar(&self, pair_id: &str, generation: u64) -> Result<()> {
+        let sidecar = Sidecar { schema: SCHEMA, pair_id: pair_id.into(), generation };
+        let path = self.sidecar();
+        let temporary = self.dir.join(format!("{}.json.tmp", self.name));
+        let write = || -> io::Result<()> {
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            file.write_all(&serde_json::to_vec(&sidecar)?)?;
+            file.sync_all()?;
+            fs::rename(&temporary, &path)
+        };
+        write().map_err(|error| Error::io(format!("write `{}`", path.display()), error))?;
+        self.sync_dir()
+    }
+
+    fn sync_dir(&self) -> Result<()> {
+        File::open(&self.dir)
+            .and_then(|dir| dir.sync_all())
+            .map_err(|error| Error::io(format!("sync `{}`", self.dir.display()), error))
+    }
+}
+
+/// Returns whether `name` is that of a snapshot sled did not finish.
+pub(super) fn is_stray(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b"snap.") && name.as_bytes().ends_with(b".generating")
+}
+
+/// Creates a directory that only its owner may enter, if it is not there.
+pub(super) fn create_private(path: &Path, exists_is_fine: bool) -> Result<()> {
+    DirBuilder::new()
+        .mode(0o700)
+        .recursive(exists_is_fine)
+        .create(path)
+        .map_err(|error| Error::io(format!("create `{}`", path.display()), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_is_named_by_its_locations_in_order() {
+        let name = |source: &str, destination: &str| {
+            Layout::new("/s".into(), &Sides::new(source.into(), destination.into())).database()
+        };
+        // By `printf 'a\0b' | md5sum`.
+        assert_eq!(name("a", "b"), Path::new("/s/70350f6027bce3713f6b76473084309b"));
+        assert_ne!(name("a", "b"), name("b", "a"));
+        assert_ne!(name("ab", ""), name("a", "b"));
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_not_taken_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path().into(), &Sides::default());
+        for suffix in ["", "-2", "-3"] {
+            fs::create_dir(layout.database()).unwrap();
+            assert!(layout.move_aside(&layout.database(), "lost", Timestamp::default()).unwrap());
+            let name = format!("{}.lost-19700101T000000Z{suffix}", layout.database().display());
+            assert!(Path::new(&name).exists(), "{name}");
+        }
+        assert!(!layout.move_aside(&layout.database(), "lost", Timestamp::default()).unwrap());
+    }
+
+    #[test]
+    fn the_side_car_reads_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path().into(), &Sides::default());
+        assert_eq!(layout.read_sidecar().unwrap(), Trace::None);
+        layout.write_sidecar("ab", 7).unwrap();
+        let sidecar = Sidecar { schema: SCHEMA, pair_id: "ab".into(), generation: 7 };
+        assert_eq!(layout.read_sidecar().unwrap(), Trace::Readable(sidecar));
+        for garbage in ["", "{", "[]", "{\"schema\":1}", "\u{0}\u{0}"] {
+            fs::write(layout.sidecar(), garbage).unwrap();
+            assert_eq!(layout.read_sidecar().unwrap(), Trace::Unreadable, "{garbage}");
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,394 @@
+//! Opening the state of a pair: lock, look at every byte, and say what was found.
+//!
+//! A base that is damaged, older than its side-car, or not this pair's is [`Found::Lost`]. It is moved aside,
+//! never deleted or repaired, and an empty store takes its place; the side-car stays until the next commit,
+//! so that a run killed in between does not make a lost base look like one that never was. A run that only
+//! reads works on a copy and writes nothing at all in the state directory.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::layout::{Layout, Trace, create_private};
+use super::lock::PairLock;
+use super::memory::MemoryState;
+use super::read_only::ReadOnly;
+use super::sled_store::{Checked, Home, SledStore, joined};
+use super::tables::{Head, SCHEMA, Tables, is_contended};
+use super::{Found, StateStore, fold};
+use crate::clock::{Clock, Entropy};
+use crate::entry::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::mode::Sides;
+
+/// A lock that is not free is tried again this often, at this distance.
+const ATTEMPTS: u32 = 20;
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(50);
+
+/// What a run wants to do with the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Read and write it; no other run may have it open.
+    Write,
+    /// Look at it without a trace, as plans, dry runs and status do.
+    ReadOnly,
+}
+
+/// The state of a pair.
+#[derive(Debug)]
+pub struct Opened {
+    /// The base: as it was, or empty.
+    pub store: Arc<dyn StateStore>,
+    /// What there was.
+    pub found: Found,
+    /// Keeps other runs off the pair. The store holds it too.
+    pub lock: PairLock,
+}
+
+/// Opens the state of the pair of these canonical `locations` in the state directory `dir`.
+///
+/// `scratch` is where a copy is made for [`Access::ReadOnly`]; it must not be in the state directory.
+///
+/// # Errors
+/// [`ErrorKind::Locked`] if another run has the pair. Otherwise only what says nothing about the base (no
+/// permission, no space, no descriptors): a base that cannot be read is no error but [`Found::Lost`].
+pub async fn open(
+    dir: PathBuf,
+    locations: Sides<String>,
+    access: Access,
+    scratch: PathBuf,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Opened> {
+    let layout = Layout::new(dir, &locations);
+    match access {
+        Access::Write => {
+            let lock = lock_for_writing(&layout, clock.as_ref()).await?;
+            patiently(clock.as_ref(), is_contended, || {
+                let (layout, locations, lock) = (layout.clone(), locations.clone(), lock.clone());
+                let now = clock.now();
+                spawn_blocking(move || open_locked(layout, &locations, lock, now))
+            })
+            .await
+            .map_err(in_use)
+        }
+        Access::ReadOnly => {
+            let name = format!("syncengine-state-{:016x}", entropy.next_u64());
+            patiently(clock.as_ref(), is_locked, || {
+                let (layout, locations, scratch) = (layout.clone(), locations.clone(), scratch.join(&name));
+                spawn_blocking(move || open_copy(layout, &locations, scratch))
+            })
+            .await
+        }
+    }
+}
+
+/// Moves the state of a pair aside, so that its next sync is its first. Returns whether there was any.
+///
+/// # Errors
+/// [`ErrorKind::Locked`] if a run has the pair; failures of the file system.
+pub async fn forget(dir: PathBuf, locations: Sides<String>, clock: Arc<dyn Clock>) -> Result<bool> {
+    let layout = Layout::new(dir, &locations);
+    let looked = layout.clone();
+    let exists = spawn_blocking(move || Ok(exists(&looked.database())? || exists(&looked.sidecar())?));
+    if !joined(exists).await? {
+        return Ok(false);
+    }
+    let lock = lock_for_writing(&layout, clock.as_ref()).await?;
+    let now = clock.now();
+    joined(spawn_blocking(move || {
+        // In this order a kill in between leaves a lost base, not an unknown one.
+        let database = layout.move_aside(&layout.database(), "forgotten", now)?;
+        let sidecar = layout.move_aside(&layout.sidecar(), "forgotten", now)?;
+        drop(lock);
+        Ok(database || sidecar)
+    }))
+    .await
+}
+
+/// Repeats `attempt` for about a second while its error is a `passing` one.
+async fn patiently<T>(
+    clock: &dyn Clock,
+    passing: fn(&Error) -> bool,
+    attempt: impl Fn() -> JoinHandle<Result<T>>,
+) -> Result<T> {
+    for _ in 1..ATTEMPTS {
+        match joined(attempt()).await {
+            Err(error) if passing(&error) => clock.sleep(BETWEEN_ATTEMPTS).await,
+            done => return done,
+        }
+    }
+    joined(attempt()).await
+}
+
+/// Says of sled's own lock what is said of ours.
+fn in_use(error: Error) -> Error {
+    if !is_contended(&error) {
+        return error;
+    }
+    Error::new(ErrorKind::Locked, error.to_string())
+        .with_source(error)
+        .with_hint("wait for the other process to end")
+}
+
+fn is_locked(error: &Error) -> bool {
+    error.kind() == ErrorKind::Locked
+}
+
+async fn lock_for_writing(layout: &Layout, clock: &dyn Clock) -> Result<PairLock> {
+    patiently(clock, is_locked, || {
+        let layout = layout.clone();
+        spawn_blocking(move || {
+            layout.create_dir()?;
+            PairLock::exclusive(&layout.lock())
+        })
+    })
+    .await
+}
+
+fn exists(path: &Path) -> Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => Ok(false),
+        Err(error) => Err(Error::io(format!("look at `{}`", path.display()), error)),
+    }
+}
+
+/// Opens the state in place.
+fn open_locked(layout: Layout, locations: &Sides<String>, lock: PairLock, now: Timestamp) -> Result<Opened> {
+    let path = layout.database();
+    let trace = layout.read_sidecar()?;
+    layout.move_strays_aside(now)?;
+    let known_generation = match &trace {
+        Trace::Readable(sidecar) if sidecar.schema == SCHEMA => sidecar.generation,
+        _ => 0,
+    };
+    let (tables, checked, found, floor) = match inspect(&path, locations, &trace)? {
+        Inspected::Usable(tables, checked, found) => (tables, *checked, found, known_generation),
+        Inspected::Absent(found) => {
+            let (tables, checked) = create(&path, locations)?;
+            (tables, checked, found, known_generation)
+        }
+        Inspected::Bad(why) => {
+            let floor = give_up(&layout, &trace, known_generation, now)?;
+            let (tables, checked) = create(&path, locations)?;
+            (tables, checked, Found::Lost { why }, floor)
+        }
+    };
+    let checked = finish_fold(&tables, checked)?;
+    let store = SledStore::new(tables, checked, layout, floor, Home::Locked(lock.clone()));
+    Ok(Opened { store: Arc::new(store), found, lock })
+}
+
+/// Opens a copy of the state. The lock is held no longer than the copying takes.
+fn open_copy(layout: Layout, locations: &Sides<String>, scratch: PathBuf) -> Result<Opened> {
+    let lock = PairLock::shared(&layout.lock())?;
+    let trace = layout.read_sidecar()?;
+    let copy =
+        if has_files(&layout.database())? { Some(Scratch::copy(&layout.database(), scratch)?) } else { None };
+    drop(lock);
+    let nowhere = |found| Opened {
+        store: Arc::new(ReadOnly(MemoryState::new())) as Arc<dyn StateStore>,
+        found,
+        lock: PairLock::default(),
+    };
+    let Some(copy) = copy else { return Ok(nowhere(judge_absence(&trace))) };
+    Ok(match inspect(&copy.0, locations, &trace)? {
+        Inspected::Usable(tables, checked, Found::Intact) => {
+            let store = SledStore::new(tables, *checked, layout, 0, Home::Copy(copy));
+            Opened { store: Arc::new(ReadOnly(store)), found: Found::Intact, lock: PairLock::default() }
+        }
+        Inspected::Usable(_, _, found) | Inspected::Absent(found) => nowhere(found),
+        Inspected::Bad(why) => nowhere(Found::Lost { why }),
+    })
+}
+
+/// What lies in the place of a database.
+enum Inspected {
+    /// One that can be used: with the base in it, or empty.
+    Usable(Tables, Box<Checked>, Found),
+    /// None.
+    Absent(Found),
+    /// One that must not be used.
+    Bad(String),
+}
+
+fn inspect(path: &Path, locations: &Sides<String>, trace: &Trace) -> Result<Inspected> {
+    if !has_files(path)? {
+        return Ok(Inspected::Absent(judge_absence(trace)));
+    }
+    match Tables::open(path).and_then(|tables| check(&tables, locations).map(|checked| (tables, checked))) {
+        Ok((tables, checked)) => Ok(match judge(&checked, locations, trace) {
+            Found::Lost { why } if !checked.is_unused() => Inspected::Bad(why),
+            found => Inspected::Usable(tables, Box::new(checked), found),
+        }),
+        // These say something about the system, not about the base.
+        Err(error)
+            if is_contended(&error)
+                || matches!(
+                    error.kind(),
+                    ErrorKind::PermissionDenied | ErrorKind::NoSpace | ErrorKind::Unavailable
+                ) =>
+        {
+            Err(error)
+        }
+        Err(error) => Ok(Inspected::Bad(error.chain())),
+    }
+}
+
+fn has_files(path: &Path) -> Result<bool> {
+    match fs::read_dir(path) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        // A file in the place of the directory is damage.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(true),
+        Err(error) => Err(Error::io(format!("read `{}`", path.display()), error)),
+    }
+}
+
+/// Reads everything in the database, keeping only what the journal changes.
+fn check(tables: &Tables, locations: &Sides<String>) -> Result<Checked> {
+    let head = match tables.head()? {
+        Some(head) => head,
+        None => begin(tables, locations)?,
+    };
+    let (overlay, next_record) = tables.read_journal(&head)?;
+    tables.verify(&head, &overlay)?;
+    Ok(Checked { head, overlay, next_record })
+}
+
+fn begin(tables: &Tables, locations: &Sides<String>) -> Result<Head> {
+    let head = Head::fresh(locations.clone());
+    tables.put_head(&head)?;
+    tables.sync()?;
+    Ok(head)
+}
+
+fn create(path: &Path, locations: &Sides<String>) -> Result<(Tables, Checked)> {
+    create_private(path, true)?;
+    let tables = Tables::open(path)?;
+    let checked = check(&tables, locations)?;
+    Ok((tables, checked))
+}
+
+/// Ends a fold that a kill cut off: what it has begun must be over before anything is recorded.
+fn finish_fold(tables: &Tables, checked: Checked) -> Result<Checked> {
+    if !checked.head.folding {
+        return Ok(checked);
+    }
+    let head = fold::fold(tables, &checked.head, &checked.overlay, checked.next_record)?;
+    Ok(Checked { head, overlay: super::tables::Overlay::new(), next_record: checked.next_record })
+}
+
+impl Checked {
+    /// Returns whether nothing was ever recorded here.
+    fn is_unused(&self) -> bool {
+        self.head.record.is_none()
+            && self.head.generation == 0
+            && self.head.rows == 0
+            && self.overlay.is_empty()
+    }
+}
+
+fn judge_absence(trace: &Trace) -> Found {
+    match trace {
+        Trace::None => Found::Nothing,
+        _ => lost("it is gone, though its side-car is there"),
+    }
+}
+
+/// Says what a database that is sound in itself means beside its side-car.
+fn judge(checked: &Checked, locations: &Sides<String>, trace: &Trace) -> Found {
+    let Head { generation, record, .. } = &checked.head;
+    if checked.head.locations != *locations
+        || record.as_ref().is_some_and(|record| record.locations != *locations)
+    {
+        return lost("it belongs to another pair");
+    }
+    match (trace, record) {
+        (Trace::None, None) if checked.is_unused() => Found::Nothing,
+        (Trace::None, None) => lost("it has rows but was never committed"),
+        (_, None) => lost("it is empty, though its side-car says there was a base"),
+        (Trace::Readable(sidecar), _) if sidecar.schema != SCHEMA => {
+            lost(&format!("its side-car is of schema {}, this program knows {SCHEMA}", sidecar.schema))
+        }
+        (Trace::Readable(sidecar), _) if *generation < sidecar.generation => lost(&format!(
+            "it is an older copy: generation {generation}, its side-car says {}",
+            sidecar.generation
+        )),
+        (Trace::Readable(sidecar), Some(record))
+            if *generation == sidecar.generation && record.pair_id != sidecar.pair_id =>
+        {
+            lost("its side-car belongs to another pair")
+        }
+        // The side-car is written last: it may be missing, torn by a restore, or behind.
+        (_, Some(_)) => Found::Intact,
+    }
+}
+
+fn lost(why: &str) -> Found {
+    Found::Lost { why: why.into() }
+}
+
+/// Moves a database that must not be used aside. Returns the generation the next one must exceed.
+fn give_up(layout: &Layout, trace: &Trace, known_generation: u64, now: Timestamp) -> Result<u64> {
+    let mut floor = known_generation;
+    match trace {
+        // Without it a kill from here on would make the base look like one that never was.
+        Trace::None => {
+            floor = 1;
+            layout.write_sidecar("", floor)?;
+        }
+        Trace::Readable(sidecar) if sidecar.schema == SCHEMA => {}
+        _ => layout.copy_sidecar_aside("lost", now)?,
+    }
+    layout.move_aside(&layout.database(), "lost", now)?;
+    Ok(floor)
+}
+
+/// A folder that is removed with everything in it in the end.
+#[derive(Debug)]
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Copies the files of a database, except the unfinished snapshots sled would stumble over.
+    fn copy(from: &Path, to: PathBuf) -> Result<Self> {
+        let copy = Self(to);
+        copy_folder(from, &copy.0, 0)?;
+        Ok(copy)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What stays behind is in a folder for temporary files.
+        let _left = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path, depth: u32) -> Result<()> {
+    create_private(to, false)?;
+    let failed = |error| Error::io(format!("copy `{}` for reading", from.display()), error);
+    let entries = match fs::read_dir(from) {
+        // Not a directory: damage, which the empty copy beside a side-car shows as well.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return fs::copy(from, to.join("db")).map(drop).map_err(failed);
+        }
+        entries => entries.map_err(failed)?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let kind = entry.file_type().map_err(failed)?;
+        let target = to.join(entry.file_name());
+        if kind.is_file() && !super::layout::is_stray(&entry.file_name()) {
+            fs::copy(entry.path(), target).map_err(failed)?;
+        } else if kind.is_dir() && depth == 0 {
+            copy_folder(&entry.path(), &target, 1)?;
+        }
+    }
+    Ok(())
+}
