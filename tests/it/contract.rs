@@ -232,7 +232,7 @@ async fn create_and_read(on: Subject) {
 
 async fn large_bodies(on: Subject) {
     for size in [256 * 1024 - 1, 256 * 1024, 256 * 1024 + 1, 1_000_003] {
-        let bytes: Vec<u8> = (0..size).map(|n: usize| (n % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..=250).cycle().take(size).collect();
         let chunks = bytes.chunks(70_001).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
         let name = size.to_string();
         let staged = on.client.stage(target(&name, None), body_of(size as u64, chunks)).await.unwrap();
@@ -347,7 +347,7 @@ async fn staged_elsewhere_is_refused(on: Subject) {
 }
 
 async fn copies(on: Subject) {
-    on.backdoor.write("a", &[b'x'; 300_000]);
+    on.backdoor.write("a", &vec![b'x'; 300_000]);
     let from = on.entry("a").await;
     let staged = on.client.copy(&from, target("d/b", None)).await.unwrap();
     let copy = on.client.publish(vec![staged]).await.remove(0).unwrap();
@@ -369,6 +369,7 @@ async fn renames(on: Subject) {
     assert_eq!(kind(on.client.rename(&from, &key("c")).await), Some(ErrorKind::Changed));
     on.backdoor.write("taken", b"theirs");
     assert_eq!(kind(on.client.rename(&to, &key("taken")).await), Some(ErrorKind::Changed));
+    assert_eq!(kind(on.client.rename(&to, &key(".syncengine/x")).await), Some(ErrorKind::Invalid));
     on.backdoor.write("f/b", b"edited");
     assert_eq!(kind(on.client.rename(&to, &key("x/y")).await), Some(ErrorKind::Changed));
     on.assert_tree(&[("f/b", "edited"), ("taken", "theirs")]);

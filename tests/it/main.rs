@@ -1,5 +1,5 @@
 //! Tests of the library from outside.
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod contract;
 mod histories;
