@@ -52,6 +52,9 @@ impl SyncEngine {
             report.destination.clone_from(&prepared.locations().destination);
         });
         let access = if options.dry_run { Access::ReadOnly } else { Access::Write };
+        if !options.dry_run {
+            prepared.mend().await?;
+        }
         let mut past = self.recall(pair, options.initial_sync, &prepared, access, recorder).await?;
         let examiner = examiner(pair, &prepared, &past);
         let mut found = look(&examiner, &prepared, &past, options, recorder).await?;
