@@ -360,7 +360,7 @@ fn foresee(plan: &Plan, found: &Survey, recorder: &Recorder) {
         if let Work::Blocked = action.work {
             let error = Error::new(ErrorKind::Invalid, action.reason.to_string());
             recorder.fail(action.key.as_str(), "sync", &error);
-        } else if let Some(line) = Line::of(action) {
+        } else if let Some(line) = Line::planned(action) {
             recorder.emit(&Event::Done(line));
         }
     }
