@@ -1,9 +1,9 @@
 //! A local folder as a tree of files.
 //!
-//! Everything is done beneath an open handle of the root and follows no symbolic link ([`root`]). Listing
-//! is an ordered walk ([`walk`]); a version is read with checks before and after ([`read`]), taken in as a
-//! temporary beside its target ([`stage`]), and made visible by the safest rename the file system has
-//! ([`publish`], [`rung`]). What is replaced or removed goes to the trash by rename ([`remove`]).
+//! Everything is done beneath an open handle of the root and follows no symbolic link (`root`). Listing
+//! is an ordered walk (`walk`); a version is read with checks before and after (`read`), taken in as a
+//! temporary beside its target (`stage`), and made visible by the safest rename the file system has
+//! (`publish`, `rung`). What is replaced or removed goes to the trash by rename (`remove`).
 //!
 //! System calls block, so each operation runs on tokio's threads for blocking work, in as few steps as it can.
 

@@ -5,7 +5,9 @@
 //! rules before it is written down again by those of `globset`. A line git can never match yields no
 //! globs; if that is because it is malformed it is an error, so that somebody can be told.
 
-use crate::key::MAX_KEY_BYTES;
+/// Longest rule in bytes: as long as a path Linux takes in one call, and short enough that every rule fits
+/// an automaton and is matched quickly however deep the path. Ours; git has no limit.
+pub(super) const MAX_RULE_BYTES: usize = 4096;
 
 /// What one line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,8 +22,8 @@ pub(super) struct Pattern {
 
 /// Returns what `line` asks for, `None` for a blank line or a comment, or why it can never match.
 pub(super) fn parse_line(line: &str) -> Result<Option<Pattern>, &'static str> {
-    if line.len() > MAX_KEY_BYTES {
-        return Err("it is longer than 16384 bytes");
+    if line.len() > MAX_RULE_BYTES {
+        return Err("it is longer than 4096 bytes");
     }
     if line.contains('\0') {
         return Err("it contains a NUL byte");
@@ -55,44 +57,45 @@ fn trim_trailing_spaces(line: &str) -> &str {
 fn translate(body: &str) -> Result<Vec<String>, &'static str> {
     let anchored = body.contains('/');
     let segments = parse_segments(body.strip_prefix('/').unwrap_or(body))?;
-    if segments.iter().any(|segment| segment.is_empty()) {
-        // No name has an empty segment: `/`, `//a` and `a//b` match nothing.
-        return Ok(Vec::new());
-    }
-    if !anchored {
-        return Ok(segments.iter().map(|segment| format!("**/{}", segment.glob)).collect());
-    }
-    let mut parts = Vec::new();
     let literal = segments.iter().take_while(|segment| segment.literal).count();
-    for (at, segment) in segments.iter().enumerate() {
-        if at == literal && segment.crosses_after_literal {
-            return Ok(cross_after_literal(&parts, segment, &segments[at + 1..]));
+    let (before, rest) = segments.split_at(literal);
+    match rest.split_first() {
+        Some((crossing, after)) if crossing.crosses_after_literal && anchored && possible(before) => {
+            Ok(cross_after_literal(before, crossing, after))
         }
-        push_segment(&mut parts, segment);
+        _ if !possible(&segments) => Ok(Vec::new()),
+        _ if anchored => Ok(vec![join(&parts_of(&segments))]),
+        _ => Ok(segments.iter().map(|segment| format!("**/{}", segment.glob)).collect()),
     }
-    Ok(vec![join(&parts)])
 }
 
 /// The globs of a pattern such as `a**/b`. Git compares the literal beginning on its own and hands
 /// only the rest to its matcher, which then sees `**` at the start of a pattern and lets it cross folders,
-/// so that both `ab` and `ax/y/b` match.
-fn cross_after_literal(before: &[String], segment: &Segment, rest: &[Segment]) -> Vec<String> {
-    let repeated = rest.iter().take_while(|next| next.deep && !next.before_escaped_slash).count();
-    let rest = &rest[repeated..];
-    let mut far = before.to_vec();
-    far.extend([segment.glob.clone(), DEEP.into()]);
-    rest.iter().for_each(|next| push_segment(&mut far, next));
-    if segment.before_escaped_slash {
-        return vec![join(&far)];
+/// so that both `ab` and `ax/y/b` match, and of `a**//b` even `a/b`.
+fn cross_after_literal(before: &[Segment], crossing: &Segment, after: &[Segment]) -> Vec<String> {
+    let repeated = after.iter().take_while(|next| next.deep && !next.before_escaped_slash).count();
+    let after = &after[repeated..];
+    let (before, mut behind) = (parts_of(before), parts_of(after));
+    let mut globs = Vec::new();
+    if possible(after) {
+        let far = [crossing.glob.clone(), DEEP.into()];
+        globs.push(join(&[&before[..], &far, &behind].concat()));
     }
-    // What follows `**/` may also stand right behind the text.
-    let mut behind = Vec::new();
-    rest.iter().for_each(|next| push_segment(&mut behind, next));
-    match behind.first_mut() {
-        Some(first) => first.insert_str(0, segment.glob.strip_suffix('*').unwrap_or(&segment.glob)),
-        None => behind.push(segment.glob.clone()),
+    // What follows `**/` may also stand right behind the text; only there it may begin with a slash.
+    if !crossing.before_escaped_slash && possible(after.get(1..).unwrap_or_default()) {
+        match behind.first_mut() {
+            Some(first) => first.insert_str(0, crossing.glob.trim_end_matches('*')),
+            None => behind.push(crossing.glob.clone()),
+        }
+        globs.push(join(&[before, behind].concat()));
     }
-    vec![join(&[before, &behind].concat()), join(&far)]
+    globs
+}
+
+/// Returns whether a name can have such segments. None has an empty one: `/`, `//a` and `a//b` match
+/// nothing.
+fn possible(segments: &[Segment]) -> bool {
+    !segments.iter().any(|segment| segment.glob.is_empty())
 }
 
 /// What stands for any number of folders.
@@ -113,24 +116,23 @@ struct Segment {
     before_escaped_slash: bool,
 }
 
-impl Segment {
-    fn is_empty(&self) -> bool {
-        self.glob.is_empty()
+/// The globs of segments, `**` for any number of folders. Repeated `**` say no more than one, and a
+/// thousand would cost a thousand times as much.
+fn parts_of(segments: &[Segment]) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
+    for segment in segments {
+        if !segment.deep {
+            parts.push(segment.glob.clone());
+            continue;
+        }
+        if segment.before_escaped_slash {
+            parts.push("*".into());
+        }
+        if parts.last().is_none_or(|last| last != DEEP) {
+            parts.push(DEEP.into());
+        }
     }
-}
-
-/// Adds a segment; repeated `**` say no more than one, and a thousand would cost a thousand times as much.
-fn push_segment(parts: &mut Vec<String>, segment: &Segment) {
-    if !segment.deep {
-        parts.push(segment.glob.clone());
-        return;
-    }
-    if segment.before_escaped_slash {
-        parts.push("*".into());
-    }
-    if parts.last().is_none_or(|last| last != DEEP) {
-        parts.push(DEEP.into());
-    }
+    parts
 }
 
 fn join(parts: &[String]) -> String {

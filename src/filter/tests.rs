@@ -51,6 +51,40 @@ fn every_vector_gets_gits_answer() {
 }
 
 #[test]
+fn stars_cross_folders_only_where_git_lets_them() {
+    for (rule, yes, no) in [
+        ("a/**/b", "a/b a/x/b a/x/y/b", "x/a/b ab"),
+        ("**\\/b", "a/b a/c/b", "b"),
+        ("x/**b", "x/b x/ab", "x/a/b"),
+        ("?**/b", "a/b ab/b", "ab a/c/b"),
+        // Behind a literal beginning `**` is at the start of what git's matcher is handed.
+        ("a**/b", "ab a/b ax/b ax/y/b", "b xa/b abb"),
+        ("/a**//b", "a/b", "ab ax/b a/x/b"),
+        ("x/a**//", "x/a/y", "x/a x/ab/y a/y"),
+    ] {
+        assert!(yes.split(' ').all(|path| excludes(rule, path)), "{rule}");
+        assert!(!no.split(' ').any(|path| excludes(rule, path)), "{rule}");
+    }
+}
+
+#[test]
+fn a_class_or_a_question_mark_is_one_byte() {
+    for (rule, yes, no) in [
+        ("caf?", "cafe", "café"),
+        ("caf??", "café", "cafe"),
+        ("[é][é]", "é", "è"),
+        ("x[!é]y", "xay", "xéy"),
+        // The ends of a range are the last byte of the one and the first of the other.
+        ("[¿-©x]", "x", "y"),
+        ("[¼-©][¼-©]", "¼ ½ ©", "® é"),
+        ("[ü-é][ü-é]", "ü é ¿", "» è"),
+    ] {
+        assert!(yes.split(' ').all(|path| excludes(rule, path)), "{rule}");
+        assert!(!no.split(' ').any(|path| excludes(rule, path)), "{rule}");
+    }
+}
+
+#[test]
 fn files_may_have_a_mark_and_carriage_returns() {
     assert!(excludes("\u{feff}a\r\n\r\nb\r", "a") && excludes("\u{feff}a\r\n\r\nb\r", "b"));
     assert!(!excludes("a\tb \t", "a\tb") && excludes("a\\\\  ", "a\\"));
@@ -144,7 +178,7 @@ fn b47_invalid_lines_match_nothing_and_are_named() {
     for line in ["", "  ", "# x", "!", "!  "] {
         assert!(Rules::default().push(line).is_err(), "{line}");
     }
-    let long = "a".repeat(crate::key::MAX_KEY_BYTES + 1);
+    let long = "a".repeat(pattern::MAX_RULE_BYTES + 1);
     let shown = Rules::default().push(&long).unwrap_err().to_string();
     assert!(shown.len() < 300 && shown.contains("longer"), "{shown}");
     assert_eq!(
@@ -159,19 +193,19 @@ fn b47_extreme_rules_stay_cheap() {
     for (line, excluded) in [
         ("**/".repeat(1000) + "a", true),
         ("**/".repeat(1000) + "b", false),
-        ("**/a/".repeat(1000) + "b", false),
-        ("**/a/".repeat(999) + "a", true),
-        ("*".repeat(16_384), true),
-        ("*a".repeat(8_192), false),
-        ("*?".repeat(8_192), false),
-        ("[[:punct:]]".repeat(1_489), false),
-        ("x".repeat(16_384), false),
-        ("x**/".repeat(4_096), false),
+        ("**/a/".repeat(800) + "b", false),
+        ("**/a/".repeat(800) + "a", true),
+        ("*".repeat(4_096), true),
+        ("*a".repeat(2_048), false),
+        ("*?".repeat(2_048), false),
+        ("[[:punct:]]".repeat(372), false),
+        ("x".repeat(4_096), false),
+        ("x**/".repeat(1_024), false),
     ] {
         assert_eq!(root(&line).excludes(&deep), excluded, "{}", &line[..12]);
     }
-    let many: Vec<String> = (0..400).map(|n| format!("{}{n}", "*?[!b]".repeat(500))).collect();
-    let mut filter = root(&(many.join("\n") + "\na*\n!ab"));
+    let many: Vec<String> = (0..100).map(|n| format!("{}{n}", "*?[!b]".repeat(500))).collect();
+    let mut filter = root(&format!("a*\n{}\n!ab", many.join("\n")));
     assert!(filter.nested[0].1.0.batches().len() > 1, "too large for one automaton");
     assert!(filter.excludes(&key("aa")) && !filter.excludes(&key("ab")));
 }
@@ -211,7 +245,7 @@ proptest! {
     ) {
         shared::<Filter>();
         let (parsed, errors) = Rules::parse(&text);
-        errors.iter().for_each(|error| assert!(!error.to_string().is_empty()));
+        assert!(errors.iter().all(|error| !error.to_string().is_empty()));
         let mut filter = Filter::new(parsed.clone());
         drop(Rules::default().push(&text));
         for folder in &folders {
@@ -407,8 +441,8 @@ fn generated_rules_get_gits_answer() {
     if !git_is_installed() {
         return;
     }
-    let mut dice = Dice(4);
-    let mut cases: Vec<_> = (0..4000).map(|_| generate(&mut dice)).collect();
+    let mut dice = Dice(47);
+    let mut cases: Vec<_> = (0..600).map(|_| generate(&mut dice)).collect();
     cases.extend(named_classes());
     let at = tempfile::tempdir().unwrap();
     let excluded = ask_git(at.path(), &cases);
@@ -425,46 +459,4 @@ fn generated_rules_get_gits_answer() {
         }
     }
     assert!(yes > 2_000 && no > 2_000, "{yes} excluded, {no} not");
-}
-#[test]
-#[allow(clippy::all, clippy::disallowed_methods, clippy::print_stderr)]
-fn zz_time() {
-    let deep = key(&vec!["a"; 1000].join("/"));
-    for line in [
-        "**/".repeat(1000) + "a",
-        "**/".repeat(1000) + "b",
-        "**/a/".repeat(800) + "b",
-        "*a".repeat(2000),
-        "*?".repeat(2000),
-        "[[:punct:]]".repeat(370),
-        "x".repeat(4000),
-        "x**/".repeat(1000),
-    ] {
-        let t = std::time::Instant::now();
-        let mut f = root(&line);
-        f.excludes(&key("q"));
-        let c = t.elapsed();
-        f.excludes(&deep);
-        eprintln!("{} {c:?} {:?}", &line[..6], t.elapsed());
-    }
-    let t = std::time::Instant::now();
-    let many: Vec<String> = (0..400).map(|n| format!("{}{n}", "*?[!b]".repeat(500))).collect();
-    let mut filter = root(&(many.join("\n") + "\na*\n!ab"));
-    eprintln!("many {} {:?}", filter.nested[0].1.0.batches().len(), t.elapsed());
-    filter.excludes(&key("aa"));
-    eprintln!("many {:?}", t.elapsed());
-    // throughput
-    let mut f = root(
-        "*.log\n/build/\nnode_modules\n*.o\n**/cache/**\n!keep.log\ndoc/*.txt\n*~\n.DS_Store\n[Tt]humbs.db\n",
-    );
-    let keys: Vec<Key> = (0..200000)
-        .map(|n| key(&format!("some/folder{}/deeper/{:03}/file{n:06}.dat", n / 10000, n / 100 % 100)))
-        .collect();
-    let t = std::time::Instant::now();
-    let n = keys.iter().filter(|k| f.excludes(k)).count();
-    eprintln!("200k keys {n} {:?}", t.elapsed());
-    let mut f = root(&(0..1000).map(|n| format!("name{n}*x\n")).collect::<String>());
-    let t = std::time::Instant::now();
-    let n = keys.iter().filter(|k| f.excludes(k)).count();
-    eprintln!("200k keys x 1000 rules {n} {:?}", t.elapsed());
 }

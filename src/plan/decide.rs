@@ -258,7 +258,7 @@ fn clash(facts: Facts, policy: Policy) -> Verdict {
         // A mirror cannot have conflicts: the other side's versions never count.
         return Verdict { conflict: !policy.mode.is_mirror(), ..copy };
     }
-    if let (Some(winner), Base::None) = (policy.first_sync_winner, facts.base) {
+    if let (Some(winner), Base::None | Base::Tombstone) = (policy.first_sync_winner, facts.base) {
         return settle(Step::Copy { to: winner.other() }, Reason::FirstSync(winner));
     }
     let won_by = |side: Side| Verdict {

@@ -183,3 +183,70 @@ impl Region {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{World, key, pair_record, puts, rows, run, scanned, shown};
+    use super::super::{Found, RowChange};
+    use super::*;
+
+    /// Opens what a kill would leave now and compares the rows.
+    async fn assert_survives(world: &World, expected: &[String], what: &str) {
+        let killed = world.killed();
+        let opened = killed.open().await;
+        assert_eq!(opened.found, Found::Intact, "{what}");
+        assert_eq!(scanned(opened.store.as_ref()).await, expected, "{what}");
+        // What is recorded on top of a fold that was cut off is kept, too.
+        opened.store.record(vec![(key(99_999), Some(super::super::BaseRow::Tombstone))]).await.unwrap();
+        let count = scanned(killed.killed().open().await.store.as_ref()).await.len();
+        assert_eq!(count, expected.len() + 1, "{what}");
+    }
+
+    #[test]
+    fn a_kill_between_any_two_steps_loses_and_doubles_nothing() {
+        run(async {
+            let world = World::new();
+            let opened = world.open().await;
+            let mut model = rows((0..1_500).step_by(3));
+            opened.store.record(puts(&model)).await.unwrap();
+            opened.store.commit(pair_record()).await.unwrap();
+            let mut changes: Vec<RowChange> = (300..600).map(|number| (key(number), None)).collect();
+            changes.extend(puts(&rows((0..2_000).step_by(7))));
+            for (key, row) in changes.clone() {
+                match row {
+                    Some(row) => model.insert(key, row),
+                    None => model.remove(&key),
+                };
+            }
+            opened.store.record(changes).await.unwrap();
+            drop(opened);
+            let expected = shown(&model);
+
+            let tables = Tables::open(&world.layout().database()).unwrap();
+            let head = tables.head().unwrap().unwrap();
+            let (overlay, next_record) = tables.read_journal(&head).unwrap();
+            let folding = begin(&tables, &head, &overlay).unwrap();
+            assert_eq!(folding.rows, expected.len() as u64);
+            assert_survives(&world, &expected, "begun").await;
+            let mut after = None;
+            let mut steps = 0;
+            while let Some(last) = step(&tables, &overlay, after.as_ref()).unwrap() {
+                tables.flush().unwrap();
+                steps += 1;
+                assert_survives(&world, &expected, &format!("step {steps}")).await;
+                after = Some(last);
+            }
+            assert!(steps > 4, "{steps}");
+            let records = tables.with("", |trees| Ok(trees.journal.len())).unwrap();
+            assert!(records > 3, "{records}");
+            for record in 0..records {
+                tables.with("", |trees| Ok(trees.journal.pop_min().map(drop)?)).unwrap();
+                tables.flush().unwrap();
+                assert_survives(&world, &expected, &format!("cleared {record}")).await;
+            }
+            clear_journal(&tables).unwrap();
+            end(&tables, &folding, next_record).unwrap();
+            assert_survives(&world, &expected, "ended").await;
+        });
+    }
+}

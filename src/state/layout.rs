@@ -99,14 +99,12 @@ impl Layout {
             if !is_stray(&entry.file_name()) {
                 continue;
             }
-            let to = match &aside {
-                Some(to) => to,
-                None => {
-                    let to = self.free_name(&database, "stray", now)?;
-                    create_private(&to, false)?;
-                    aside.insert(to)
-                }
-            };
+            if aside.is_none() {
+                let to = self.free_name(&database, "stray", now)?;
+                create_private(&to, false)?;
+                aside = Some(to);
+            }
+            let Some(to) = &aside else { continue };
             fs::rename(entry.path(), to.join(entry.file_name()))
                 .map_err(|error| failed(&entry.path(), error))?;
         }

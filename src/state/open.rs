@@ -74,6 +74,7 @@ pub async fn open(
                 spawn_blocking(move || open_locked(layout, &locations, lock, now))
             })
             .await
+            .map_err(in_use)
         }
         Access::ReadOnly => {
             let name = format!("syncengine-state-{:016x}", entropy.next_u64());
@@ -124,6 +125,16 @@ async fn patiently<T>(
     joined(attempt()).await
 }
 
+/// Says of sled's own lock what is said of ours.
+fn in_use(error: Error) -> Error {
+    if !is_contended(&error) {
+        return error;
+    }
+    Error::new(ErrorKind::Locked, error.to_string())
+        .with_source(error)
+        .with_hint("wait for the other process to end")
+}
+
 fn is_locked(error: &Error) -> bool {
     error.kind() == ErrorKind::Locked
 }
@@ -157,7 +168,7 @@ fn open_locked(layout: Layout, locations: &Sides<String>, lock: PairLock, now: T
         _ => 0,
     };
     let (tables, checked, found, floor) = match inspect(&path, locations, &trace)? {
-        Inspected::Usable(tables, checked, found) => (tables, checked, found, known_generation),
+        Inspected::Usable(tables, checked, found) => (tables, *checked, found, known_generation),
         Inspected::Absent(found) => {
             let (tables, checked) = create(&path, locations)?;
             (tables, checked, found, known_generation)
@@ -188,7 +199,7 @@ fn open_copy(layout: Layout, locations: &Sides<String>, scratch: PathBuf) -> Res
     let Some(copy) = copy else { return Ok(nowhere(judge_absence(&trace))) };
     Ok(match inspect(&copy.0, locations, &trace)? {
         Inspected::Usable(tables, checked, Found::Intact) => {
-            let store = SledStore::new(tables, checked, layout, 0, Home::Copy(copy));
+            let store = SledStore::new(tables, *checked, layout, 0, Home::Copy(copy));
             Opened { store: Arc::new(ReadOnly(store)), found: Found::Intact, lock: PairLock::default() }
         }
         Inspected::Usable(_, _, found) | Inspected::Absent(found) => nowhere(found),
@@ -199,7 +210,7 @@ fn open_copy(layout: Layout, locations: &Sides<String>, scratch: PathBuf) -> Res
 /// What lies in the place of a database.
 enum Inspected {
     /// One that can be used: with the base in it, or empty.
-    Usable(Tables, Checked, Found),
+    Usable(Tables, Box<Checked>, Found),
     /// None.
     Absent(Found),
     /// One that must not be used.
@@ -213,7 +224,7 @@ fn inspect(path: &Path, locations: &Sides<String>, trace: &Trace) -> Result<Insp
     match Tables::open(path).and_then(|tables| check(&tables, locations).map(|checked| (tables, checked))) {
         Ok((tables, checked)) => Ok(match judge(&checked, locations, trace) {
             Found::Lost { why } if !checked.is_unused() => Inspected::Bad(why),
-            found => Inspected::Usable(tables, checked, found),
+            found => Inspected::Usable(tables, Box::new(checked), found),
         }),
         // These say something about the system, not about the base.
         Err(error)

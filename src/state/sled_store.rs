@@ -1,8 +1,8 @@
 //! [`SledStore`]: the base of one pair in a sled database.
 //!
 //! What is recorded goes into a journal, which is also held in memory and laid over the blocks when rows
-//! are read; [`fold`](super::fold) moves it into the blocks. sled blocks its caller, so every use happens on
-//! a thread that may wait. The store is opened by [`open`](super::open), which checks all of it;
+//! are read; `fold.rs` moves it into the blocks. sled blocks its caller, so every use happens on
+//! a thread that may wait. The store is opened by [`open()`](super::open()), which checks all of it;
 //! `docs/STATE_FORMAT.md` describes what lies on disk.
 
 use std::ops::Bound;

@@ -155,13 +155,11 @@ impl Tables {
             Some(trees) if !self.unusable.load(Ordering::Acquire) => trees,
             _ => return Err(panicked(doing())),
         };
-        match catch_unwind(AssertUnwindSafe(|| work(trees))) {
-            Ok(done) => done.map_err(|fault| fault.into_error(doing())),
-            Err(_) => {
-                self.unusable.store(true, Ordering::Release);
-                Err(panicked(doing()))
-            }
+        if let Ok(done) = catch_unwind(AssertUnwindSafe(|| work(trees))) {
+            return done.map_err(|fault| fault.into_error(doing()));
         }
+        self.unusable.store(true, Ordering::Release);
+        Err(panicked(doing()))
     }
 
     /// Makes what was written survive a kill of the process.
@@ -253,11 +251,7 @@ impl Tables {
                     return Err(Damage("blocks overlap").into());
                 }
                 in_blocks += rows.len() as u64;
-                if !overlay.is_empty() {
-                    folded += rows.iter().filter(|(key, _)| !overlay.contains_key(key)).count() as u64;
-                } else {
-                    folded += rows.len() as u64;
-                }
+                folded += rows.iter().filter(|(key, _)| !overlay.contains_key(key)).count() as u64;
                 last = rows.into_iter().next_back().map(|(key, _)| key);
             }
             let counted = if head.folding { folded } else { in_blocks };

@@ -43,7 +43,7 @@ pub(super) struct Aside {
 impl<'a> Batch<'a> {
     /// Begins a batch that renames; what an earlier process left half done is put right first.
     pub(super) fn new(local: &'a Local) -> Result<Self> {
-        local.recover()?;
+        local.recover_once()?;
         let (root, rung) = (local.root.handle()?, local.rung()?);
         let (open, touched, moved) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
         Ok(Self { local, root, rung, open, touched, moved })
@@ -55,13 +55,18 @@ impl<'a> Batch<'a> {
             // The latest is last.
             self.open[at..].rotate_left(1);
         } else {
-            let handle = Arc::new(open_folder(&self.root, folder)?);
-            if self.open.len() == OPEN_FOLDERS {
-                self.open.remove(0);
-            }
-            self.open.push((folder.to_owned(), handle));
+            let handle = open_folder(&self.root, folder)?;
+            self.keep_open(folder, handle);
         }
         self.open.last().map(|(_, handle)| Arc::clone(handle)).ok_or(Errno::NOENT)
+    }
+
+    /// Remembers an open folder.
+    pub(super) fn keep_open(&mut self, folder: &str, handle: OwnedFd) {
+        if self.open.len() == OPEN_FOLDERS {
+            self.open.remove(0);
+        }
+        self.open.push((folder.to_owned(), Arc::new(handle)));
     }
 
     /// Opens the folder in which `entry` was. That it is gone means that the entry is.

@@ -2,7 +2,8 @@
 //!
 //! An intent names the path and where its old version is kept. Its writer holds a lock on it, which ends
 //! with the process; an intent without a lock is of a dead process, and if the path is missing the old
-//! version is put back. Without that, the missing name would look like a deletion by the user.
+//! version is put back by the next operation that changes anything. Until then a listing says that the path
+//! is unknown: the missing name must not look like a deletion by the user.
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
@@ -13,10 +14,11 @@ use std::sync::PoisonError;
 use super::Local;
 use super::read::read_to_end;
 use super::reserved::{CREATE, PRIVATE, ignore_unsupported, make_folder, write_all};
-use super::root::{failure, join, open_folder, split};
+use super::root::{failure, join, open_folder};
 use super::rung::PublishRung;
 use super::{names, reserved};
 use crate::error::Result;
+use crate::key::{Key, is_reserved_name};
 
 const INTENTS: &str = ".syncengine/intents";
 
@@ -55,29 +57,70 @@ impl Local {
         Ok(Written { folder, name, _lock: lock })
     }
 
-    /// Puts right what a dead process left half done, once.
-    pub(super) fn recover(&self) -> Result<()> {
+    /// Puts right what a dead process left half done, if that was not done yet.
+    pub(super) fn recover_once(&self) -> Result<()> {
         let mut recovered = self.recovered.lock().unwrap_or_else(PoisonError::into_inner);
-        if *recovered {
-            return Ok(());
+        if !*recovered {
+            self.recover()?;
+            *recovered = true;
         }
+        Ok(())
+    }
+
+    /// Puts right what a dead process left half done.
+    pub(super) fn recover(&self) -> Result<()> {
         let root = self.root.handle()?;
-        let found = open_folder(&root, INTENTS).and_then(|folder| Ok((names::plain(&folder)?, folder)));
-        let (names, folder) = match found {
-            Ok(found) => found,
-            Err(Errno::NOENT) => {
-                *recovered = true;
-                return Ok(());
-            }
-            Err(error) => return Err(failure("list the folder", INTENTS, error)),
-        };
-        for name in names.iter().filter(|name| !name.starts_with(UNFINISHED)) {
+        let Some((folder, names)) = open_intents(&root)? else { return Ok(()) };
+        for name in &names {
             recover_one(&root, &folder, name)
                 .map_err(|error| failure("recover", &join(INTENTS, name), error))?;
         }
-        *recovered = true;
         Ok(())
     }
+
+    /// Returns the names that may be missing only because a replacement was broken off, in order. Looking
+    /// must not change anything, so nothing is recovered here.
+    pub(super) fn pending(&self) -> Result<Vec<Key>> {
+        let root = self.root.handle()?;
+        let Some((folder, names)) = open_intents(&root)? else { return Ok(Vec::new()) };
+        let mut keys = Vec::new();
+        for name in &names {
+            let read = open_intent(&folder, name).and_then(|file| read_to_end(&file));
+            match read {
+                Ok(text) => keys.extend(parse(&text).map(|(key, _)| key)),
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(failure("read", &join(INTENTS, name), error)),
+            }
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        Ok(keys)
+    }
+}
+
+fn open_intents(root: &OwnedFd) -> Result<Option<(OwnedFd, Vec<String>)>> {
+    match open_folder(root, INTENTS).and_then(|folder| Ok((names::plain(&folder)?, folder))) {
+        Ok((mut names, folder)) => {
+            names.retain(|name| !name.starts_with(UNFINISHED));
+            Ok(Some((folder, names)))
+        }
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(failure("list the folder", INTENTS, error)),
+    }
+}
+
+fn open_intent(folder: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::openat(folder, name, flags, Mode::empty())
+}
+
+/// Returns what an intent names: the key, and where we keep its old version.
+fn parse(text: &[u8]) -> Option<(Key, Key)> {
+    let intent: Intent = serde_json::from_slice(text).ok()?;
+    let (key, kept) = (Key::parse(&intent.key).ok()?, Key::parse(&intent.kept).ok()?);
+    let is_ours =
+        !key.is_reserved() && (kept.is_below(reserved::TRASH) || is_reserved_name(kept.file_name()));
+    is_ours.then_some((key, kept))
 }
 
 fn write_intent(folder: &OwnedFd, name: &str, text: &[u8]) -> Result<OwnedFd, Errno> {
@@ -96,8 +139,7 @@ fn write_intent(folder: &OwnedFd, name: &str, text: &[u8]) -> Result<OwnedFd, Er
 }
 
 fn recover_one(root: &OwnedFd, folder: &OwnedFd, name: &str) -> Result<(), Errno> {
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
+    let file = match open_intent(folder, name) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(error),
@@ -108,29 +150,22 @@ fn recover_one(root: &OwnedFd, folder: &OwnedFd, name: &str) -> Result<(), Errno
         Err(Errno::WOULDBLOCK) => return Ok(()),
         Err(error) => return Err(error),
     }
-    if let Ok(intent) = serde_json::from_slice::<Intent>(&read_to_end(&file)?) {
-        put_back(root, &intent)?;
+    if let Some((key, kept)) = parse(&read_to_end(&file)?) {
+        put_back(root, &key, &kept)?;
     }
     rustix::fs::unlinkat(folder, name, AtFlags::empty())
 }
 
-/// Gives the old version its name again, if nothing has it. Both paths are resolved beneath the root, and
-/// the kept one must be where we keep things.
-fn put_back(root: &OwnedFd, intent: &Intent) -> Result<(), Errno> {
-    let ((kept_in, kept), (key_in, key)) = (split(&intent.kept), split(&intent.key));
-    let is_ours = kept_in.starts_with(reserved::TRASH) || crate::key::is_reserved_name(kept);
-    if !is_ours
-        || crate::key::Key::parse(&intent.key).is_err()
-        || crate::key::Key::parse(&intent.kept).is_err()
-    {
-        return Ok(());
-    }
-    let (from, to) = match (open_folder(root, kept_in), open_folder(root, key_in)) {
+/// Gives the old version its name again, if nothing has it.
+fn put_back(root: &OwnedFd, key: &Key, kept: &Key) -> Result<(), Errno> {
+    let from = open_folder(root, kept.parent().unwrap_or(""));
+    let to = open_folder(root, key.parent().unwrap_or(""));
+    let (from, to) = match (from, to) {
         (Ok(from), Ok(to)) => (from, to),
         (Err(Errno::NOENT), _) | (_, Err(Errno::NOENT)) => return Ok(()),
         (Err(error), _) | (_, Err(error)) => return Err(error),
     };
-    match PublishRung::Rename.place(&from, kept, &to, key) {
+    match PublishRung::Rename.place(&from, kept.file_name(), &to, key.file_name()) {
         Ok(()) => rustix::fs::fsync(&to).or_else(ignore_unsupported),
         Err(Errno::NOENT | Errno::EXIST) => Ok(()),
         Err(error) => Err(error),

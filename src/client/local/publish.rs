@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use super::batch::{Aside, Batch, FEW, again, sync_all};
@@ -32,6 +32,9 @@ struct Member<'a> {
 
 /// Publishes a batch. The results are in its order.
 pub(super) fn publish(local: &Local, staged: &[Staged]) -> Vec<Result<Entry>> {
+    if staged.is_empty() {
+        return Vec::new();
+    }
     let results = begin(local, staged).and_then(|mut batch| {
         let placed: Vec<_> = staged.iter().map(|one| batch.publish_one(one)).collect();
         batch.sync()?;
@@ -106,7 +109,7 @@ impl Batch<'_> {
             }
             Err(error) => return Err(failure("find the temporary of", path, error)),
         };
-        if stat::size(&ours) != staged.size {
+        if stat::kind(&ours) != FileType::RegularFile || stat::size(&ours) != staged.size {
             return Err(changed(path, "was damaged while it waited to be published"));
         }
         let member = Member { target, folder, temporary: temporary.file_name(), ours };

@@ -15,11 +15,14 @@ use super::rung::PublishRung;
 use super::{Local, reserved, stage, stat};
 use crate::client::Disposal;
 use crate::entry::Entry;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 
 /// Removes versions. The results are in their order.
 pub(super) fn remove(local: &Local, entries: &[Entry], disposal: &Disposal) -> Vec<Result<()>> {
+    if entries.is_empty() {
+        return Vec::new();
+    }
     let results = Batch::new(local).and_then(|mut batch| {
         let results: Vec<_> = entries.iter().map(|entry| batch.remove_one(entry, disposal)).collect();
         // Deepest first, so that a folder is empty when its turn comes.
@@ -34,6 +37,9 @@ pub(super) fn remove(local: &Local, entries: &[Entry], disposal: &Disposal) -> V
 
 /// Gives the version `from` the name `to`.
 pub(super) fn rename(local: &Local, from: &Entry, to: &Key) -> Result<Entry> {
+    if to.is_reserved() {
+        return Err(Error::new(ErrorKind::Invalid, format!("rename to `{to}`: the name is reserved")));
+    }
     let mut batch = Batch::new(local)?;
     let ours = batch.rename(from, to).inspect_err(|_| {
         stage::remove_created(local, to.parent().unwrap_or(""));

@@ -192,8 +192,11 @@ impl Batch<'_> {
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(failure("create the folder", &path, error)),
             }
-            match self.open(&path) {
-                Ok(_) => return Ok(path),
+            match open_child(&folder, &name) {
+                Ok(handle) => {
+                    self.keep_open(&path, handle);
+                    return Ok(path);
+                }
                 Err(Errno::NOTDIR) if number < last => {}
                 Err(error) => return Err(failure("open the folder", &path, error)),
             }

@@ -151,7 +151,7 @@ mod by_kernel {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use rustix::fd::{AsFd, OwnedFd};
-    use rustix::fs::{Mode, ResolveFlags};
+    use rustix::fs::{Mode, OFlags, ResolveFlags};
     use rustix::io::Errno;
 
     use super::FOLDER;
@@ -170,12 +170,14 @@ mod by_kernel {
             | ResolveFlags::NO_SYMLINKS
             | ResolveFlags::NO_MAGICLINKS
             | ResolveFlags::NO_XDEV;
+        // A link at the end is refused by `NO_SYMLINKS`, and told from a file only without `NOFOLLOW`.
+        let flags = FOLDER.difference(OFlags::NOFOLLOW);
         let mut opened: Option<OwnedFd> = None;
         let mut rest = folder;
         while !rest.is_empty() {
             let (piece, after) = split(rest)?;
             let from = opened.as_ref().map_or(root.as_fd(), AsFd::as_fd);
-            match rustix::fs::openat2(from, piece, FOLDER, Mode::empty(), resolve) {
+            match rustix::fs::openat2(from, piece, flags, Mode::empty(), resolve) {
                 Ok(handle) => opened = Some(handle),
                 Err(Errno::NOSYS | Errno::PERM) => {
                     KNOWN.store(false, Ordering::Relaxed);

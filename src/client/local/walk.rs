@@ -86,6 +86,8 @@ struct Walk<'a> {
     batch: Vec<Listed>,
     buffer: Vec<u8>,
     sender: &'a mpsc::Sender<Message>,
+    /// What a dead process may have left without its name, the last first.
+    pending: Vec<Key>,
 }
 
 impl<'a> Walk<'a> {
@@ -100,7 +102,9 @@ impl<'a> Walk<'a> {
             buffer: Vec::with_capacity(32 * 1024),
             sender,
             root,
+            pending: local.pending()?,
         };
+        walk.pending.reverse();
         let unreadable = |error| failure("list the folder", local.root.location(), error);
         let handle = patiently(|| open_folder(&walk.root, "")).map_err(unreadable)?;
         walk.device = stat::root_identity(&rustix::fs::fstat(&handle).map_err(unreadable)?).device;
@@ -118,6 +122,9 @@ impl<'a> Walk<'a> {
             } else {
                 self.frames.pop();
             }
+        }
+        while let Some(key) = self.pending.pop() {
+            self.batch.push(broken_off(key));
         }
         self.flush()
     }
@@ -230,6 +237,11 @@ impl<'a> Walk<'a> {
     }
 
     fn emit(&mut self, item: Listed) -> Result<(), Halt> {
+        while let Some(key) = self.pending.pop_if(|key| key.as_str() <= &*item.position()) {
+            if key.as_str() != item.position() {
+                self.batch.push(broken_off(key));
+            }
+        }
         self.batch.push(item);
         if self.batch.len() >= BATCH_ITEMS { self.flush() } else { Ok(()) }
     }
@@ -278,6 +290,14 @@ fn comes_before_content(name: &str, folder: &str) -> bool {
     name.strip_prefix(folder).and_then(|rest| rest.bytes().next()).is_some_and(|byte| byte < b'/')
 }
 
+/// A path that is missing although nobody removed it.
+fn broken_off(key: Key) -> Listed {
+    let doing = format!("look at `{key}`: an earlier run was stopped while it replaced it");
+    let error = Error::new(ErrorKind::Unavailable, doing)
+        .with_hint("the next operation that changes this folder puts the file back; run again");
+    Listed::Unknown(key, error)
+}
+
 fn is_regular(folder: &OwnedFd, name: &str) -> bool {
     rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
         .is_ok_and(|stat| stat::kind(&stat) == FileType::RegularFile)
@@ -309,7 +329,10 @@ pub(super) fn head(local: &Local, key: &Key) -> Result<Option<Listed>> {
     let (folder, stat) = match seen {
         Ok(seen) => seen,
         // A name that is too long for the file system is not there either.
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG) => return Ok(None),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG) => {
+            let is_pending = local.pending()?.binary_search(key).is_ok();
+            return Ok(is_pending.then(|| broken_off(key.clone())));
+        }
         Err(error) => {
             return Ok(Some(Listed::Unknown(key.clone(), failure("look at", key.as_str(), error))));
         }
