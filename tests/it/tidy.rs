@@ -138,7 +138,8 @@ fn words_are_said_only_where_they_belong() {
 #[test]
 fn only_the_command_line_knows_its_process() {
     let found = sayings(&["std::env", "std::process"]).into_iter().filter(|(path, line)| {
-        !is_in(path, &["src/bin/"]) && !OF_THE_PROCESS.iter().any(|(at, use_)| path == at && line.contains(use_))
+        !is_in(path, &["src/bin/"])
+            && !OF_THE_PROCESS.iter().any(|(at, use_)| path == at && line.contains(use_))
     });
     let found: Vec<_> = found.map(|(_, line)| line).collect();
     none("environment and process belong in src/bin/", &found);
@@ -151,8 +152,11 @@ fn pure_modules_see_only_values() {
     let found = sayings(&words).into_iter().filter(|(path, _)| is_in(path, PURE));
     let found: Vec<_> = found.map(|(_, line)| line).collect();
     none("these modules are pure", &found);
-    let found: Vec<_> =
-        sayings(&["tokio"]).into_iter().filter(|(path, _)| path == "src/diff.rs").map(|(_, line)| line).collect();
+    let found: Vec<_> = sayings(&["tokio"])
+        .into_iter()
+        .filter(|(path, _)| path == "src/diff.rs")
+        .map(|(_, line)| line)
+        .collect();
     none("the join names no runtime", &found);
 }
 
@@ -186,7 +190,8 @@ fn files_are_short_enough_to_be_read() {
 #[test]
 fn every_file_says_what_it_is_for() {
     let mut offences = Vec::new();
-    for path in ["src", "tests/it", "benches", "examples"].into_iter().flat_map(|folder| files(folder, ".rs")) {
+    for path in ["src", "tests/it", "benches", "examples"].into_iter().flat_map(|folder| files(folder, ".rs"))
+    {
         if !read(&path).starts_with("//! ") {
             offences.push(path);
         }
