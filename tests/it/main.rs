@@ -5,3 +5,4 @@ mod contract;
 mod histories;
 mod local;
 mod support;
+mod tidy;

@@ -1,0 +1,285 @@
+//! The rules of the house, held by reading the source.
+//!
+//! `docs/ARCHITECTURE.md` states them as invariants; each has a test here that names the file and line that
+//! breaks it. Comments are not looked at, and test code may do what it likes unless a rule says otherwise.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Longest file of code, test modules not counted.
+const MAX_CODE_LINES: usize = 600;
+
+/// The modules that see nothing but values: no runtime, no files, no clock, no chance.
+const PURE: &[&str] = &[
+    "src/key.rs",
+    "src/entry.rs",
+    "src/fingerprint.rs",
+    "src/filter.rs",
+    "src/filter/",
+    "src/mode.rs",
+    "src/plan.rs",
+    "src/plan/",
+    "src/guard.rs",
+];
+
+/// Words that only some places may say: a place is a file, or a folder or other beginning of a path.
+const RESERVED_WORDS: &[(&[&str], &[&str])] = &[
+    (&["sled"], &["src/state/"]),
+    (&["aws_sdk_s3", "aws_config", "aws_smithy_types"], &["src/client/s3"]),
+    (&["clap", "indicatif", "tracing_subscriber"], &["src/bin/"]),
+    (&["println!", "eprintln!", "print!", "eprint!"], &["src/bin/"]),
+    (&["std::fs", "tokio::fs"], &["src/client/local/", "src/state/", "src/bin/"]),
+    (&["rustix"], &["src/client/local/", "src/state/"]),
+    (&["canonicalize"], &["src/client/local/", "src/engine/prepare.rs", "src/bin/"]),
+    (&["SystemTime", "Instant", "getrandom"], &["src/clock.rs"]),
+    (&["tokio::spawn"], &[]),
+    // The effects of a plan.
+    (&[".stage(", ".publish(", ".rename(", ".discard("], &["src/transfer", "src/client/"]),
+];
+
+/// Uses of `std::env` and `std::process` outside the command line, each with its reason.
+const OF_THE_PROCESS: &[(&str, &str)] = &[
+    // The default folder for the copies of the base that dry runs work on.
+    ("src/engine.rs", "std::env::temp_dir"),
+    // The holder of a lock is named by its process id.
+    ("src/state/lock.rs", "std::process::id"),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Returns the files below `folder` whose name ends in `ending`, with their paths from the root.
+fn files(folder: &str, ending: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::from(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(root().join(&folder)).unwrap() {
+            let entry = entry.unwrap();
+            let path = folder.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().ends_with(ending) {
+                found.push(path.to_string_lossy().into_owned());
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty(), "nothing in {folder}: the check would check nothing");
+    found
+}
+
+fn is_test_file(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.contains("/tests/")
+}
+
+fn is_in(path: &str, places: &[&str]) -> bool {
+    places.iter().any(|place| path.starts_with(place))
+}
+
+/// Returns the lines of a file that are no comments and not in its test module, with their numbers.
+fn code(text: &str) -> Vec<(usize, &str)> {
+    let mut code = Vec::new();
+    let mut lines = text.lines().enumerate().peekable();
+    while let Some((index, line)) = lines.next() {
+        if line == "#[cfg(test)]" {
+            match lines.next() {
+                Some((_, next)) if next.starts_with("mod ") && next.ends_with('{') => break,
+                _ => continue,
+            }
+        }
+        if !line.trim_start().starts_with("//") {
+            code.push((index + 1, line));
+        }
+    }
+    code
+}
+
+/// Returns whether `line` contains `word` with nothing of a name before or after it.
+fn says(line: &str, word: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(at, _)| {
+        let (before, after) = (&line[..at], &line[at + word.len()..]);
+        let begins = !word.starts_with(part) || !before.ends_with(part);
+        begins && (!word.ends_with(part) || !after.starts_with(part))
+    })
+}
+
+/// Returns where code of the library or the command line says one of `words`.
+fn sayings(words: &[&str]) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for path in files("src", ".rs").into_iter().filter(|path| !is_test_file(path)) {
+        for (number, line) in code(&read(&path)) {
+            if words.iter().any(|word| says(line, word)) {
+                found.push((path.clone(), format!("{path}:{number}: {}", line.trim())));
+            }
+        }
+    }
+    found
+}
+
+fn none(what: &str, offences: &[String]) {
+    assert!(offences.is_empty(), "{what}:\n{}", offences.join("\n"));
+}
+
+#[test]
+fn words_are_said_only_where_they_belong() {
+    for (words, places) in RESERVED_WORDS {
+        let found = sayings(words).into_iter().filter(|(path, _)| !is_in(path, places));
+        let found: Vec<_> = found.map(|(_, line)| line).collect();
+        none(&format!("{words:?} belong in {places:?}"), &found);
+    }
+}
+
+#[test]
+fn only_the_command_line_knows_its_process() {
+    let found = sayings(&["std::env", "std::process"]).into_iter().filter(|(path, line)| {
+        !is_in(path, &["src/bin/"])
+            && !OF_THE_PROCESS.iter().any(|(at, use_)| path == at && line.contains(use_))
+    });
+    let found: Vec<_> = found.map(|(_, line)| line).collect();
+    none("environment and process belong in src/bin/", &found);
+}
+
+#[test]
+fn pure_modules_see_only_values() {
+    let words =
+        ["tokio", "futures", "async", ".await", "std::fs", "std::io", "std::net", "rustix", "tracing"];
+    let found = sayings(&words).into_iter().filter(|(path, _)| is_in(path, PURE));
+    let found: Vec<_> = found.map(|(_, line)| line).collect();
+    none("these modules are pure", &found);
+    let found: Vec<_> = sayings(&["tokio"])
+        .into_iter()
+        .filter(|(path, _)| path == "src/diff.rs")
+        .map(|(_, line)| line)
+        .collect();
+    none("the join names no runtime", &found);
+}
+
+#[test]
+fn lints_are_expected_not_allowed() {
+    let attributes = [concat!("#[", "allow"), concat!("#![", "allow")];
+    let mut offences = Vec::new();
+    for path in ["src", "tests", "benches", "examples"].into_iter().flat_map(|folder| files(folder, ".rs")) {
+        for (index, line) in read(&path).lines().enumerate() {
+            if attributes.iter().any(|attribute| line.trim_start().starts_with(attribute)) {
+                offences.push(format!("{path}:{}: {}", index + 1, line.trim()));
+            }
+        }
+    }
+    none("write #[expect(..., reason = ...)]", &offences);
+}
+
+#[test]
+fn files_are_short_enough_to_be_read() {
+    let mut offences = Vec::new();
+    for path in files("src", ".rs").into_iter().filter(|path| !is_test_file(path)) {
+        let text = read(&path);
+        let last = code(&text).last().map_or(0, |(number, _)| *number);
+        if last > MAX_CODE_LINES {
+            offences.push(format!("{path}: {last} lines"));
+        }
+    }
+    none(&format!("split by noun; the limit is {MAX_CODE_LINES}"), &offences);
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    let mut offences = Vec::new();
+    for path in ["src", "tests/it", "benches", "examples"].into_iter().flat_map(|folder| files(folder, ".rs"))
+    {
+        if !read(&path).starts_with("//! ") {
+            offences.push(path);
+        }
+    }
+    none("begin with a //! header", &offences);
+}
+
+#[test]
+fn no_file_is_forgotten() {
+    let roots = ["src/lib.rs", "src/bin/syncengine/main.rs", "tests/it/main.rs"];
+    let mut offences = Vec::new();
+    for path in ["src", "tests/it"].into_iter().flat_map(|folder| files(folder, ".rs")) {
+        if roots.contains(&path.as_str()) {
+            continue;
+        }
+        let (folder, name) = path.rsplit_once('/').unwrap();
+        let module = name.trim_end_matches(".rs");
+        let by_folder = ["lib.rs", "main.rs"].iter().map(|name| format!("{folder}/{name}"));
+        let parent = by_folder.into_iter().find(|path| roots.contains(&path.as_str()));
+        let parent = parent.unwrap_or_else(|| format!("{folder}.rs"));
+        let declaration = format!("mod {module};");
+        let declared = fs::read_to_string(root().join(&parent))
+            .is_ok_and(|text| text.lines().any(|line| says(line, &declaration)));
+        if !declared {
+            offences.push(format!("{path}: no `{declaration}` in {parent}"));
+        }
+    }
+    none("these files are not compiled", &offences);
+}
+
+#[test]
+fn the_changelog_names_the_version() {
+    let heading = format!("## [{}]", env!("CARGO_PKG_VERSION"));
+    assert!(read("CHANGELOG.md").lines().any(|line| line.starts_with(&heading)), "no `{heading}`");
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let manifest = read("Cargo.toml");
+    let mut section = "";
+    let mut names = Vec::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line;
+        } else if section.ends_with("dependencies]")
+            && let Some((name, _)) = line.split_once('=')
+        {
+            names.push(name.trim());
+        }
+    }
+    assert!(names.contains(&"sled") && names.contains(&"tempfile"), "{names:?}");
+    let contributing = read("CONTRIBUTING.md");
+    let reasons: Vec<&str> = contributing
+        .lines()
+        .filter_map(|line| line.strip_prefix("- `")?.split_once("`: "))
+        .map(|(name, _)| name)
+        .collect();
+    let missing = names.iter().filter(|name| !reasons.contains(name));
+    let missing: Vec<_> = missing.map(|name| format!("- `{name}`: ...")).collect();
+    none("CONTRIBUTING.md does not say why", &missing);
+    let stale = reasons.iter().filter(|name| !names.contains(name)).map(|name| (*name).to_owned());
+    none("CONTRIBUTING.md explains what is not used", &stale.collect::<Vec<_>>());
+}
+
+#[test]
+fn documents_name_no_registry() {
+    let hosts = ["crates.io", "docker.io", "ghcr.io", "npmjs", "pypi", "proxy.golang", "deb.debian"];
+    let top = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let documents = top.filter(|name| name.ends_with(".md")).chain(files("docs", ".md"));
+    let mut offences = Vec::new();
+    for path in documents {
+        for (index, line) in read(&path).lines().enumerate() {
+            if hosts.iter().any(|host| line.contains(host)) {
+                offences.push(format!("{path}:{}: {line}", index + 1));
+            }
+        }
+    }
+    none("documents outlive hosts", &offences);
+}
+
+#[test]
+fn the_code_map_is_true() {
+    let text = read("docs/ARCHITECTURE.md");
+    let map = text.split("## Code map").nth(1).unwrap().split("\n## ").next().unwrap();
+    let named: Vec<&str> = map.split('`').filter(|word| word.starts_with("src/")).collect();
+    let gone = named.iter().filter(|path| !root().join(path).exists()).map(|path| (*path).to_owned());
+    none("the code map names what is not there", &gone.collect::<Vec<_>>());
+    let modules = files("src", ".rs").into_iter().filter(|path| path.matches('/').count() == 1);
+    let missing: Vec<_> = modules.filter(|path| !named.contains(&path.as_str())).collect();
+    none("the code map does not name", &missing);
+}
