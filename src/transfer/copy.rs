@@ -7,7 +7,7 @@ use super::body::Tap;
 use super::*;
 use crate::fingerprint::HashForm;
 
-/// Files made durable and visible together, at most (a source of nothing but round numbers).
+/// Files made durable and visible together, at most. A kill or power cut costs the work of one batch.
 const FILES_PER_BATCH: usize = 1000;
 
 /// Bytes made durable and visible together, at most.
@@ -31,7 +31,8 @@ impl Transfer<'_> {
         for job in &jobs {
             self.rights.allow_copy(job.to)?;
         }
-        let (sender, receiver) = mpsc::channel(self.tuning.transfers.max(1));
+        // A batch can pile up while the last one is made durable.
+        let (sender, receiver) = mpsc::channel(FILES_PER_BATCH);
         let stage = async move {
             let mut ready = futures::stream::iter(jobs)
                 .map(|job| self.stage(job))

@@ -37,7 +37,11 @@ pub(super) fn publish(local: &Local, staged: &[Staged]) -> Vec<Result<Entry>> {
     }
     let results = begin(local, staged).and_then(|mut batch| {
         let placed: Vec<_> = staged.iter().map(|one| batch.publish_one(one)).collect();
+        let renamed = local.clock.monotonic();
         batch.sync()?;
+        // One tick later a stat proves something: without this wait the next run would read every file again.
+        let waited = local.clock.monotonic().saturating_sub(renamed);
+        std::thread::sleep(stat::FINE_TICK.saturating_sub(waited));
         Ok(placed.into_iter().zip(staged).map(|(ours, one)| batch.look(&ours?, &one.target.key)).collect())
     });
     let results: Vec<Result<Entry>> =

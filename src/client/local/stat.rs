@@ -3,6 +3,8 @@
 //! A file system stamps a change with the tick of a clock: two writes within one tick leave the same
 //! stamps. A stamp younger than that is therefore not settled, and neither is one in the future.
 
+use std::time::Duration;
+
 use rustix::fs::{FileType, Stat};
 
 use crate::client::RootIdentity;
@@ -11,10 +13,10 @@ use crate::fingerprint::{FileStat, Fingerprint};
 use crate::key::Key;
 
 /// Ticks of stamps with nanoseconds are at most 10 ms long (a kernel with `HZ=100`).
-const FINE_TICK_NANOSECONDS: u128 = 20_000_000;
+pub(super) const FINE_TICK: Duration = Duration::from_millis(20);
 
 /// Stamps in whole seconds are as coarse as 2 s (FAT).
-const COARSE_TICK_NANOSECONDS: u128 = 2_000_000_000;
+const COARSE_TICK: Duration = Duration::from_secs(2);
 
 /// Returns the kind of file.
 pub(super) fn kind(stat: &Stat) -> FileType {
@@ -84,9 +86,9 @@ pub(super) fn is_same_file(a: &Stat, b: &Stat) -> bool {
 }
 
 fn is_settled(modified: Timestamp, changed: Timestamp, now: Timestamp) -> bool {
-    let tick = if changed.nanoseconds == 0 { COARSE_TICK_NANOSECONDS } else { FINE_TICK_NANOSECONDS };
+    let tick = if changed.nanoseconds == 0 { COARSE_TICK } else { FINE_TICK };
     let newest = modified.max(changed);
-    newest <= now && now.distance_nanoseconds(newest) >= tick
+    newest <= now && now.distance_nanoseconds(newest) >= tick.as_nanos()
 }
 
 fn timestamp<S: TryInto<i64>, N: TryInto<u32>>(seconds: S, nanoseconds: N) -> Timestamp {
