@@ -9,6 +9,8 @@ use md5::{Digest, Md5};
 use serde::{Serialize, Serializer};
 
 use crate::client::SkipReason;
+use crate::entry::Entry;
+use crate::fingerprint::Fingerprint;
 use crate::guard::Notice;
 use crate::key::Key;
 use crate::mode::Side;
@@ -184,8 +186,17 @@ impl Line {
     /// As [`Self::of`], with the digest that lets a saved plan be compared with a later one.
     pub fn planned(action: &Action) -> Option<Self> {
         let line = Self::of(action)?;
-        let digest = Md5::digest(format!("{:?}", action.work));
-        let version = digest.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        let mut digest = Md5::new();
+        for entry in action.work.versions() {
+            let Entry { key, size, .. } = entry;
+            digest.update(format!("{key:?} {size} "));
+            digest.update(match &entry.fingerprint {
+                // Whether a stat is settled depends on when it was taken, not on the file.
+                Fingerprint::File(stat) => format!("{:?} {:?} {}", stat.modified, stat.changed, stat.inode),
+                Fingerprint::Object(etag) => format!("{etag:?}"),
+            });
+        }
+        let version = digest.finalize().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         Some(Self { version: Some(version), ..line })
     }
 }

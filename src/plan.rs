@@ -184,6 +184,21 @@ fn action(item: Item, copies: &conflict_name::CopyCounts) -> Option<Action> {
     Some(Action { key, work, reason, conflict })
 }
 
+impl Work {
+    /// Returns the versions it was decided on, as far as it would change or copy them.
+    pub fn versions(&self) -> Vec<&Entry> {
+        match self {
+            Self::Copy(copy) => std::iter::once(&copy.from).chain(&copy.replaces).collect(),
+            Self::Delete { entry, .. } => vec![entry],
+            Self::Rename { entry, renamed, .. } => vec![entry, renamed],
+            Self::KeepBoth { versions, .. } | Self::Adopt { versions, .. } => {
+                vec![&versions.source, &versions.destination]
+            }
+            Self::Forget | Self::Entomb | Self::Unresolved | Self::Blocked | Self::LeaveAlone => Vec::new(),
+        }
+    }
+}
+
 impl Action {
     /// Returns the name of the action in plans and reports; `None` for bookkeeping no user sees.
     pub fn name(&self) -> Option<&'static str> {

@@ -76,6 +76,7 @@ impl SyncEngine {
         let works = |work: &Work| {
             matches!(work, Work::Copy(_) | Work::Delete { .. } | Work::Rename { .. } | Work::KeepBoth { .. })
         };
+        let same = |work: &Work| matches!(work, Work::Adopt { .. });
         let waits = |work: &Work| matches!(work, Work::Unresolved | Work::Blocked);
         let conflicts = plan.actions.iter().filter(|action| waits(&action.work));
         Ok(StatusReport {
@@ -88,7 +89,8 @@ impl SyncEngine {
             conflicts: conflicts.map(|action| action.key.clone()).collect(),
             pending: plan.actions.iter().filter(|action| works(&action.work)).count() as u64,
             changes,
-            unchanged: found.unchanged,
+            unchanged: found.unchanged
+                + plan.actions.iter().filter(|action| same(&action.work)).count() as u64,
             failures: recorder.with(|report| report.failures.clone()),
             warnings: recorder.with(|report| {
                 let told = report.warnings.iter().cloned();

@@ -1,6 +1,8 @@
 //! Tests of the library from outside.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+#[cfg(feature = "cli")]
+mod cli;
 mod contract;
 mod histories;
 mod local;

@@ -84,7 +84,7 @@ pub(crate) struct SyncArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
     /// Only show what would be done; writes nothing anywhere
-    #[arg(long)]
+    #[arg(long, help_heading = "Run")]
     pub(crate) dry_run: bool,
 }
 
@@ -93,7 +93,7 @@ pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) sync: SyncArgs,
     /// Save the plan in FILE, for `syncengine apply FILE`
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub(crate) save: Option<OsString>,
 }
 
@@ -110,7 +110,7 @@ pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) locations: Locations,
     /// Compare sizes, and hashes only where a listing tells them
-    #[arg(long)]
+    #[arg(long, help_heading = "Run")]
     pub(crate) quick: bool,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
@@ -136,7 +136,7 @@ pub(crate) struct PairArgs {
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
     /// Make a missing receiving folder
-    #[arg(long)]
+    #[arg(long, help_heading = "Run")]
     pub(crate) create: bool,
     /// Keep replaced and deleted versions: on, off [default: on]
     #[arg(long, value_name = "on|off", help_heading = "Safety")]
@@ -145,7 +145,7 @@ pub(crate) struct PairArgs {
     #[arg(long, value_name = "L", hide = true)]
     pub(crate) trash_location: Option<String>,
     /// Refuse to delete more files than this, or than this share of a side [default: 50% of more than 20]
-    #[arg(long, value_name = "N|P%", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N|P%", allow_negative_numbers = true, help_heading = "Safety")]
     pub(crate) max_delete: Option<String>,
 }
 
