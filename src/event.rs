@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use md5::{Digest, Md5};
 use serde::{Serialize, Serializer};
 
 use crate::client::SkipReason;
@@ -106,6 +107,9 @@ pub struct Line {
     /// Whether two versions met of which neither side had seen the other's.
     #[serde(skip_serializing_if = "is_false")]
     pub conflict: bool,
+    /// In a plan: a digest of the versions the action was decided on. It differs as soon as one of them does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// What the action does to each side.
     #[serde(skip)]
     pub effects: Effects,
@@ -172,8 +176,17 @@ impl Line {
             size: action.size(),
             reason: action.reason,
             conflict: action.conflict,
+            version: None,
             effects,
         })
+    }
+
+    /// As [`Self::of`], with the digest that lets a saved plan be compared with a later one.
+    pub fn planned(action: &Action) -> Option<Self> {
+        let line = Self::of(action)?;
+        let digest = Md5::digest(format!("{:?}", action.work));
+        let version = digest.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        Some(Self { version: Some(version), ..line })
     }
 }
 

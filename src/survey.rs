@@ -116,7 +116,7 @@ impl Surveyor<'_> {
         let examiner = self.examiner;
         let mut under_way = FuturesOrdered::new();
         let mut ended = false;
-        loop {
+        while !ended || !under_way.is_empty() {
             control.checkpoint().await?;
             tokio::select! {
                 biased;
@@ -136,9 +136,9 @@ impl Surveyor<'_> {
                     }
                     Some(Found::Note(side, note)) => self.note(side, note),
                 },
-                else => return Ok(()),
             }
         }
+        Ok(())
     }
 
     /// Counts a path; returns it if there is more to it than being unchanged.

@@ -78,7 +78,7 @@ impl SyncEngine {
         let mut report = CheckReport { schema: crate::report::SCHEMA, ..CheckReport::default() };
         let mut under_way = futures::stream::FuturesUnordered::new();
         let mut ended = false;
-        loop {
+        while !ended || !under_way.is_empty() {
             tokio::select! {
                 biased;
                 () = options.controller.cancelled() => return Err(crate::control::cancelled()),
@@ -95,7 +95,6 @@ impl SyncEngine {
                         }
                     }
                 }
-                else => break,
             }
         }
         recorder.emit(&Event::Compared { unchanged: report.equal_files, first_sync: false });

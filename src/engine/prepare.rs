@@ -33,6 +33,16 @@ impl Prepared {
         Sides::new(location(Side::Source), location(Side::Destination))
     }
 
+    /// Lets each side finish or take back what a killed run began, so that the listing shows it whole.
+    pub(super) async fn mend(&self) -> Result<()> {
+        for side in Side::BOTH {
+            if self.roots.get(side).is_some() {
+                self.clients.get(side).sweep(Vec::new()).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the roots that are missing.
     pub(super) async fn create_roots(&mut self) -> Result<()> {
         for side in Side::BOTH {

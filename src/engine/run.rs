@@ -52,6 +52,9 @@ impl SyncEngine {
             report.destination.clone_from(&prepared.locations().destination);
         });
         let access = if options.dry_run { Access::ReadOnly } else { Access::Write };
+        if !options.dry_run {
+            prepared.mend().await?;
+        }
         let mut past = self.recall(pair, options.initial_sync, &prepared, access, recorder).await?;
         let examiner = examiner(pair, &prepared, &past);
         let mut found = look(&examiner, &prepared, &past, options, recorder).await?;
@@ -357,7 +360,7 @@ fn foresee(plan: &Plan, found: &Survey, recorder: &Recorder) {
         if let Work::Blocked = action.work {
             let error = Error::new(ErrorKind::Invalid, action.reason.to_string());
             recorder.fail(action.key.as_str(), "sync", &error);
-        } else if let Some(line) = Line::of(action) {
+        } else if let Some(line) = Line::planned(action) {
             recorder.emit(&Event::Done(line));
         }
     }

@@ -38,7 +38,8 @@ fn vanished(item: &Item, side: Side) -> bool {
     let Some(base) = &item.base else { return false };
     let other = side.other();
     let answers = match item.verdict.step {
-        Step::Delete { on } => on == other,
+        // A mirror overrules an edit of the old name: then the two paths have nothing to do with each other.
+        Step::Delete { on } => on == other && item.facts.sight(other) != Sight::Changed,
         Step::Copy { to } => to == side && item.verdict.reason == Reason::EditSurvives(other),
         Step::Entomb => item.facts.sight(other) != Sight::Changed,
         _ => false,

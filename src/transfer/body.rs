@@ -92,10 +92,11 @@ impl Way {
         self.control.checkpoint().await?;
         if let Some(throttle) = &self.throttle {
             let wait = throttle.wait(chunk.len(), self.clock.monotonic());
-            tokio::select! {
-                () = self.clock.sleep(wait), if !wait.is_zero() => {}
-                () = self.control.cancelled() => return Err(crate::control::cancelled()),
-                else => {}
+            if !wait.is_zero() {
+                tokio::select! {
+                    () = self.clock.sleep(wait) => {}
+                    () = self.control.cancelled() => return Err(crate::control::cancelled()),
+                }
             }
         }
         self.tap.hasher.lock().unwrap_or_else(PoisonError::into_inner).update(&chunk);

@@ -1,1 +1,24 @@
-fn main() {}
+//! `syncengine` on the command line: arguments in, one exit code out.
+//!
+//! ```text
+//! args ─► options ─► commands ─► library ─► render ─► output ─► exit code
+//! ```
+
+use std::process::ExitCode;
+
+mod args;
+mod commands;
+mod exit_code;
+mod logging;
+mod options;
+mod output;
+mod plan_file;
+mod progress;
+mod render;
+mod signals;
+mod sizes;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    commands::main(&arguments).into()
+}

@@ -1,0 +1,53 @@
+//! The only file that writes to stdout and stderr.
+//!
+//! A reader that went away (`syncengine plan | head`) is no fault of ours: what follows is dropped and the
+//! exit code stays that of the command.
+
+use std::io::{self, ErrorKind, Write};
+
+use serde::Serialize;
+
+use crate::options::Format;
+
+/// A document with the name that sets it apart from the events before it.
+#[derive(Serialize)]
+struct LastLine<'a, T> {
+    event: &'static str,
+    #[serde(flatten)]
+    document: &'a T,
+}
+
+/// Returns a document as text, with its end of line.
+pub(crate) fn document<T: Serialize>(format: Format, document: &T) -> String {
+    let text = match format {
+        Format::JsonLines => serde_json::to_string(&LastLine { event: "report", document }),
+        _ => serde_json::to_string_pretty(document),
+    };
+    // Our documents are made of strings, numbers and lists: there is nothing that could fail.
+    text.unwrap_or_default() + "\n"
+}
+
+/// Writes to stdout.
+pub(crate) fn to_stdout(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    if let Err(error) = written
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        to_stderr(&format!("error: the result cannot be written\n  caused by: {error}\n"));
+    }
+}
+
+/// Writes to stderr. Who closed it does not want to know.
+pub(crate) fn to_stderr(text: &str) {
+    let mut stderr = io::stderr().lock();
+    stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush()).unwrap_or_default();
+}
+
+/// Returns the most memory this process has used, in bytes; 0 where the system does not tell.
+pub(crate) fn peak_memory_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kibibytes.unwrap_or(0) * 1024
+}

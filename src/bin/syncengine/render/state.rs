@@ -1,0 +1,69 @@
+//! What is remembered of a pair.
+
+use serde::Serialize;
+use syncengine::key::escape;
+use syncengine::{SyncMode, guard::Notice};
+
+use super::words;
+
+/// The document of `state show`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Shown {
+    pub(crate) schema: u32,
+    pub(crate) source: String,
+    pub(crate) destination: String,
+    /// Whether a run of this pair was recorded.
+    pub(crate) synced: bool,
+    pub(crate) pair_id: Option<String>,
+    pub(crate) mode: Option<SyncMode>,
+    pub(crate) last_sync_seconds: Option<i64>,
+    pub(crate) rows: u64,
+    pub(crate) marked: bool,
+    /// What is wrong with the state, if anything is.
+    pub(crate) lost: Option<String>,
+}
+
+/// The document of `state forget`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Forgotten {
+    pub(crate) schema: u32,
+    pub(crate) source: String,
+    pub(crate) destination: String,
+    /// Whether there was a base.
+    pub(crate) base_removed: bool,
+    /// How many markers were removed.
+    pub(crate) markers_removed: u64,
+    pub(crate) warnings: Vec<Notice>,
+}
+
+/// Returns the text of `state show`.
+pub(crate) fn shown(shown: &Shown) -> String {
+    let mut rows = vec![
+        ("source", escape(shown.source.as_bytes())),
+        ("destination", escape(shown.destination.as_bytes())),
+    ];
+    if let Some(why) = &shown.lost {
+        rows.push(("state", format!("lost: {}", escape(why.as_bytes()))));
+    } else if !shown.synced {
+        rows.push(("state", "never synced".into()));
+    }
+    if shown.synced {
+        rows.push(("pair", shown.pair_id.clone().unwrap_or_default()));
+        rows.push(("mode", shown.mode.map(|mode| mode.to_string()).unwrap_or_default()));
+        let last = shown.last_sync_seconds.map_or_else(|| "none is complete".into(), words::moment);
+        rows.push(("last sync", last));
+        rows.push(("rows", words::count(shown.rows)));
+        rows.push(("markers", if shown.marked { "on both sides".into() } else { "none".into() }));
+    }
+    rows.iter().fold(String::new(), |text, (name, value)| format!("{text}{name:<12} {value}\n"))
+}
+
+/// Returns the text of `state forget`.
+pub(crate) fn forgotten(done: &Forgotten) -> String {
+    let markers = words::plural(done.markers_removed, "marker");
+    match (done.base_removed, done.markers_removed) {
+        (false, 0) => "nothing to forget: this pair was never synced\n".into(),
+        (false, _) => format!("removed {markers}; there was no base\n"),
+        (true, _) => format!("forgot the base and removed {markers}; the next sync is a first sync\n"),
+    }
+}
