@@ -19,7 +19,7 @@ use syncengine::{ConflictStrategy, Entry, Key, Result, Side, Sides, SyncMode, Ti
 const FACTS: u32 = 1_000_000;
 const ENTRIES: u32 = 1_000_000;
 const KEYS: u32 = 100_000;
-const HASHED_BYTES: usize = 64 * 1024 * 1024;
+const HASHED_MEBIBYTES: u32 = 64;
 const ROUNDS: usize = 3;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -139,16 +139,16 @@ fn filter() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn hasher() {
-    let bytes = vec![0x5a_u8; HASHED_BYTES];
+    let bytes = vec![0x5a_u8; HASHED_MEBIBYTES as usize * 1024 * 1024];
     for (what, form) in [("whole", HashForm::Whole), ("parts of 8 MiB", HashForm::Parts(8 * 1024 * 1024))] {
         let time = best(|| {
             let mut hasher = Hasher::new(form);
             bytes.chunks(256 * 1024).for_each(|chunk| hasher.update(chunk));
             black_box(hasher.finish());
         });
-        let nanoseconds = time.as_secs_f64() * 1e9;
-        let (per_byte, rate) =
-            (nanoseconds / HASHED_BYTES as f64, HASHED_BYTES as f64 / 1e6 / time.as_secs_f64());
+        let count = f64::from(HASHED_MEBIBYTES) * 1024.0 * 1024.0;
+        let seconds = time.as_secs_f64();
+        let (per_byte, rate) = (seconds * 1e9 / count, count / seconds / 1e6);
         println!("{:<40} {per_byte:>9.3} ns ({rate:.0} MB/s)", format!("hash, {what}, per byte"));
     }
 }

@@ -260,7 +260,8 @@ fn every_dependency_has_its_reason() {
 fn documents_name_no_registry() {
     let hosts = ["crates.io", "docker.io", "ghcr.io", "npmjs", "pypi", "proxy.golang", "deb.debian"];
     let top = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let documents = top.filter(|name| name.ends_with(".md")).chain(files("docs", ".md"));
+    let is_document = |name: &String| Path::new(name).extension().is_some_and(|extension| extension == "md");
+    let documents = top.filter(is_document).chain(files("docs", ".md"));
     let mut offences = Vec::new();
     for path in documents {
         for (index, line) in read(&path).lines().enumerate() {
