@@ -43,6 +43,7 @@ pub struct Change {
 
 /// What the join comes upon next.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one lives at a time; a box for each path costs more")]
 pub enum Found {
     /// A path.
     Path(Change),

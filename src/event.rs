@@ -87,6 +87,7 @@ pub enum Event {
     Refused(Notice),
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn skip_code<S: Serializer>(why: &SkipReason, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(why.describe().0)
 }
@@ -122,6 +123,7 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn reason_text<S: Serializer>(reason: &Reason, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(reason)
 }

@@ -281,7 +281,9 @@ impl Examiner {
         let mut body = self.clients.get(side).read(entry).await?;
         while let Some(chunk) = body.chunks.next().await {
             let chunk = chunk?;
-            hashers.iter_mut().for_each(|hasher| hasher.update(&chunk));
+            for hasher in &mut hashers {
+                hasher.update(&chunk);
+            }
         }
         Ok(hashers.into_iter().map(Hasher::finish).collect())
     }

@@ -171,13 +171,11 @@ fn action(item: Item, copies: &conflict_name::CopyCounts) -> Option<Action> {
         }
         (Step::KeepBoth { winner }, Some(source), Some(destination)) => {
             let versions = Box::new(Sides::new(source, destination));
-            match conflict_name::for_loser(&key, winner.other(), &versions, &hashes, copies) {
-                Some(aside) => Work::KeepBoth { winner, versions, aside },
-                None => {
-                    reason = Reason::TooManyCopies;
-                    Work::Unresolved
-                }
+            let aside = conflict_name::for_loser(&key, winner.other(), &versions, &hashes, copies);
+            if aside.is_none() {
+                reason = Reason::TooManyCopies;
             }
+            aside.map_or(Work::Unresolved, |aside| Work::KeepBoth { winner, versions, aside })
         }
         (Step::Adopt | Step::KeepBoth { .. }, ..) => return None,
     };

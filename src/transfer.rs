@@ -13,14 +13,14 @@ use std::time::Duration;
 use futures::StreamExt;
 use tokio::sync::{Mutex, Semaphore};
 
-use crate::client::{Disposal, Listed, Staged, Target};
+use crate::client::{Disposal, Listed, Target};
 use crate::clock::{Clock, Entropy};
 use crate::control::SyncController;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Line};
 use crate::examine::Clients;
-use crate::fingerprint::{ContentHash, Fingerprint};
+use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 use crate::mode::{Side, Sides, SyncMode};
 use crate::plan::{Action, Plan, Reason, Work};
@@ -70,15 +70,15 @@ pub struct Rights {
 }
 
 impl Rights {
-    fn allow_copy(&self, to: Side) -> Result<()> {
+    fn allow_copy(self, to: Side) -> Result<()> {
         if *self.copy.get(to) { Ok(()) } else { Err(self.forbidden("copying", to)) }
     }
 
-    fn allow_delete(&self, on: Side) -> Result<()> {
+    fn allow_delete(self, on: Side) -> Result<()> {
         if self.mode.allows_delete(on) { Ok(()) } else { Err(self.forbidden("deleting", on)) }
     }
 
-    fn forbidden(&self, what: &str, side: Side) -> Error {
+    fn forbidden(self, what: &str, side: Side) -> Error {
         let message = format!("the plan asks for {what} at the {side}, which {} does not allow", self.mode);
         Error::new(ErrorKind::Internal, message).with_hint("nothing was done; please report this")
     }
@@ -260,6 +260,12 @@ impl<'a> Transfer<'a> {
         }
     }
 
+    fn done_all(&self, lines: Vec<Option<Line>>) {
+        for line in lines {
+            self.done(line);
+        }
+    }
+
     /// Removes versions in batches, each only if the other side still does not have the path.
     async fn remove(&self, removals: Vec<Removal>, executed: &mut Executed) -> Result<()> {
         for side in Side::BOTH {
@@ -303,7 +309,7 @@ impl<'a> Transfer<'a> {
             }
         }
         self.record(rows).await?;
-        lines.into_iter().for_each(|line| self.done(line));
+        self.done_all(lines);
         Ok(())
     }
 
@@ -337,7 +343,7 @@ impl<'a> Transfer<'a> {
                 }
             }
             self.record(rows).await?;
-            lines.into_iter().for_each(|line| self.done(line));
+            self.done_all(lines);
         }
         Ok(())
     }
@@ -400,8 +406,9 @@ impl<'a> Transfer<'a> {
     }
 
     fn job(&self, to: Side, from: Entry, replaces: Option<Entry>, reason: Reason) -> Option<Job> {
-        let copy = crate::plan::Copy { to, from: from.clone(), replaces, over_stranger: false };
-        let action = Action { key: from.key.clone(), work: Work::Copy(copy), reason, conflict: false };
+        let key = from.key.clone();
+        let copy = crate::plan::Copy { to, from, replaces, over_stranger: false };
+        let action = Action { key, work: Work::Copy(copy), reason, conflict: false };
         self.job_of(action)
     }
 

@@ -403,7 +403,6 @@ fn git(at: &std::path::Path) -> Command {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests learn from the environment what must not be skipped")]
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn git_is_installed() -> bool {
     let installed = Command::new("git").arg("--version").output().is_ok_and(|output| output.status.success());
     if !installed {

@@ -125,7 +125,9 @@ mod tests {
     fn b27_a_long_name_is_cut_so_that_the_copy_still_is_a_file_name() {
         let copy = named(&format!("{}é.txt", "n".repeat(249)), Side::Source, &CopyCounts::default()).unwrap();
         assert!(
-            copy.len() <= MAX_NAME_BYTES && copy.len() >= MAX_NAME_BYTES - 1 && copy.ends_with(".txt"),
+            copy.len() <= MAX_NAME_BYTES
+                && copy.len() >= MAX_NAME_BYTES - 1
+                && copy.contains("-d41d8cd9.txt"),
             "{copy}"
         );
         let copy = named(&"é".repeat(127), Side::Source, &CopyCounts::default()).unwrap();

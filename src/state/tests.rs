@@ -321,7 +321,6 @@ fn no_page_grows_into_a_file_of_its_own() {
 
 #[test]
 #[ignore = "a measurement: cargo test --release -- --ignored --nocapture measured"]
-#[expect(clippy::print_stderr, reason = "its only purpose")]
 fn measured() {
     run(async {
         let world = World::new();

@@ -4,8 +4,13 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
 use super::body::Tap;
-use super::*;
-use crate::fingerprint::HashForm;
+use super::{Executed, Job, Transfer, seen};
+use crate::client::Staged;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::{ContentHash, HashForm};
+use crate::mode::{Side, Sides};
+use crate::retry::{Schedule, retry};
+use crate::state::{Agreed, BaseRow};
 
 /// Files made durable and visible together, at most. A kill or power cut costs the work of one batch.
 const FILES_PER_BATCH: usize = 1000;
@@ -146,7 +151,7 @@ impl Transfer<'_> {
             }
         }
         self.record(rows).await?;
-        lines.into_iter().for_each(|line| self.done(line));
+        self.done_all(lines);
         Ok(())
     }
 }

@@ -64,15 +64,18 @@ impl History {
         let files: Vec<String> = side.files().into_keys().collect();
         let when = Timestamp::new(1_600_000_000 + i64::try_from(self.random.below(50)).unwrap(), 0);
         let name = (*self.random.pick(&NAMES)).to_owned();
-        let what = self.random.below(10);
+        let what = self.random.below(12);
         let some = (!files.is_empty()).then(|| self.random.pick(&files).clone());
         self.written += 1;
         let happened = match (what, some) {
             (0..=3, _) | (_, None) => {
                 // Equal sizes and, sometimes, equal contents; a clock that goes back.
-                let number =
-                    if self.random.below(6) == 0 { self.random.below(4) as u32 } else { self.written };
-                let content = format!("content {:05}", number);
+                let number = if self.random.below(6) == 0 {
+                    u32::try_from(self.random.below(4)).unwrap()
+                } else {
+                    self.written
+                };
+                let content = format!("content {number:05}");
                 side.write(&name, content.as_bytes(), when);
                 format!("write {name} {content:?} at {when}")
             }
@@ -242,7 +245,7 @@ fn add(total: &mut Kinds, kinds: Kinds) {
 #[tokio::test]
 async fn histories_over_memory() {
     let mut total = Kinds::default();
-    let seeds = seeds(1500);
+    let seeds = seeds(3000);
     for seed in seeds.clone() {
         let source = Box::new(Arc::new(MemoryClient::new("memory-source")));
         let destination = Box::new(Arc::new(MemoryClient::new("memory-destination")));
@@ -258,7 +261,7 @@ async fn histories_over_memory() {
 #[tokio::test]
 async fn histories_over_folders() {
     let mut total = Kinds::default();
-    let seeds = seeds(100);
+    let seeds = seeds(300);
     let parent = tempfile::tempdir().unwrap();
     for seed in seeds.clone() {
         let source = Box::new(Folder::new(parent.path(), &format!("{seed}-source")));
@@ -272,7 +275,7 @@ async fn histories_over_folders() {
 #[tokio::test]
 async fn histories_between_a_folder_and_memory() {
     let mut total = Kinds::default();
-    let seeds = seeds(60);
+    let seeds = seeds(200);
     let parent = tempfile::tempdir().unwrap();
     for seed in seeds.clone() {
         let source = Box::new(Folder::new(parent.path(), &format!("{seed}-source")));

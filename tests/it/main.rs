@@ -5,6 +5,8 @@
 mod cli;
 mod contract;
 mod histories;
+#[cfg(feature = "cli")]
+mod kills;
 mod local;
 mod support;
 mod tidy;

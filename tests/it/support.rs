@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -85,7 +84,8 @@ pub(crate) fn read_tree(root: &Path) -> Tree {
             let kind = item.file_type().unwrap();
             if name == ".syncengine" {
                 continue;
-            } else if kind.is_dir() {
+            }
+            if kind.is_dir() {
                 collect(root, &item.path(), tree);
             } else if kind.is_file() {
                 tree.insert(name, fs::read(item.path()).unwrap());
@@ -102,12 +102,6 @@ pub(crate) fn set_modified(path: &Path, modified: Timestamp) {
     let offset = std::time::Duration::new(modified.seconds.unsigned_abs(), modified.nanoseconds);
     let time = std::time::UNIX_EPOCH + offset;
     fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
-}
-
-/// Returns the modification time of a file in seconds and nanoseconds.
-pub(crate) fn modified(path: &Path) -> (i64, i64) {
-    let metadata = fs::symlink_metadata(path).unwrap();
-    (metadata.mtime(), metadata.mtime_nsec())
 }
 
 impl Root for Folder {
@@ -148,7 +142,8 @@ impl Root for Folder {
 
 impl Root for Arc<MemoryClient> {
     fn client(&self) -> Arc<dyn StorageClient> {
-        Arc::clone(self) as Arc<dyn StorageClient>
+        let client: Self = Self::clone(self);
+        client
     }
 
     fn write(&self, name: &str, content: &[u8], modified: Timestamp) {

@@ -513,6 +513,7 @@ fn every_mode_takes_exactly_the_steps_it_may_take() {
 
 /// Every row of the page's Scenarios tables but those about renames, which are not decided path by path.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn the_rows_of_the_page() {
     use Sight::{Absent, Changed, New, Same};
     use SyncMode::*;
@@ -810,6 +811,7 @@ fn the_rows_of_the_page() {
 #[test]
 fn the_rows_beside_the_page() {
     use Sight::*;
+    use SyncMode::*;
     let case = |mode, pull, base, source, destination| {
         let facts = Facts { base, source, destination, equal: false, newer: Some(Side::Source) };
         let policy = Policy { mode, pull, conflict: ConflictStrategy::NewestWins, first_sync_winner: None };
@@ -819,7 +821,6 @@ fn the_rows_beside_the_page() {
     let upload = Step::Copy { to: Side::Destination };
     let download = Step::Copy { to: Side::Source };
     let (src, dst) = (Side::Source, Side::Destination);
-    use SyncMode::*;
     // Deleted here, changed there.
     assert_eq!(
         case(TwoWay, true, Base::Agreed, Absent, Changed),

@@ -1,0 +1,216 @@
+//! The binary killed at random moments of random histories (F-01, F-03, I-16).
+//!
+//! Two worlds live through the same edits. In one every run ends undisturbed; in the other runs are killed
+//! with SIGKILL at random moments, several in a row, until one is let through. Afterwards both worlds must
+//! have the same trees, no temporary may be left, and a further run must do nothing. `SYNCENGINE_KILLS=n` sets
+//! how many kills; `SYNCENGINE_SEED=n` runs one history.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use syncengine::{ConflictStrategy, InitialSyncPreference, SyncMode, Timestamp};
+
+use crate::support::{Folder, Random, Root, Tree, variable};
+
+const NAMES: usize = 24;
+
+/// One thing a user does on one side.
+#[derive(Debug, Clone)]
+enum Edit {
+    Write { at_source: bool, name: String, content: Vec<u8>, second: i64 },
+    Delete { at_source: bool, nth: usize },
+    Rename { at_source: bool, nth: usize, to: String },
+}
+
+fn name(random: &mut Random) -> String {
+    let number = random.below(NAMES);
+    match number % 3 {
+        0 => format!("file-{number}.txt"),
+        1 => format!("folder/file-{number}"),
+        _ => format!("folder/deep/{number}/file"),
+    }
+}
+
+fn edits(random: &mut Random, count: usize) -> Vec<Edit> {
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let at_source = random.below(2) == 0;
+        all.push(match random.below(8) {
+            0 => Edit::Delete { at_source, nth: random.below(NAMES) },
+            1 => Edit::Rename {
+                at_source,
+                nth: random.below(NAMES),
+                to: format!("renamed-{}", random.below(NAMES)),
+            },
+            _ => {
+                let size = *random.pick(&[0, 20, 4_000, 300_000]);
+                let mut content = random.next().to_string().into_bytes();
+                content.resize(size.max(content.len()), b'x');
+                let second = 1_600_000_000 + i64::try_from(random.below(1000)).unwrap();
+                Edit::Write { at_source, name: name(random), content, second }
+            }
+        });
+    }
+    all
+}
+
+/// Two folders and a state directory.
+struct World {
+    root: tempfile::TempDir,
+    source: Folder,
+    destination: Folder,
+    arguments: Vec<String>,
+}
+
+impl World {
+    fn new(arguments: &[String]) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let source = Folder::new(root.path(), "source");
+        let destination = Folder::new(root.path(), "destination");
+        Self { root, source, destination, arguments: arguments.to_vec() }
+    }
+
+    fn side(&self, at_source: bool) -> &Folder {
+        if at_source { &self.source } else { &self.destination }
+    }
+
+    fn apply(&self, edit: &Edit) {
+        match edit {
+            Edit::Write { at_source, name, content, second } => {
+                self.side(*at_source).write(name, content, Timestamp::new(*second, 0));
+            }
+            Edit::Delete { at_source, nth } => {
+                let side = self.side(*at_source);
+                if let Some(name) = side.files().keys().nth(*nth) {
+                    side.delete(name);
+                }
+            }
+            Edit::Rename { at_source, nth, to } => {
+                let side = self.side(*at_source);
+                if let Some(name) = side.files().keys().nth(*nth) {
+                    side.rename(name, to);
+                }
+            }
+        }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_syncengine"));
+        command.env_clear().arg("sync").arg(&self.source.0).arg(&self.destination.0).args(&self.arguments);
+        command.arg("--state-dir").arg(self.root.path().join("state"));
+        command.args([
+            "--allow-mass-delete",
+            "--allow-empty-side",
+            "--output",
+            "json",
+            "--progress",
+            "never",
+        ]);
+        command.stdin(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::piped());
+        command
+    }
+
+    /// Runs to the end; returns the report.
+    fn run(&self) -> serde_json::Value {
+        let output = self.command().output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(matches!(output.status.code(), Some(0 | 3)), "{:?} {text} {errors}", output.status);
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Runs and kills after a while; returns whether the process was still running then.
+    fn kill_after(&self, delay: Duration) -> bool {
+        let mut child = self.command().spawn().unwrap();
+        std::thread::sleep(delay);
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        status.code().is_none()
+    }
+
+    fn trees(&self) -> (Tree, Tree) {
+        (self.source.files(), self.destination.files())
+    }
+}
+
+fn temporaries(root: &Path) -> usize {
+    crate::support::read_tree(root).keys().filter(|name| name.contains(".syncengine-")).count()
+}
+
+/// Lives through one history in both worlds; returns how many kills hit a running process.
+#[expect(clippy::disallowed_methods, reason = "the length of a run bounds the moment of its kill")]
+fn live_through(seed: u64) -> u32 {
+    let mut random = Random::new(seed);
+    let mode = *random.pick(SyncMode::ALL);
+    let mut arguments = vec!["--mode".to_owned(), mode.to_string()];
+    if mode == SyncMode::TwoWay {
+        let strategy = *random.pick(ConflictStrategy::ALL);
+        let preference = *random.pick(InitialSyncPreference::ALL);
+        arguments.extend(["--conflict".into(), strategy.to_string()]);
+        arguments.extend(["--initial-sync".into(), preference.to_string()]);
+    }
+    let (calm, stormy) = (World::new(&arguments), World::new(&arguments));
+    let mut kills = 0;
+    for round in 0..3 {
+        let count = 4 + random.below(40);
+        for edit in edits(&mut random, count) {
+            calm.apply(&edit);
+            stormy.apply(&edit);
+        }
+        let started = Instant::now();
+        let report = calm.run();
+        let length = u64::try_from(started.elapsed().as_micros()).unwrap();
+        for _ in 0..=random.below(3) {
+            let delay = Duration::from_micros(random.next() % (length + length / 4));
+            kills += u32::from(stormy.kill_after(delay));
+        }
+        let recovered = stormy.run();
+        let story =
+            || format!("seed {seed} round {round} {arguments:?}\ncalm {report:#}\nstormy {recovered:#}");
+        assert_eq!(
+            calm.trees().0.keys().collect::<Vec<_>>(),
+            stormy.trees().0.keys().collect::<Vec<_>>(),
+            "{}",
+            story()
+        );
+        assert_eq!(
+            calm.trees().1.keys().collect::<Vec<_>>(),
+            stormy.trees().1.keys().collect::<Vec<_>>(),
+            "{}",
+            story()
+        );
+        assert!(calm.trees() == stormy.trees(), "contents differ: {}", story());
+        let left = temporaries(&stormy.source.0) + temporaries(&stormy.destination.0);
+        assert_eq!(left, 0, "temporaries are left: {}", story());
+        let lost = recovered["warnings"].to_string().contains("state-lost");
+        assert!(!lost, "a kill must not cost the state: {}", story());
+        let again = stormy.run();
+        for count in [
+            "uploaded",
+            "downloaded",
+            "deleted_source",
+            "deleted_destination",
+            "renamed_source",
+            "renamed_destination",
+        ] {
+            assert_eq!(again["counts"][count], 0, "a further run does nothing: {again:#} {}", story());
+        }
+    }
+    kills
+}
+
+#[test]
+fn f01_a_kill_at_any_moment_costs_nothing() {
+    if let Some(seed) = variable("SYNCENGINE_SEED") {
+        live_through(seed.parse().unwrap());
+        return;
+    }
+    let wanted: u32 = variable("SYNCENGINE_KILLS").map_or(200, |count| count.parse().unwrap());
+    let (mut kills, mut histories) = (0, 0);
+    while kills < wanted {
+        kills += live_through(histories);
+        histories += 1;
+    }
+    println!("ci: kills {kills} in {histories} histories of 3 runs each");
+}
