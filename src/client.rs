@@ -74,6 +74,9 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
     /// Removes leftover temporaries that [`Listed::Leftover`] reported.
     fn sweep(&self, leftovers: Vec<Key>) -> BoxFuture<'_, Result<()>>;
 
+    /// Removes the trash of the runs that began before `before`, and returns how many there were.
+    fn purge_trash(&self, before: Timestamp) -> BoxFuture<'_, Result<u64>>;
+
     /// Returns the ids in `.syncengine/pairs/`.
     fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>>;
 

@@ -2,7 +2,7 @@
 //!
 //! Turns a [`Change`] into the [`Facts`] the planner decides on. A local file whose stat differs from the
 //! base's at equal size is read to see whether its content changed; two new files of one size are compared
-//! as the comparison mode says; times are fetched only where a strategy needs them. [`sight`] is pure.
+//! as the comparison mode says; times are fetched only where a strategy needs them. [`first_sight`] is pure.
 
 use std::sync::Arc;
 
@@ -36,18 +36,17 @@ pub enum FirstSight {
 
 /// Compares what `side` shows with what it showed when both sides agreed.
 pub fn first_sight(base: &Agreed, side: Side, entry: &Entry) -> FirstSight {
-    if entry.size != base.size {
-        return FirstSight::Changed;
-    }
     match (base.fingerprint(side), &entry.fingerprint) {
-        (Fingerprint::File(was), Fingerprint::File(is)) => {
-            if was == is && was.settled {
-                FirstSight::Same
-            } else {
-                base.hash.map_or(FirstSight::Changed, |hash| FirstSight::Ask(hash.form()))
-            }
+        // Without a hash nothing better can be had than the stat.
+        (Fingerprint::File(was), Fingerprint::File(is))
+            if was == is && (was.settled || base.hash.is_none()) =>
+        {
+            FirstSight::Same
         }
         (Fingerprint::Object(was), Fingerprint::Object(is)) if was == is => FirstSight::Same,
+        (Fingerprint::File(_), Fingerprint::File(_)) if entry.size == base.size => {
+            base.hash.map_or(FirstSight::Changed, |hash| FirstSight::Ask(hash.form()))
+        }
         _ => FirstSight::Changed,
     }
 }

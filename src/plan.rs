@@ -197,6 +197,17 @@ impl Work {
     }
 }
 
+impl Work {
+    /// Returns whether a version on `side` is replaced or deleted.
+    pub fn discards_on(&self, side: Side) -> bool {
+        match self {
+            Self::Copy(copy) => copy.to == side && copy.replaces.is_some(),
+            Self::Delete { on, .. } => *on == side,
+            _ => false,
+        }
+    }
+}
+
 impl Action {
     /// Returns the name of the action in plans and reports; `None` for bookkeeping no user sees.
     pub fn name(&self) -> Option<&'static str> {
@@ -209,8 +220,8 @@ impl Action {
             (Work::Rename { .. }, _) => "rename_destination",
             (Work::KeepBoth { .. } | Work::Unresolved | Work::Blocked, _) => "conflict",
             (Work::Adopt { .. }, _) => "adopt",
-            (Work::LeaveAlone, _) => "skip",
-            (Work::Forget | Work::Entomb, _) => return None,
+            (Work::LeaveAlone | Work::Entomb, _) => "skip",
+            (Work::Forget, _) => return None,
         })
     }
 

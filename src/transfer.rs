@@ -153,7 +153,7 @@ impl<'a> Transfer<'a> {
         recorder: &'a Recorder,
     ) -> Self {
         let kibibytes = usize::try_from(tuning.memory_bytes / 1024).unwrap_or(usize::MAX);
-        let memory = Arc::new(Semaphore::new(kibibytes.clamp(1024, Semaphore::MAX_PERMITS)));
+        let memory = Arc::new(Semaphore::new(kibibytes.clamp(1, Semaphore::MAX_PERMITS)));
         let throttle = tuning.bytes_per_second.map(|rate| Arc::new(Throttle::new(rate)));
         let progress = Progress {
             unflushed: AtomicUsize::new(0),
@@ -385,13 +385,14 @@ impl<'a> Transfer<'a> {
             Work::Rename { on, entry: old, renamed, hash, edited, keep_old } => {
                 let before = keep_old.then_some(BaseRow::Tombstone);
                 rows.push((old.key.clone(), before));
+                // The base has the content from before the edit under the new name now, so that a run cut
+                // off here finds the edit as one.
+                let on_this = if *edited { renamed } else { &entry };
+                let row = Agreed { size: renamed.size, hash: *hash, seen: seen(*on, on_this, renamed) };
+                rows.push((action.key.clone(), Some(BaseRow::Agreed(row))));
                 if *edited {
                     line.effects = crate::event::Effects::default();
                     jobs.extend(self.job(on.other(), entry, Some(renamed.clone()), Reason::Changed(*on)));
-                } else {
-                    let seen = seen(*on, &entry, renamed);
-                    let row = Agreed { size: entry.size, hash: *hash, seen };
-                    rows.push((action.key.clone(), Some(BaseRow::Agreed(row))));
                 }
             }
             Work::KeepBoth { winner, versions, .. } => {
@@ -461,7 +462,10 @@ impl Phases {
                 transfer.done(line);
             }
             Work::Forget => rows.push((action.key, None)),
-            Work::Entomb => rows.push((action.key, Some(BaseRow::Tombstone))),
+            Work::Entomb => {
+                rows.push((action.key, Some(BaseRow::Tombstone)));
+                transfer.done(line);
+            }
             Work::Unresolved | Work::LeaveAlone => transfer.done(line),
             Work::Blocked => {
                 let error = Error::new(ErrorKind::Invalid, action.reason.to_string())

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::{Body, Disposal, Held, ListRequest, Listed, RootIdentity, Staged, StorageClient, Target};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
-use crate::entry::Entry;
+use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 
@@ -25,6 +25,7 @@ mod batch;
 mod intent;
 mod names;
 mod publish;
+mod purge;
 mod read;
 mod remove;
 mod reserved;
@@ -195,6 +196,10 @@ impl StorageClient for LocalClient {
 
     fn sweep(&self, leftovers: Vec<Key>) -> BoxFuture<'_, Result<()>> {
         self.step(move |local| remove::sweep(local, &leftovers)).boxed()
+    }
+
+    fn purge_trash(&self, before: Timestamp) -> BoxFuture<'_, Result<u64>> {
+        self.step(move |local| purge::purge_trash(local, before)).boxed()
     }
 
     fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>> {

@@ -371,6 +371,22 @@ impl StorageClient for MemoryClient {
         async { Ok(()) }.boxed()
     }
 
+    fn purge_trash(&self, before: Timestamp) -> BoxFuture<'_, Result<u64>> {
+        async move {
+            let before = format!("{TRASH}{}", before.compact());
+            let mut runs = std::collections::BTreeSet::new();
+            self.request("purge_trash")?.objects.retain(|key, _| {
+                let name = key.as_str();
+                let run = name.strip_prefix(TRASH).and_then(|rest| rest.split('/').next());
+                let old = run.is_some() && name < before.as_str();
+                runs.extend(run.filter(|_| old).map(str::to_owned));
+                !old
+            });
+            Ok(runs.len() as u64)
+        }
+        .boxed()
+    }
+
     fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>> {
         async {
             let state = self.request("markers")?;

@@ -130,9 +130,9 @@ impl CheckReport {
     fn sides(&mut self, key: Key, sides: Sides<Observed>) -> Option<(crate::Entry, crate::Entry)> {
         match (sides.source, sides.destination) {
             (Observed::File(source), Observed::File(destination)) => return Some((source, destination)),
-            (Observed::File(_), Observed::Absent) => self.only.source.push(key),
-            (Observed::Absent, Observed::File(_)) => self.only.destination.push(key),
-            // Something that is not synced, or could not be read, stands against it and was noted.
+            // A link or a special file on the other side is not this file either.
+            (Observed::File(_), _) => self.only.source.push(key),
+            (_, Observed::File(_)) => self.only.destination.push(key),
             _ => {}
         }
         None

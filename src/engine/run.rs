@@ -7,6 +7,7 @@ use super::prepare::Prepared;
 use super::{SyncEngine, SyncOptions, unreachable};
 use crate::client::Disposal;
 use crate::diff::Change;
+use crate::entry::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Line};
 use crate::examine::{Examined, Examiner};
@@ -20,6 +21,9 @@ use crate::report::Recorder;
 use crate::state::{Access, FirstSync, Found, PairLock, PairRecord, StateStore};
 use crate::survey::{Survey, Wanted, survey};
 use crate::transfer::{Rights, Transfer, look_again};
+
+/// How long replaced and deleted versions stay in the trash at least, in seconds: 30 days.
+const TRASH_SECONDS: i64 = 30 * 24 * 3600;
 
 /// How often a path that keeps changing is planned again.
 const REPLANS: usize = 3;
@@ -72,8 +76,10 @@ impl SyncEngine {
         if changes {
             self.begin(&mut past, pair, options).await?;
         }
-        self.sweep(&found, &prepared, recorder).await;
+        let swept = self.sweep(&found, &prepared, recorder).await;
         announce(&plan, recorder);
+        let into_trash =
+            Side::BOTH.map(|side| pair.trash && plan.actions.iter().any(|a| a.work.discards_on(side)));
         let run = Run { engine: self, pair, options, prepared: &prepared, past: &past, recorder };
         let result = run.carry_out(&examiner, plan, found, unreadable).await;
         for side in Side::BOTH {
@@ -81,8 +87,15 @@ impl SyncEngine {
                 recorder.emit(&Event::Warned(Notice::new(code, message, String::new())));
             }
         }
+        if result.is_ok() {
+            for side in
+                Side::BOTH.into_iter().zip(into_trash).filter_map(|(side, wrote)| wrote.then_some(side))
+            {
+                self.purge(side, &prepared, recorder).await;
+            }
+        }
         match result {
-            Ok(()) => self.end(past, pair, &prepared, recorder).await,
+            Ok(()) => self.end(past, pair, &prepared, swept, recorder).await,
             Err(error) => {
                 // What was recorded so far is true; keep it whatever ended the run.
                 if let Err(lost) = past.state.flush().await {
@@ -196,8 +209,10 @@ impl SyncEngine {
         u32::try_from(self.entropy.next_u64() >> 32).unwrap_or(0)
     }
 
-    /// Removes what killed runs left. Failing to is no reason not to sync.
-    async fn sweep(&self, found: &Survey, prepared: &Prepared, recorder: &Recorder) {
+    /// Removes what killed runs left. Returns whether all are gone; if not that is no reason not
+    /// to sync.
+    async fn sweep(&self, found: &Survey, prepared: &Prepared, recorder: &Recorder) -> bool {
+        let mut swept = true;
         for side in Side::BOTH {
             let leftovers = found.leftovers.get(side);
             if !leftovers.is_empty()
@@ -205,6 +220,21 @@ impl SyncEngine {
             {
                 let message = format!("temporaries of an earlier run stay at the {side}: {}", error.chain());
                 recorder.emit(&Event::Warned(Notice::new("leftovers", message, String::new())));
+                swept = false;
+            }
+        }
+        swept
+    }
+
+    /// Removes old trash on a side that got new one. Failing to costs room, nothing else.
+    async fn purge(&self, side: Side, prepared: &Prepared, recorder: &Recorder) {
+        let now = self.clock.now();
+        let before = Timestamp::new(now.seconds.saturating_sub(TRASH_SECONDS), 0);
+        match prepared.clients.get(side).purge_trash(before).await {
+            Ok(runs) => tracing::debug!(%side, runs, "purged old trash"),
+            Err(error) => {
+                let message = format!("old trash stays at the {side}: {}", error.chain());
+                recorder.emit(&Event::Warned(Notice::new("old-trash", message, String::new())));
             }
         }
     }
@@ -215,16 +245,20 @@ impl SyncEngine {
         mut past: Past,
         pair: &SyncPair,
         prepared: &Prepared,
+        swept: bool,
         recorder: &Recorder,
     ) -> Result<()> {
         let record = &mut past.record;
         record.mode = pair.mode;
         record.first_sync = FirstSync::Spent;
         record.roots = prepared.roots;
-        record.run_tags.clear();
+        if swept {
+            record.run_tags.clear();
+        }
         record.last_sync_seconds = Some(self.clock.now().seconds);
         past.state.commit(past.record.clone()).await?;
-        if pair.mode == SyncMode::TwoWay && !past.record.marked {
+        let succeeded = recorder.with(|report| report.counts.failed == 0);
+        if pair.mode == SyncMode::TwoWay && !past.record.marked && succeeded {
             match put_markers(&past.record, prepared).await {
                 Ok(()) => {
                     past.record.marked = true;

@@ -103,7 +103,8 @@ impl Transfer<'_> {
     async fn stage(&self, job: Job) -> Ready {
         let attempt = async || {
             self.control.checkpoint().await?;
-            let resident = u32::try_from(job.from.size.min(RESIDENT_BYTES) / 1024).unwrap_or(u32::MAX).max(1);
+            let resident = job.from.size.clamp(1024, RESIDENT_BYTES.min(self.tuning.memory_bytes.max(1024)));
+            let resident = u32::try_from(resident / 1024).unwrap_or(u32::MAX);
             let _permit = self.progress.memory.acquire_many(resident).await;
             let body = self.clients.get(job.to.other()).read(&job.from).await?;
             let tap = Tap::new(HashForm::Whole);
