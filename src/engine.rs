@@ -18,10 +18,13 @@ use crate::report::{ErrorLine, Outcome, Recorder, Report};
 use crate::state::{Found, StateStore};
 use crate::transfer::Tuning;
 
+mod carry_out;
 pub mod check;
+mod past;
 mod prepare;
 mod run;
 pub mod status;
+mod tell;
 
 /// Keeps pairs of trees in agreement.
 ///

@@ -10,7 +10,7 @@ use std::fmt;
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
-use crate::entry::Timestamp;
+use crate::timestamp::Timestamp;
 
 /// What tells one version of a file from another without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]

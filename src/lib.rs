@@ -36,6 +36,7 @@ pub mod filter;
 pub mod fingerprint;
 pub mod key;
 pub mod mode;
+pub mod timestamp;
 
 pub mod pair;
 

@@ -1,0 +1,134 @@
+//! Carrying a plan out, and planning again what changed meanwhile.
+
+use std::collections::BTreeSet;
+
+use super::past::Past;
+use super::prepare::Prepared;
+use super::tell::changed_during_sync;
+use super::{SyncEngine, SyncOptions};
+use crate::client::Disposal;
+use crate::diff::Change;
+use crate::error::Result;
+use crate::event::Event;
+use crate::examine::{Examined, Examiner};
+use crate::guard::Notice;
+use crate::key::Key;
+use crate::mode::{Side, Sides};
+use crate::pair::SyncPair;
+use crate::plan::{Plan, Work, conflict_name::CopyCounts};
+use crate::report::Recorder;
+use crate::survey::Survey;
+use crate::transfer::{Rights, Transfer, look_again};
+
+/// How often a path that keeps changing is planned again.
+const REPLANS: usize = 3;
+
+/// The parts of a run that carries out its plan.
+pub(super) struct Run<'a> {
+    pub(super) engine: &'a SyncEngine,
+    pub(super) pair: &'a SyncPair,
+    pub(super) options: &'a SyncOptions,
+    pub(super) prepared: &'a Prepared,
+    pub(super) past: &'a Past,
+    pub(super) recorder: &'a Recorder,
+}
+
+impl Run<'_> {
+    /// Carries out the plan, and plans again what changed meanwhile.
+    pub(super) async fn carry_out(
+        &self,
+        examiner: &Examiner,
+        plan: Plan,
+        found: Survey,
+        unreadable: bool,
+    ) -> Result<()> {
+        let state = &self.past.state;
+        if !found.obsolete.is_empty() {
+            state.record(found.obsolete.into_iter().map(|key| (key, None)).collect()).await?;
+        }
+        let rights = Rights {
+            mode: self.pair.mode,
+            copy: Sides::new(self.pair.allows_download(), self.pair.allows_upload()),
+        };
+        let transfer = Transfer::new(
+            &self.prepared.clients,
+            state,
+            rights,
+            self.disposal(),
+            self.past.record.run_tags.last().copied().unwrap_or(0),
+            self.options.tuning,
+            &self.options.controller,
+            (&self.engine.clock, &self.engine.entropy),
+            self.recorder,
+        );
+        if plan.actions.iter().any(|action| matches!(action.work, Work::Delete { .. })) {
+            self.prepared.check_roots().await?;
+        }
+        let mut executed =
+            transfer.execute(plan, unreadable, async || self.prepared.check_roots().await).await?;
+        let mut held_back = executed.held_back;
+        let mut moved: BTreeSet<Key> = found.moving.into_iter().collect();
+        moved.extend(executed.moved);
+        for _ in 0..REPLANS {
+            if moved.is_empty() {
+                break;
+            }
+            let again = self.plan_again(examiner, moved).await?;
+            executed =
+                transfer.execute(again, unreadable, async || self.prepared.check_roots().await).await?;
+            held_back += executed.held_back;
+            moved = executed.moved.into_iter().collect();
+        }
+        for key in moved {
+            self.recorder.fail(key.as_str(), "sync", &changed_during_sync(&key));
+        }
+        if held_back > 0 {
+            let message = format!(
+                "{held_back} deletions were held back, because something could not be read or copied"
+            );
+            self.recorder.emit(&Event::Warned(Notice::new(
+                "deletions-held-back",
+                message,
+                "mend what failed and run again",
+            )));
+        }
+        Ok(())
+    }
+
+    fn disposal(&self) -> Disposal {
+        if !self.pair.trash {
+            return Disposal::Discard;
+        }
+        let tag = self.past.record.run_tags.last().copied().unwrap_or(0);
+        Disposal::Trash { run: format!("{}-{tag:08x}", self.engine.clock.now().compact()) }
+    }
+
+    /// Looks at paths once more, one by one, and decides anew.
+    async fn plan_again(&self, examiner: &Examiner, keys: BTreeSet<Key>) -> Result<Plan> {
+        let mut items = Vec::new();
+        for key in keys {
+            self.options.controller.checkpoint().await?;
+            let base = self.past.state.get(&key).await?;
+            let mut sides = Sides::new(crate::diff::Observed::Absent, crate::diff::Observed::Absent);
+            let mut failed = false;
+            for side in Side::BOTH {
+                match look_again(&self.prepared.clients, side, &key).await {
+                    Ok(observed) => *sides.get_mut(side) = observed,
+                    Err(error) => {
+                        failed = true;
+                        self.recorder.fail(key.as_str(), "look at", &error);
+                    }
+                }
+            }
+            if failed {
+                continue;
+            }
+            match examiner.examine(Change { key: key.clone(), base, sides }).await {
+                Examined::Item(item) => items.push(*item),
+                Examined::Moving(key) => self.recorder.fail(key.as_str(), "sync", &changed_during_sync(&key)),
+                Examined::Unreadable(key, error) => self.recorder.fail(key.as_str(), "read", &error),
+            }
+        }
+        Ok(Plan::new(items, examiner.policy, &[], &CopyCounts::default()))
+    }
+}

@@ -1,0 +1,180 @@
+//! What the state says about a run: its base, whether it is a first sync, and when it began and ended.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::prepare::Prepared;
+use super::{SyncEngine, SyncOptions, unreachable};
+use crate::error::Result;
+use crate::event::Event;
+use crate::guard::Notice;
+use crate::mode::{InitialSyncPreference, Side, Sides, SyncMode};
+use crate::pair::SyncPair;
+use crate::report::Recorder;
+use crate::state::{Access, FirstSync, Found, PairLock, PairRecord, StateStore};
+
+/// The base of a pair and what its past says about this run.
+pub(super) struct Past {
+    pub(super) state: Arc<dyn StateStore>,
+    pub(super) record: PairRecord,
+    /// No base and no trace of one, or a first sync that was cut off.
+    pub(super) first_sync: bool,
+    /// The side that wins the first sync, if this run is one.
+    pub(super) winner: Option<Side>,
+    /// Whether the destination carries the marker of another pair.
+    pub(super) foreign_marker: bool,
+    /// Keeps other runs of the pair out for as long as it lives.
+    _lock: Option<PairLock>,
+}
+
+impl SyncEngine {
+    /// Opens the base and finds out whether this is a first sync.
+    pub(super) async fn recall(
+        &self,
+        pair: &SyncPair,
+        preference: Option<InitialSyncPreference>,
+        prepared: &Prepared,
+        access: Access,
+        recorder: &Recorder,
+    ) -> Result<Past> {
+        let (state, mut found, lock) = self.open_state(prepared, access).await?;
+        let record = state.pair_record();
+        let mut common = None;
+        let mut foreign_marker = false;
+        if record.is_none() {
+            let mut markers = Sides::new(BTreeSet::new(), BTreeSet::new());
+            for side in Side::BOTH {
+                let ids = prepared.listed.get(side).markers().await;
+                markers.get_mut(side).extend(ids.map_err(|error| {
+                    unreachable(error, &format!("the markers of the {side} cannot be read"))
+                })?);
+            }
+            common = markers.source.intersection(&markers.destination).next().cloned();
+            foreign_marker = markers.destination.iter().any(|id| !markers.source.contains(id));
+            if common.is_some() && found == Found::Nothing {
+                let why = "both sides carry the marker of an earlier sync, but no state was found".into();
+                found = Found::Lost { why };
+            }
+        }
+        if let Found::Lost { why } = &found {
+            let message = format!(
+                "the state of this pair was lost: {why}; going on as if never synced, deleting nothing that a mirror would not"
+            );
+            let hint = "a first-sync preference does not act; check the result, conflicts are possible";
+            recorder.emit(&Event::Warned(Notice::new("state-lost", message, hint)));
+        }
+        let preference = preference.or(pair.initial_sync).unwrap_or_default();
+        let begun = record.as_ref().map(|record| record.first_sync);
+        let first_sync = (record.is_none() && found == Found::Nothing)
+            || matches!(begun, Some(FirstSync::Begun(begun)) if begun == preference);
+        let acts = first_sync && pair.mode == SyncMode::TwoWay;
+        let winner = preference.winner().filter(|_| acts);
+        if !acts && pair.mode == SyncMode::TwoWay && preference.winner().is_some() {
+            let message =
+                format!("--initial-sync {preference} has no effect: this pair has been synced before");
+            recorder.emit(&Event::Noted(Notice::new("preference-spent", message, String::new())));
+        }
+        let first = if first_sync { FirstSync::Begun(preference) } else { FirstSync::Spent };
+        let record = record.unwrap_or_else(|| PairRecord {
+            pair_id: common.unwrap_or_else(|| self.new_pair_id()),
+            locations: prepared.locations(),
+            mode: pair.mode,
+            first_sync: first,
+            marked: false,
+            roots: Sides::new(None, None),
+            run_tags: Vec::new(),
+            last_sync_seconds: None,
+        });
+        Ok(Past { state, record, first_sync, winner, foreign_marker, _lock: lock })
+    }
+
+    async fn open_state(
+        &self,
+        prepared: &Prepared,
+        access: Access,
+    ) -> Result<(Arc<dyn StateStore>, Found, Option<PairLock>)> {
+        if let Some((state, found)) = &self.state {
+            // A store that has a record has been used since it was handed in.
+            let found = if state.pair_record().is_some() { Found::Intact } else { found.clone() };
+            return Ok((Arc::clone(state), found, None));
+        }
+        let opened = crate::state::open(
+            self.state_dir.clone(),
+            prepared.locations(),
+            access,
+            self.scratch_dir.clone(),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.entropy),
+        )
+        .await?;
+        Ok((opened.store, opened.found, Some(opened.lock)))
+    }
+
+    fn new_pair_id(&self) -> String {
+        format!("{:016x}{:016x}", self.entropy.next_u64(), self.entropy.next_u64())
+    }
+
+    /// Records that a run begins, before its first effect.
+    pub(super) async fn begin(&self, past: &mut Past, pair: &SyncPair, options: &SyncOptions) -> Result<()> {
+        past.record.run_tags.push(self.tag());
+        if past.record.mode != pair.mode {
+            past.record.mode = pair.mode;
+        }
+        if past.first_sync {
+            let preference = options.initial_sync.or(pair.initial_sync).unwrap_or_default();
+            past.record.first_sync = FirstSync::Begun(preference);
+        }
+        past.state.commit(past.record.clone()).await
+    }
+
+    fn tag(&self) -> u32 {
+        u32::try_from(self.entropy.next_u64() >> 32).unwrap_or(0)
+    }
+
+    /// Records that the run is complete.
+    pub(super) async fn end(
+        &self,
+        mut past: Past,
+        pair: &SyncPair,
+        prepared: &Prepared,
+        swept: bool,
+        recorder: &Recorder,
+    ) -> Result<()> {
+        let record = &mut past.record;
+        record.mode = pair.mode;
+        record.first_sync = FirstSync::Spent;
+        record.roots = prepared.roots;
+        if swept {
+            record.run_tags.clear();
+        }
+        record.last_sync_seconds = Some(self.clock.now().seconds);
+        past.state.commit(past.record.clone()).await?;
+        let succeeded = recorder.with(|report| report.counts.failed == 0);
+        if pair.mode == SyncMode::TwoWay && !past.record.marked && succeeded {
+            match put_markers(&past.record, prepared).await {
+                Ok(()) => {
+                    past.record.marked = true;
+                    past.state.commit(past.record.clone()).await?;
+                }
+                Err(error) => {
+                    let message = format!("the marker of this pair could not be written: {}", error.chain());
+                    recorder.emit(&Event::Warned(Notice::new("no-marker", message, String::new())));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn put_markers(record: &PairRecord, prepared: &Prepared) -> Result<()> {
+    let text = serde_json::json!({
+        "schema": crate::report::SCHEMA,
+        "pair_id": record.pair_id,
+        "source": record.locations.source,
+        "destination": record.locations.destination,
+    });
+    for side in Side::BOTH {
+        prepared.clients.get(side).put_marker(&record.pair_id, &format!("{text:#}\n")).await?;
+    }
+    Ok(())
+}

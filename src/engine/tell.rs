@@ -1,0 +1,75 @@
+//! What a run tells its observer besides what it does.
+
+use crate::error::{Error, ErrorKind};
+use crate::event::{Event, Line};
+use crate::guard::{Judgement, Notice};
+use crate::key::Key;
+use crate::plan::{Plan, Work};
+use crate::report::Recorder;
+use crate::survey::Survey;
+
+/// Tells what guards and listings have to say.
+pub(super) fn tell(judgement: &Judgement, found: &Survey, recorder: &Recorder) {
+    for warning in &judgement.warnings {
+        recorder.emit(&Event::Warned(warning.clone()));
+    }
+    if found.excluded > 0 {
+        let message = format!(
+            "the filter excludes {} synced before; they stay where they are and are no longer synced",
+            if found.excluded == 1 { "1 path".into() } else { format!("{} paths", found.excluded) }
+        );
+        recorder.emit(&Event::Noted(Notice::new("filter-changed", message, String::new())));
+    }
+    if let Some((side, first)) = found.foreign.first() {
+        let message = format!(
+            "{} with a reserved name, not made by this pair, such as `{first}` at the {side}",
+            if found.foreign.len() == 1 { "1 file".into() } else { format!("{} files", found.foreign.len()) }
+        );
+        let hint = "they are never synced; remove them by hand if nobody needs them";
+        recorder.emit(&Event::Warned(Notice::new("foreign-temporaries", message, hint)));
+    }
+    for refusal in &judgement.refusals {
+        recorder.emit(&Event::Refused(refusal.clone()));
+    }
+}
+
+/// Reports a plan as if it had been carried out.
+pub(super) fn foresee(plan: &Plan, found: &Survey, recorder: &Recorder) {
+    let refused = recorder.with(|report| !report.refused_by.is_empty() && !report.dry_run);
+    for action in plan.actions.iter().filter(|_| !refused) {
+        if let Work::Blocked = action.work {
+            let error = Error::new(ErrorKind::Invalid, action.reason.to_string());
+            recorder.fail(action.key.as_str(), "sync", &error);
+        } else if let Some(line) = Line::planned(action) {
+            recorder.emit(&Event::Done(line));
+        }
+    }
+    for key in &found.moving {
+        recorder.fail(key.as_str(), "read", &changed_during_sync(key));
+    }
+}
+
+pub(super) fn announce(plan: &Plan, recorder: &Recorder) {
+    let (mut files, mut bytes, mut deletions, mut renames) = (0, 0, 0, 0);
+    for action in &plan.actions {
+        match &action.work {
+            Work::Copy(copy) => {
+                files += 1;
+                bytes += copy.from.size;
+            }
+            Work::KeepBoth { versions, .. } => {
+                files += 2;
+                bytes += versions.source.size + versions.destination.size;
+            }
+            Work::Delete { .. } => deletions += 1,
+            Work::Rename { .. } => renames += 1,
+            _ => {}
+        }
+    }
+    recorder.emit(&Event::Planned { files, bytes, deletions, renames });
+}
+
+pub(super) fn changed_during_sync(key: &Key) -> Error {
+    Error::new(ErrorKind::Changed, format!("changed-during-sync: `{key}` did not stay as it was long enough"))
+        .with_hint("run again when nobody writes to it")
+}
