@@ -457,8 +457,12 @@ impl Phases {
             Work::Adopt { versions, hash } => {
                 let Sides { source, destination } = *versions;
                 let size = source.size;
-                let seen = Sides::new(source.fingerprint, destination.fingerprint);
-                rows.push((action.key, Some(BaseRow::Agreed(Agreed { size, hash, seen }))));
+                // By their times alone files of two sizes can be equal, but a row has one size: on the
+                // other side the next run would see an edit. Without a row they are compared again.
+                if destination.size == size {
+                    let seen = Sides::new(source.fingerprint, destination.fingerprint);
+                    rows.push((action.key, Some(BaseRow::Agreed(Agreed { size, hash, seen }))));
+                }
                 transfer.done(line);
             }
             Work::Forget => rows.push((action.key, None)),

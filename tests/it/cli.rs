@@ -1,14 +1,13 @@
 //! The command line, as its users and their scripts see it: the real binary in an empty environment.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use serde_json::Value;
-use tempfile::TempDir;
+
+use crate::support::bench::{Bench, Ran};
 
 /// The keys that every report has, as documented.
 const REPORT_KEYS: &[&str] = &[
@@ -30,101 +29,6 @@ const REPORT_KEYS: &[&str] = &[
     "failures",
     "actions",
 ];
-
-/// Two folders, a home, and a command line that knows of nothing else.
-struct Bench {
-    dir: TempDir,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let bench = Self { dir: TempDir::new().unwrap() };
-        for folder in ["a", "b", "home", "tmp"] {
-            fs::create_dir(bench.path(folder)).unwrap();
-        }
-        bench
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn write(&self, name: &str, content: &str) {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap()
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.path(name).exists()
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_syncengine"));
-        command.env_clear().env("HOME", self.path("home")).env("LANG", "C").env("TMPDIR", self.path("tmp"));
-        command.current_dir(self.dir.path()).stdin(Stdio::null()).args(words);
-        command
-    }
-
-    fn run(&self, words: &[&str]) -> Ran {
-        Ran::of(&self.command(words).output().unwrap())
-    }
-
-    /// Runs with `--output json`; returns the exit code and the one document.
-    fn json(&self, words: &[&str]) -> (i32, Value) {
-        let ran = self.run(&[words, &["--output", "json"]].concat());
-        (ran.code, ran.document())
-    }
-
-    /// Everything below the bench but the temporary folder: names, times and contents.
-    fn snapshot(&self) -> BTreeMap<PathBuf, (i64, i64, Vec<u8>)> {
-        let mut found = BTreeMap::new();
-        let mut folders = vec![self.dir.path().to_owned()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder).unwrap() {
-                let path = entry.unwrap().path();
-                let stat = fs::symlink_metadata(&path).unwrap();
-                let mut content = Vec::new();
-                if stat.is_dir() {
-                    folders.push(path.clone());
-                } else {
-                    fs::File::open(&path).unwrap().read_to_end(&mut content).unwrap();
-                }
-                // A scratch copy of the base comes and goes in the folder for temporary files.
-                if path != self.path("tmp") {
-                    found.insert(path, (stat.mtime(), stat.mtime_nsec(), content));
-                }
-            }
-        }
-        found
-    }
-}
-
-#[derive(Debug)]
-struct Ran {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Ran {
-    fn of(output: &Output) -> Self {
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        Self {
-            code: output.status.code().unwrap(),
-            stdout: text(&output.stdout),
-            stderr: text(&output.stderr),
-        }
-    }
-
-    fn document(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-}
 
 fn is_a_report(document: &Value) {
     for key in REPORT_KEYS {

@@ -2,11 +2,15 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 #[cfg(feature = "cli")]
+mod bad_input;
+#[cfg(feature = "cli")]
 mod cli;
 mod contract;
 mod histories;
 #[cfg(feature = "cli")]
 mod kills;
 mod local;
+#[cfg(feature = "cli")]
+mod scenarios;
 mod support;
 mod tidy;

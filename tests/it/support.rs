@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 use syncengine::{Key, LocalClient, MemoryClient, StorageClient, Timestamp};
 
+#[cfg(feature = "cli")]
+pub(crate) mod bench;
+
 /// Files by name.
 pub(crate) type Tree = BTreeMap<String, Vec<u8>>;
 

@@ -1,0 +1,566 @@
+//! What users, disks and file systems do wrong, end to end: one clear line, the documented exit code, and
+//! nothing changed where nothing should be.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::scenarios::{act, codes, snapshot, sync, trash, tree};
+use crate::support::bench::Bench;
+use crate::support::{read_tree, variable};
+
+/// The user and group that own nothing.
+const NOBODY: u32 = 65534;
+
+/// Says that a test cannot run here, which fails it where every test must run.
+#[expect(clippy::print_stderr, reason = "the reader of a test run must know")]
+fn skip(why: &str) {
+    assert!(variable("SYNCENGINE_REQUIRE_ALL").is_none(), "{why}");
+    eprintln!("skipped: {why}");
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Returns the one document of a run that must have exited with `code`.
+fn document(output: &Output, code: i32) -> Value {
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+/// A copy of the program that everybody can run, in a bench that belongs to nobody.
+struct Unprivileged {
+    bench: Bench,
+}
+
+impl Unprivileged {
+    /// Returns `None`, having said so, if root cannot step down here.
+    fn new() -> Option<Self> {
+        let bench = Bench::new();
+        if is_root() {
+            let found = Command::new("setpriv").arg("--version").output();
+            if !found.is_ok_and(|output| output.status.success()) {
+                skip("root can read everything, and setpriv is not there to step down");
+                return None;
+            }
+            fs::set_permissions(bench.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+            fs::copy(env!("CARGO_BIN_EXE_syncengine"), bench.path("syncengine")).unwrap();
+        }
+        Some(Self { bench })
+    }
+
+    /// Gives everything to the user the program will run as.
+    fn hand_over(&self) {
+        if is_root() {
+            let owner = format!("{NOBODY}:{NOBODY}");
+            let done = Command::new("chown").args(["-R", &owner]).arg(self.bench.dir.path()).status();
+            assert!(done.unwrap().success());
+        }
+    }
+
+    fn sync(&self, options: &str) -> Output {
+        let words: Vec<_> = format!("sync a b --state-dir state --output json {options}")
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
+        if !is_root() {
+            return self
+                .bench
+                .command(&words.iter().map(String::as_str).collect::<Vec<_>>())
+                .output()
+                .unwrap();
+        }
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
+        command.arg(self.bench.path("syncengine")).args(words).stdin(Stdio::null());
+        command.env("HOME", self.bench.path("home")).env("TMPDIR", self.bench.path("tmp"));
+        command.current_dir(self.bench.dir.path()).output().unwrap()
+    }
+
+    fn chmod(&self, name: &str, mode: u32) {
+        fs::set_permissions(self.bench.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+}
+
+/// Holds the failures of a report against a path and an exit code of 1: named, with a reason and a hint.
+fn one_failure(report: &Value, path: &str) {
+    assert_eq!(report["outcome"], "partial", "{report}");
+    assert_eq!(report["counts"]["failed"], 1, "{report}");
+    let failure = &report["failures"][0];
+    assert_eq!(failure["path"].as_str().unwrap().trim_end_matches('/'), path, "{report}");
+    let error = failure["error"].as_str().unwrap();
+    assert!(!error.is_empty() && error.lines().count() == 1, "{report}");
+    assert!(!failure["hint"].as_str().unwrap().is_empty(), "{report}");
+}
+
+#[test]
+fn usage_and_roots_one_line_a_hint_and_nothing_changed() {
+    let bench = Bench::new();
+    act(&bench, "a write f first; b write g second");
+    bench.write("file", "not a folder");
+    let before = bench.snapshot();
+    for (words, expected) in [
+        // B-40
+        ("a b --mode", "--mode"),
+        ("a b --mode mirror", "twoWay"),
+        ("a b --mode two.way", "twoWay"),
+        // Roots
+        ("a nowhere", "--create"),
+        ("nowhere b --mode std --create", "spelling"),
+        ("a nowhere --mode dts --create", "spelling"),
+        ("nowhere nothing --create", "spelling"),
+        ("file b", "not a folder"),
+        ("a file", "not a folder"),
+        // B-46
+        ("a a", "apart"),
+        ("a a/../a", "apart"),
+        ("a a/", "apart"),
+        ("a a/inner --create", "apart"),
+        (". b", "apart"),
+        // B-33
+        ("a b --state-dir a", "--state-dir"),
+        ("a b --state-dir a/deep/state", "--state-dir"),
+        ("a b --state-dir .", "--state-dir"),
+        ("/ b", "apart"),
+        // B-41, B-42
+        ("a b --max-delete 1.5", "100"),
+        ("a b --max-delete 200%", "100%"),
+        ("a b --max-delete 99999999999999999999999", "100"),
+        ("a b --bwlimit 0", "--bwlimit"),
+        ("a b --bwlimit 1X", "--bwlimit"),
+        ("a b --memory 1K", "--memory"),
+        // B-47
+        ("a b --exclude [", "["),
+        ("a b --include a[", "a["),
+        ("a b --ignore-file file/x", "file/x"),
+    ] {
+        let words: Vec<_> = ["sync"].into_iter().chain(words.split(' ')).collect();
+        let (code, report) = bench.json(&words);
+        assert_eq!((code, &report["outcome"]), (2, &"failed".into()), "{words:?}: {report}");
+        let error = &report["error"];
+        let said = format!("{} {}", error["message"].as_str().unwrap(), error["hint"].as_str().unwrap_or(""));
+        assert!(said.contains(expected), "{words:?} says {said:?}, not {expected:?}");
+        assert_eq!(error["message"].as_str().unwrap().trim().lines().count(), 1, "{words:?}: {error}");
+        assert!(!error["hint"].as_str().unwrap_or("").is_empty(), "{words:?}: {error}");
+    }
+    assert_eq!(bench.snapshot(), before);
+}
+
+#[test]
+fn b33_b34_a_root_is_one_pair_however_it_is_written() {
+    let bench = Bench::new();
+    act(&bench, "a write f first");
+    std::os::unix::fs::symlink("a", bench.path("link")).unwrap();
+    assert_eq!(sync(&bench, "").0, 0);
+    let absolute = bench.path("a");
+    for name in ["a/", "./a", "b/../a", "link", absolute.to_str().unwrap()] {
+        let (code, report) = bench.json(&["sync", name, "b", "--state-dir", "state"]);
+        assert_eq!((code, &report["first_sync"]), (0, &false.into()), "{name}: {report}");
+    }
+    let (code, report) = bench.json(&["sync", "a", "link"]);
+    assert_eq!((code, &report["outcome"]), (2, &"failed".into()), "the same folder by two names: {report}");
+}
+
+#[test]
+fn b24_i08_a_file_nobody_can_read_is_not_absent() {
+    let Some(as_nobody) = Unprivileged::new() else { return };
+    let bench = &as_nobody.bench;
+    act(bench, "a write f first; a write g second; a write keep keep");
+    as_nobody.hand_over();
+    document(&as_nobody.sync(""), 0);
+    // Its content is asked for, because its stat has changed.
+    as_nobody.chmod("a/f", 0o000);
+    act(bench, "a write n new; b rm g; b rm f");
+    as_nobody.hand_over();
+    as_nobody.chmod("a/f", 0o000);
+    let report = document(&as_nobody.sync(""), 1);
+    one_failure(&report, "f");
+    assert!(bench.has("a/f"), "it is not deleted because it is deleted there");
+    assert_eq!(read_tree(&bench.path("b")), tree("keep=keep n=new"), "the rest is synced");
+    assert!(!bench.has("a/g"));
+    let before = [snapshot(&bench.path("a")), snapshot(&bench.path("b"))];
+    one_failure(&document(&as_nobody.sync(""), 1), "f");
+    assert_eq!([snapshot(&bench.path("a")), snapshot(&bench.path("b"))], before);
+}
+
+#[test]
+fn f09_i08_below_a_folder_nobody_can_read_nothing_is_deleted() {
+    for (mode, holds_back) in [("tw", false), ("std", true), ("sb", false)] {
+        let Some(as_nobody) = Unprivileged::new() else { return };
+        let bench = &as_nobody.bench;
+        act(bench, "a write d/x dx; a write d/e/y dy; a write f first; a write g second");
+        as_nobody.hand_over();
+        document(&as_nobody.sync(&format!("--mode {mode}")), 0);
+        act(bench, "a rm g; a write n new");
+        as_nobody.hand_over();
+        as_nobody.chmod("a/d", 0o000);
+        let report = document(&as_nobody.sync(&format!("--mode {mode}")), 1);
+        one_failure(&report, "d");
+        let kept = if holds_back || mode == "sb" { " g=second" } else { "" };
+        assert_eq!(
+            read_tree(&bench.path("b")),
+            tree(&format!("d/e/y=dy d/x=dx f=first n=new{kept}")),
+            "{mode}: {report}"
+        );
+        assert_eq!(codes(&report, "warnings") == ["deletions-held-back"], holds_back, "{mode}: {report}");
+        as_nobody.chmod("a/d", 0o755);
+        let report = document(&as_nobody.sync(&format!("--mode {mode}")), 0);
+        assert_eq!(report["counts"]["deleted_destination"], u64::from(holds_back), "{mode}: {report}");
+        assert!(bench.has("b/d/x"), "{mode}");
+    }
+}
+
+#[test]
+fn a_root_nobody_can_read_ends_the_run() {
+    let Some(as_nobody) = Unprivileged::new() else { return };
+    act(&as_nobody.bench, "a write f first; a write g second");
+    as_nobody.hand_over();
+    document(&as_nobody.sync(""), 0);
+    as_nobody.chmod("a", 0o000);
+    let before = snapshot(&as_nobody.bench.path("b"));
+    let report = document(&as_nobody.sync(""), 4);
+    assert_eq!(report["outcome"], "failed");
+    assert!(!report["error"]["hint"].as_str().unwrap().is_empty(), "{report}");
+    assert_eq!(snapshot(&as_nobody.bench.path("b")), before);
+    as_nobody.chmod("a", 0o755);
+    document(&as_nobody.sync(""), 0);
+}
+
+#[test]
+fn b35_a_read_only_destination_folder_fails_what_goes_there() {
+    let Some(as_nobody) = Unprivileged::new() else { return };
+    let bench = &as_nobody.bench;
+    act(bench, "a write d/x dx; a write f first");
+    as_nobody.hand_over();
+    document(&as_nobody.sync(""), 0);
+    act(bench, "a write d/y dy; a write g second");
+    as_nobody.hand_over();
+    as_nobody.chmod("b/d", 0o555);
+    let report = document(&as_nobody.sync(""), 1);
+    one_failure(&report, "d/y");
+    assert_eq!(read_tree(&bench.path("b")), tree("d/x=dx f=first g=second"), "{report}");
+    as_nobody.chmod("b/d", 0o755);
+    document(&as_nobody.sync(""), 0);
+    assert_eq!(read_tree(&bench.path("b")), read_tree(&bench.path("a")));
+}
+
+#[test]
+fn b35_a_read_only_destination_root() {
+    let Some(as_nobody) = Unprivileged::new() else { return };
+    let bench = &as_nobody.bench;
+    act(bench, "a write f first; a write g second");
+    as_nobody.hand_over();
+    as_nobody.chmod("b", 0o555);
+    let output = as_nobody.sync("--mode std");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(matches!(output.status.code(), Some(1 | 4)), "{report}");
+    let hint = if report["failures"][0].is_null() {
+        &report["error"]["hint"]
+    } else {
+        &report["failures"][0]["hint"]
+    };
+    assert!(!hint.as_str().unwrap().is_empty(), "{report}");
+    assert_eq!(read_tree(&bench.path("b")), tree(""));
+    as_nobody.chmod("b", 0o755);
+    document(&as_nobody.sync("--mode std"), 0);
+    assert_eq!(read_tree(&bench.path("b")), tree("f=first g=second"));
+}
+
+#[test]
+fn b27_names_that_are_not_utf8_fail_and_the_rest_is_synced() {
+    let bench = Bench::new();
+    act(&bench, "a write f first; a write d/x dx");
+    for (folder, name) in [("a", b"bad\xff".as_slice()), ("a", b"\xc3\x28"), ("b", b"\xfe")] {
+        fs::write(bench.path(folder).join(OsStr::from_bytes(name)), "bytes").unwrap();
+    }
+    fs::create_dir(bench.path("a").join(OsStr::from_bytes(b"dir\xff"))).unwrap();
+    fs::write(bench.path("a").join(OsStr::from_bytes(b"dir\xff/in")), "bytes").unwrap();
+    bench.write("a/line\nbreak", "odd but fine");
+    bench.write(&format!("a/{}", "n".repeat(255)), "as long as names get");
+    for mode in ["tw", "std", "std"] {
+        let (code, report) = sync(&bench, &format!("--mode {mode}"));
+        assert_eq!(
+            (code, &report["outcome"], &report["counts"]["failed"]),
+            (1, &"partial".into(), &4.into()),
+            "{report}"
+        );
+        for failure in report["failures"].as_array().unwrap() {
+            assert!(!failure["error"].as_str().unwrap().contains('\n'), "{failure}");
+            assert!(!failure["hint"].as_str().unwrap().is_empty(), "{failure}");
+        }
+        for name in ["f", "d/x", "line\nbreak", &"n".repeat(255)] {
+            assert_eq!(bench.read(&format!("a/{name}")), bench.read(&format!("b/{name}")), "{name}");
+        }
+        assert!(
+            bench.path("b").join(OsStr::from_bytes(b"\xfe")).exists(),
+            "a mirror does not delete what it cannot name"
+        );
+    }
+    assert_eq!(trash(&bench, "b").len(), 0);
+}
+
+#[test]
+fn b21_b23_links_and_pipes_are_skipped_and_never_deleted_on_the_other_side() {
+    for mode in ["tw", "std", "sb"] {
+        let bench = Bench::new();
+        act(&bench, "a write f first; a write g second; a write d/x dx; a write keep keep");
+        assert_eq!(sync(&bench, &format!("--mode {mode}")).0, 0);
+        fs::write(bench.path("outside"), "outside").unwrap();
+        act(
+            &bench,
+            "a rm f; a link f ../outside; a rm g; a fifo g; a mv d away; a link d away; a link dangling nowhere; \
+             a link loop loop; a link up ..; a fifo pipe",
+        );
+        act(&bench, "a rm away");
+        let (code, report) = sync(&bench, &format!("--mode {mode}"));
+        assert_eq!((code, &report["outcome"]), (0, &"synced".into()), "{mode}: {report}");
+        assert_eq!(report["counts"]["skipped"], 7, "{mode}: {report}");
+        assert_eq!(codes(&report, "warnings"), ["skipped-special-files", "skipped-symlinks"], "{mode}");
+        assert_eq!(
+            read_tree(&bench.path("b")),
+            tree("d/x=dx f=first g=second keep=keep"),
+            "{mode}: {report}"
+        );
+        assert_eq!(bench.read("outside"), "outside");
+        let before = [snapshot(&bench.path("a")), snapshot(&bench.path("b"))];
+        // An edit on the other side is not written through the link, nor over it.
+        act(&bench, "b write f edited");
+        let (code, _) = sync(&bench, &format!("--mode {mode}"));
+        assert_eq!((code, bench.read("outside").as_str()), (0, "outside"), "{mode}");
+        assert_eq!(snapshot(&bench.path("a")), before[0], "{mode}");
+        assert_eq!(bench.read("b/f"), "edited", "{mode}");
+    }
+}
+
+#[test]
+fn b22_a_download_does_not_write_through_a_hard_link() {
+    let bench = Bench::new();
+    act(&bench, "a write f first");
+    fs::hard_link(bench.path("a/f"), bench.path("a/g")).unwrap();
+    fs::hard_link(bench.path("a/f"), bench.path("outside")).unwrap();
+    assert_eq!(sync(&bench, "").0, 0);
+    act(&bench, "b write f edited");
+    assert_eq!(sync(&bench, "").0, 0);
+    assert_eq!(read_tree(&bench.path("a")), tree("f=edited g=first"));
+    assert_eq!(bench.read("outside"), "first");
+}
+
+#[test]
+fn b30_odd_times_are_carried_and_rewound_ones_are_noticed() {
+    let bench = Bench::new();
+    act(
+        &bench,
+        "a write future f 4102444800; a write y2038 y 2147483648.999999999; a write epoch e 0; a write f first 1000",
+    );
+    assert_eq!(sync(&bench, "").0, 0);
+    for name in ["future", "y2038", "epoch", "f"] {
+        assert_eq!(
+            crate::support::modified(&bench.path("a").join(name)),
+            crate::support::modified(&bench.path("b").join(name)),
+            "{name}"
+        );
+    }
+    // The same size and time, other content.
+    act(&bench, "a write f third 1000");
+    let (code, report) = sync(&bench, "");
+    assert_eq!((code, &report["counts"]["uploaded"]), (0, &1.into()), "{report}");
+    // B-31: another inode, the same size and time.
+    act(&bench, "a write t forth 1000; a mv t f");
+    let (code, report) = sync(&bench, "");
+    assert_eq!(
+        (code, &report["counts"]["uploaded"], bench.read("b/f").as_str()),
+        (0, &1.into(), "forth"),
+        "{report}"
+    );
+}
+
+#[test]
+fn b53_temporaries_are_told_apart() {
+    let bench = Bench::new();
+    act(
+        &bench,
+        "a write f first; b write .syncengine-0123456789abcdef.tmp theirs; a write d/.syncengine-x mine",
+    );
+    let (code, report) = sync(&bench, "");
+    assert_eq!((code, codes(&report, "warnings")), (0, vec!["foreign-temporaries".to_owned()]), "{report}");
+    assert!(bench.has("b/.syncengine-0123456789abcdef.tmp") && bench.has("a/d/.syncengine-x"));
+    assert!(!bench.has("b/d"), "reserved names are never synced");
+}
+
+#[test]
+fn b54_the_marker_of_another_pair() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("c")).unwrap();
+    act(&bench, "c write f first; c write g second");
+    assert_eq!(bench.run(&["sync", "c", "b", "--state-dir", "state"]).code, 0);
+    act(&bench, "a write h third");
+    let before = [snapshot(&bench.path("a")), snapshot(&bench.path("b"))];
+    let (code, report) = sync(&bench, "--initial-sync source-wins");
+    assert_eq!((code, codes(&report, "refused_by")), (3, vec!["other-pair".to_owned()]), "{report}");
+    assert_eq!([snapshot(&bench.path("a")), snapshot(&bench.path("b"))], before);
+    let (code, report) = sync(&bench, "--initial-sync source-wins --allow-mass-delete");
+    assert_eq!((code, &report["counts"]["deleted_destination"]), (0, &2.into()), "{report}");
+    assert_eq!(read_tree(&bench.path("b")), tree("h=third"));
+    // A second destination for the vault is no obstacle to restoring it.
+    let bench = Bench::new();
+    fs::create_dir(bench.path("c")).unwrap();
+    act(&bench, "c write f first");
+    assert_eq!(bench.run(&["sync", "c", "b", "--state-dir", "state"]).code, 0);
+    act(&bench, "a write h third");
+    assert_eq!(sync(&bench, "--initial-sync destination-wins").0, 0);
+    assert_eq!(read_tree(&bench.path("a")), tree("f=first"));
+}
+
+#[test]
+fn b54_a_copied_tree_carries_a_marker() {
+    let bench = Bench::new();
+    act(&bench, "a write f first; a write g second");
+    assert_eq!(sync(&bench, "").0, 0);
+    // A copy of the source, marker included, is paired with the same destination.
+    let copied = Command::new("cp").arg("-a").arg(bench.path("a")).arg(bench.path("c")).status().unwrap();
+    assert!(copied.success());
+    act(&bench, "c rm f");
+    let (code, report) =
+        bench.json(&["sync", "c", "b", "--state-dir", "state", "--initial-sync", "source-wins"]);
+    assert_eq!((code, codes(&report, "warnings")), (0, vec!["state-lost".to_owned()]), "{report}");
+    assert_eq!(read_tree(&bench.path("c")), tree("f=first g=second"), "nothing is deleted on such evidence");
+}
+
+#[test]
+fn b28_sparse_files_are_copied_as_their_content() {
+    let bench = Bench::new();
+    let file = fs::File::create(bench.path("a/sparse")).unwrap();
+    (&file).write_all(b"data").unwrap();
+    file.set_len(3_000_000).unwrap();
+    assert_eq!(sync(&bench, "").0, 0);
+    assert_eq!(fs::read(bench.path("a/sparse")).unwrap(), fs::read(bench.path("b/sparse")).unwrap());
+}
+
+#[test]
+fn b36_many_empty_folders_and_a_deep_one() {
+    let bench = Bench::new();
+    for at in 0..300 {
+        fs::create_dir(bench.path(&format!("a/empty{at}"))).unwrap();
+    }
+    bench.write(&format!("a/{}f", "d/".repeat(300)), "deep");
+    let (code, report) = sync(&bench, "");
+    assert_eq!(
+        (code, &report["counts"]["skipped"], &report["counts"]["uploaded"]),
+        (0, &300.into(), &1.into())
+    );
+    assert_eq!(report["warnings"].as_array().unwrap().len(), 1, "said once");
+    assert_eq!(bench.read(&format!("b/{}f", "d/".repeat(300))), "deep");
+}
+
+#[test]
+fn b29_a_file_that_grows_is_never_copied_torn() {
+    let bench = Bench::new();
+    act(&bench, "a write f first");
+    // Numbered lines: whatever state the file had is a prefix of the same sequence.
+    let script = "i=0; while [ $i -lt 100000 ]; do echo line $i; i=$((i+1)); done >> a/log";
+    let mut writer = Command::new("sh").args(["-c", script]).current_dir(bench.dir.path()).spawn().unwrap();
+    while !bench.has("a/log") {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for _ in 0..4 {
+        let (code, report) = sync(&bench, "");
+        match code {
+            0 => {}
+            1 => {
+                one_failure(&report, "log");
+                assert!(
+                    report["failures"][0]["error"].as_str().unwrap().contains("changed-during-sync"),
+                    "{report}"
+                );
+            }
+            other => panic!("exit {other}: {report}"),
+        }
+        assert_eq!(bench.read("b/f"), "first");
+        if bench.has("b/log") {
+            let (whole, copy) =
+                (fs::read(bench.path("a/log")).unwrap(), fs::read(bench.path("b/log")).unwrap());
+            assert!(whole.starts_with(&copy), "the copy is no state the file ever had");
+        }
+    }
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+    assert_eq!(sync(&bench, "").0, 0);
+    assert_eq!(fs::read(bench.path("a/log")).unwrap(), fs::read(bench.path("b/log")).unwrap());
+}
+
+#[test]
+fn b28_a_full_disk_fails_what_does_not_fit_and_the_next_run_goes_on() {
+    let bench = Bench::new();
+    act(&bench, "a write f first; a write z last");
+    fs::write(bench.path("a/large"), vec![7; 3_000_000]).unwrap();
+    let script = "mount -t tmpfs -o size=1m tmpfs b || exit 99; \
+        \"$0\" sync a b --state-dir state --output json > full; echo $? > full.code; cp -a b seen; \
+        mount -o remount,size=8m b; \
+        \"$0\" sync a b --state-dir state --output json > then; echo $? > then.code; cp -a b done";
+    let ran = Command::new("unshare")
+        .args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_syncengine")])
+        .current_dir(bench.dir.path())
+        .output();
+    if !ran.as_ref().is_ok_and(|output| output.status.success()) {
+        return skip(&format!("a small file system cannot be mounted here: {ran:?}"));
+    }
+    let read = |name: &str| -> Value { serde_json::from_str(&bench.read(name)).unwrap() };
+    let report = read("full");
+    assert_eq!(bench.read("full.code").trim(), "1", "{report}");
+    one_failure(&report, "large");
+    assert!(report["failures"][0]["hint"].as_str().unwrap().contains("space"), "{report}");
+    assert_eq!(read_tree(&bench.path("seen")), tree("f=first z=last"), "no torn file, no temporary");
+    assert_eq!(bench.read("then.code").trim(), "0", "{}", read("then"));
+    assert_eq!(read_tree(&bench.path("done")), read_tree(&bench.path("a")));
+}
+
+#[test]
+fn b32_another_file_system_below_a_root_is_a_boundary() {
+    let bench = Bench::new();
+    act(&bench, "a write f first; a write m/x mx; a write g second");
+    assert_eq!(sync(&bench, "--mode std").0, 0);
+    let script = "mount -t tmpfs tmpfs a/m || exit 99; \
+        \"$0\" sync a b --state-dir state --mode std --output json > report; echo $? > code";
+    let ran = Command::new("unshare")
+        .args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_syncengine")])
+        .current_dir(bench.dir.path())
+        .output();
+    if !ran.as_ref().is_ok_and(|output| output.status.success()) {
+        return skip(&format!("nothing can be mounted here: {ran:?}"));
+    }
+    let report: Value = serde_json::from_str(&bench.read("report")).unwrap();
+    assert_eq!(bench.read("code").trim(), "0", "{report}");
+    assert_eq!(codes(&report, "warnings"), ["skipped-mounts"], "{report}");
+    assert_eq!(
+        read_tree(&bench.path("b")),
+        tree("f=first g=second m/x=mx"),
+        "an empty mount deletes nothing"
+    );
+}
+
+#[test]
+fn b50_a_umask_that_takes_everything_does_not_lock_the_user_out() {
+    let bench = Bench::new();
+    act(&bench, "a write d/f first");
+    for (umask, expected) in [("000", 0o666), ("022", 0o644), ("077", 0o600)] {
+        let to = format!("to{umask}");
+        let script = format!("umask {umask}; exec \"$0\" sync a {to} --create --state-dir state");
+        let ran = Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_syncengine")])
+            .current_dir(bench.dir.path())
+            .output()
+            .unwrap();
+        assert!(ran.status.success(), "{umask}: {ran:?}");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&bench.path(&to).join("d/f")), expected, "{umask}");
+        assert_eq!(mode(&bench.path("state")), 0o700, "{umask}: what is ours is private");
+    }
+}
