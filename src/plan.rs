@@ -245,3 +245,6 @@ impl Action {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
