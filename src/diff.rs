@@ -118,27 +118,34 @@ impl<'a> Diff<'a> {
                 None
             }
             Listed::Skipped(key, why) => {
-                if self.excludes_any(&key) {
-                    return None;
-                }
+                let is_folder = matches!(why, SkipReason::EmptyFolder | SkipReason::OtherFileSystem);
                 if why != SkipReason::EmptyFolder {
-                    self.unknown.get_mut(side).push(key.clone());
+                    self.make_unknown(side, &key);
                 }
-                Some(Listed::Skipped(key, why))
+                let excluded = if is_folder {
+                    self.filter.excludes_folder(key.as_str())
+                } else {
+                    self.filter.excludes(&key)
+                };
+                (!excluded).then_some(Listed::Skipped(key, why))
             }
             Listed::Unknown(key, error) => {
-                if self.excludes_any(&key) {
-                    return None;
-                }
-                self.unknown.get_mut(side).push(key.clone());
-                Some(Listed::Unknown(key, error))
+                self.make_unknown(side, &key).then_some(Listed::Unknown(key, error))
             }
             note => Some(note),
         }
     }
 
-    fn excludes_any(&mut self, key: &Key) -> bool {
-        self.filter.excludes(key) || self.filter.excludes_folder(key.as_str())
+    /// Makes `key` and everything below it unknown on a side; returns false if all of that is excluded.
+    ///
+    /// Rules can exclude a file and not the folder of that name, as `*` with `!*/` and `!*.txt` does, or the
+    /// folder only. Which of the two stands there, or stood there, is not known.
+    fn make_unknown(&mut self, side: Side, key: &Key) -> bool {
+        if self.filter.excludes(key) && self.filter.excludes_folder(key.as_str()) {
+            return false;
+        }
+        self.unknown.get_mut(side).push(key.clone());
+        true
     }
 
     /// Takes all there is at `position`, where no note is left.
@@ -272,3 +279,6 @@ impl Head<'_, Listed> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

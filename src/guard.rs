@@ -294,3 +294,6 @@ fn lopsided(view: &View) -> Option<Notice> {
 fn files(count: u64) -> String {
     if count == 1 { "1 file".into() } else { format!("{count} files") }
 }
+
+#[cfg(test)]
+mod tests;

@@ -254,3 +254,6 @@ impl Action {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,3 +146,6 @@ fn report_blocked(actions: &mut Vec<Action>, key: &Key, side: Side) {
 fn find(actions: &[Action], key: &Key) -> Option<usize> {
     actions.binary_search_by(|action| action.key.cmp(key)).ok()
 }
+
+#[cfg(test)]
+mod tests;

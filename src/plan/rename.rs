@@ -120,3 +120,6 @@ fn action(old: &Item, new: &Item, side: Side, policy: Policy) -> Option<Action> 
     };
     Some(Action { key: new.key.clone(), work, reason: Reason::Renamed(side), conflict: false })
 }
+
+#[cfg(test)]
+mod tests;
