@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, Semaphore};
 use crate::client::{Disposal, Listed, Target};
 use crate::clock::{Clock, Entropy};
 use crate::control::SyncController;
+use crate::diff::Observed;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Line};
@@ -281,9 +282,10 @@ impl<'a> Transfer<'a> {
     }
 
     async fn remove_batch(&self, side: Side, batch: Vec<&Removal>, executed: &mut Executed) -> Result<()> {
-        let other = self.clients.get(side.other());
+        let other = side.other();
         let still_gone: Vec<bool> = futures::stream::iter(&batch)
-            .map(|removal| async move { matches!(other.head(&removal.entry.key).await, Ok(None)) })
+            .map(|removal| look_again(self.clients, other, &removal.entry.key))
+            .map(|looked| async { matches!(looked.await, Ok(Observed::Absent)) })
             .buffered(self.tuning.transfers)
             .collect()
             .await;
@@ -481,13 +483,11 @@ impl Phases {
 }
 
 /// Looks again at one path of a side, for planning it again.
-pub(crate) async fn look_again(clients: &Clients, side: Side, key: &Key) -> Result<crate::diff::Observed> {
+pub(crate) async fn look_again(clients: &Clients, side: Side, key: &Key) -> Result<Observed> {
     Ok(match clients.get(side).head(key).await? {
-        None | Some(Listed::Skipped(_, crate::client::SkipReason::EmptyFolder)) => {
-            crate::diff::Observed::Absent
-        }
-        Some(Listed::File(entry)) => crate::diff::Observed::File(entry),
+        None | Some(Listed::Skipped(_, crate::client::SkipReason::EmptyFolder)) => Observed::Absent,
+        Some(Listed::File(entry)) => Observed::File(entry),
         Some(Listed::Unknown(_, error)) => return Err(error),
-        Some(_) => crate::diff::Observed::Unknown,
+        Some(_) => Observed::Unknown,
     })
 }

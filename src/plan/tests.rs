@@ -194,7 +194,7 @@ fn bookkeeping_changes_no_tree() {
     let old = Some("old");
     for (contents, policy, expected, name) in [
         ([old, None, None], TWO_WAY, "d/a.txt: forget", None),
-        ([old, None, old], in_mode(SyncMode::SourceBackup), "d/a.txt: entomb", None),
+        ([old, None, old], in_mode(SyncMode::SourceBackup), "d/a.txt: entomb", Some("skip")),
         ([None, Some("s"), Some("d")], TWO_WAY, "d/a.txt: unresolved", Some("conflict")),
         ([None, Some("s"), None], in_mode(SyncMode::DestinationBackup), "d/a.txt: skip", Some("skip")),
     ] {
