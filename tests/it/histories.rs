@@ -261,7 +261,7 @@ async fn histories_over_memory() {
 #[tokio::test]
 async fn histories_over_folders() {
     let mut total = Kinds::default();
-    let seeds = seeds(300);
+    let seeds = seeds(120);
     let parent = tempfile::tempdir().unwrap();
     for seed in seeds.clone() {
         let source = Box::new(Folder::new(parent.path(), &format!("{seed}-source")));
@@ -275,7 +275,7 @@ async fn histories_over_folders() {
 #[tokio::test]
 async fn histories_between_a_folder_and_memory() {
     let mut total = Kinds::default();
-    let seeds = seeds(200);
+    let seeds = seeds(80);
     let parent = tempfile::tempdir().unwrap();
     for seed in seeds.clone() {
         let source = Box::new(Folder::new(parent.path(), &format!("{seed}-source")));
