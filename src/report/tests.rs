@@ -42,7 +42,9 @@ fn notice(code: &'static str) -> Notice {
 /// Returns the finished report of these events.
 fn folded(dry_run: bool, events: &[Event]) -> Report {
     let mut report = report(dry_run);
-    events.iter().for_each(|event| report.apply(event));
+    for event in events {
+        report.apply(event);
+    }
     report.finish();
     report
 }
@@ -111,7 +113,9 @@ fn numbers_add_up_over_the_events_of_a_run() {
     let events: Vec<_> =
         [done.clone(), done, skipped].into_iter().chain(passing).chain(told.clone()).chain(told).collect();
     let mut report = report(false);
-    events.iter().for_each(|event| report.apply(event));
+    for event in &events {
+        report.apply(event);
+    }
     let expected = Counts {
         uploaded: 2,
         downloaded: 2,
@@ -287,6 +291,10 @@ fn the_document_has_every_key_of_the_contract() {
         })
     );
     assert_eq!(json["actions"][0]["reason"], "changed at source");
+}
+
+#[test]
+fn outcomes_and_errors_are_written_in_words() {
     let names = [
         (Outcome::Synced, "synced"),
         (Outcome::Planned, "planned"),
@@ -299,6 +307,8 @@ fn the_document_has_every_key_of_the_contract() {
         assert_eq!(serde_json::to_value(outcome).unwrap(), name);
     }
     let error = Error::new(ErrorKind::NotFound, "open the source").with_hint("create it");
+    let mut report = report(false);
+    assert!(serde_json::to_value(&report).unwrap().get("error").is_none());
     report.error = Some(ErrorLine::of(&error));
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["error"], serde_json::json!({"message": "open the source", "hint": "create it"}));
