@@ -227,3 +227,84 @@ impl Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Timestamp;
+    use crate::error::{Error, ErrorKind};
+    use crate::fingerprint::{ETag, FileStat};
+    use crate::plan::Copy;
+
+    fn key(name: &str) -> Key {
+        Key::parse(name).unwrap()
+    }
+
+    fn upload(from: Fingerprint, size: u64, replaces: Option<Fingerprint>) -> Action {
+        let entry = |fingerprint, size| Entry { key: key("a"), size, modified: None, fingerprint };
+        let replaces = replaces.map(|fingerprint| entry(fingerprint, 1));
+        let copy = Copy { to: Side::Destination, from: entry(from, size), replaces, over_stranger: false };
+        Action { key: key("a"), work: Work::Copy(copy), reason: Reason::Added(Side::Source), conflict: false }
+    }
+
+    fn version(action: &Action) -> String {
+        Line::planned(action).unwrap().version.unwrap()
+    }
+
+    #[test]
+    fn the_digest_of_a_plan_differs_as_soon_as_a_version_does() {
+        let stat = FileStat {
+            modified: Timestamp::new(1, 2),
+            changed: Timestamp::new(3, 4),
+            inode: 5,
+            settled: true,
+        };
+        let object = |tag: &str| Fingerprint::Object(ETag::new(tag));
+        let file = Fingerprint::File;
+        let first = version(&upload(file(stat), 3, None));
+        assert_eq!(first.len(), 32);
+        assert!(first.bytes().all(|b| b.is_ascii_hexdigit()));
+        assert_eq!(first, version(&upload(file(FileStat { settled: false, ..stat }), 3, None)));
+        let others = [
+            upload(file(stat), 4, None),
+            upload(file(FileStat { modified: Timestamp::new(1, 3), ..stat }), 3, None),
+            upload(file(FileStat { changed: Timestamp::new(3, 5), ..stat }), 3, None),
+            upload(file(FileStat { inode: 6, ..stat }), 3, None),
+            upload(file(stat), 3, Some(object("x"))),
+            upload(file(stat), 3, Some(object("y"))),
+            upload(object("x"), 3, None),
+            upload(object("y"), 3, None),
+        ];
+        let mut all: Vec<_> = others.iter().map(version).chain([first]).collect();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), others.len() + 1);
+        assert_eq!(Line::of(&others[0]).unwrap().version, None, "only a plan needs it");
+    }
+
+    #[test]
+    fn events_are_written_as_lines_with_their_kind() {
+        let json = |event| serde_json::to_value::<Event>(event).unwrap();
+        assert_eq!(
+            json(Event::Listed { side: Side::Source, files: 3 }),
+            serde_json::json!({"event": "listed", "side": "source", "files": 3})
+        );
+        assert_eq!(
+            json(Event::Skipped { path: key("a"), side: Side::Destination, why: SkipReason::Symlink }),
+            serde_json::json!(
+                {"event": "skipped", "path": "a", "side": "destination", "why": "skipped-symlinks"})
+        );
+        let line = Line::of(&upload(Fingerprint::Object(ETag::new("x")), 3, None)).unwrap();
+        let expected = serde_json::json!(
+            {"event": "done", "action": "upload", "path": "a", "size": 3, "reason": "added at source"});
+        assert_eq!(json(Event::Done(line.clone())), expected);
+        let told = json(Event::Done(Line { conflict: true, ..line }));
+        assert_eq!(told["conflict"], true);
+        let error = Error::new(ErrorKind::Invalid, "list `a`");
+        assert_eq!(
+            json(Event::Failed(Failure::new("a", "list", &error))),
+            serde_json::json!(
+                {"event": "failed", "path": "a", "action": "list", "error": "list `a`", "hint": ""})
+        );
+    }
+}

@@ -248,6 +248,7 @@ mod tests {
         assert_eq!(hash(HashForm::Parts(0), b"ab").parts, Some(Parts { count: 2, size: 1 }));
         assert_eq!(hash(HashForm::Parts(4), b"aaaab").form(), HashForm::Parts(4));
         assert_eq!(hash(HashForm::Whole, b"").form(), HashForm::Whole);
+        assert_eq!(format!("{:?}", hash(HashForm::Parts(4), b"aaaab")), expected);
     }
 
     #[test]
@@ -278,6 +279,9 @@ mod tests {
         assert!(likely_part_sizes(100, 7).is_empty());
         assert_eq!(likely_part_sizes(9 * MIB, 0), likely_part_sizes(9 * MIB, 1));
         assert!(likely_part_sizes(48 * MIB, 2).contains(&(32 * MIB)));
+        assert_eq!(likely_part_sizes(20_971_520, 3), [8_388_608, 7_340_032]);
+        // Every part size that fits is named once, the likeliest first.
+        assert_eq!(likely_part_sizes(15 * MIB, 2), [8 * MIB, 10 * MIB]);
     }
 
     #[test]

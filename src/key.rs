@@ -329,7 +329,20 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_its_name_wherever_a_text_is_wanted() {
+        let key = Key::parse("a/b").unwrap();
+        let keys = std::collections::BTreeMap::from([(key.clone(), 1)]);
+        assert_eq!(keys.get("a/b"), Some(&1));
+        let text: &str = key.as_ref();
+        assert_eq!(
+            (text, String::from(key.clone()).as_str(), key.to_string().as_str()),
+            ("a/b", "a/b", "a/b")
+        );
+    }
+
+    #[test]
     fn errors_read_as_sentences() {
+        assert!(KeyError::TooLong.to_string().ends_with(&format!("longer than {MAX_KEY_BYTES} bytes")));
         for error in [
             KeyError::Empty,
             KeyError::Absolute,

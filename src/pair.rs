@@ -215,3 +215,130 @@ impl fmt::Debug for SyncPair {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(json: serde_json::Value) -> SyncPair {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn every_spelling_of_the_page_gives_the_same_pair() {
+        let expected = SyncPair::new("/a", "/b")
+            .mode(SyncMode::SourceBackup)
+            .initial_sync(InitialSyncPreference::DestinationWins)
+            .conflict(ConflictStrategy::KeepBoth)
+            .compare(ComparisonMode::HashOnly)
+            .max_delete(MaxDelete::Percent(5))
+            .exclude("*.tmp")
+            .include("a.tmp")
+            .pull(false)
+            .trash(false);
+        let rest = json!({"pull": false, "trash": false});
+        for pair in [
+            json!({"source": "/a", "destination": "/b", "mode": "sb", "initial_sync": "DESTINATION_WINS",
+                   "conflict": "keep-both", "compare": "hash-only", "rules": ["*.tmp", "!a.tmp"],
+                   "max_delete": "5%"}),
+            json!({"source_root": "/a", "destination_root": "/b", "sync_mode": "SOURCE_BACKUP",
+                   "initial_sync_preference": "destination-wins", "conflict_strategy": "KEEP_BOTH",
+                   "comparison_mode": "HASH_ONLY", "ignore": ["*.tmp", "!a.tmp"], "maxDelete": "5%"}),
+            json!({"sourceRoot": "/a", "destinationRoot": "/b", "syncMode": "sourceBackup",
+                   "initialSyncPreference": "destinationWins", "conflictStrategy": "keepBoth",
+                   "comparisonMode": "hashOnly", "rules": ["*.tmp", "!a.tmp"], "max_delete": "5%"}),
+            json!({"local": "/a", "remote": "/b", "mode": "localbackup", "initialSync": "destinationWins",
+                   "conflict": "keepboth", "compare": "hashonly", "ignore": ["*.tmp", "!a.tmp"],
+                   "max_delete": "5%"}),
+        ] {
+            let mut pair = pair;
+            pair.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+            assert_eq!(read(pair.clone()), expected, "{pair}");
+        }
+        let written = serde_json::to_value(&expected).unwrap();
+        assert_eq!(read(written), expected);
+    }
+
+    #[test]
+    fn a_pair_needs_two_locations_and_the_rest_has_defaults() {
+        let plain = SyncPair::new("/a", "/b");
+        assert_eq!(read(json!({"source": "/a", "destination": "/b"})), plain);
+        assert!(plain.pull && plain.trash && plain.rules.is_empty());
+        assert_eq!((plain.mode, plain.initial_sync, plain.max_delete), (SyncMode::TwoWay, None, None));
+        for bad in [
+            json!({"source": "/a"}),
+            json!({"destination": "/b"}),
+            json!({"source": "/a", "destination": "/b", "dry_run": true}),
+            json!({"source": "/a", "destination": "/b", "clients": null}),
+            json!({"source": "/a", "destination": "/b", "allow_mass_delete": true}),
+            json!({"source": "/a", "source_root": "/a", "destination": "/b"}),
+            json!({"source": "/a", "destination": "/b", "mode": "sideways"}),
+            json!({"source": "/a", "destination": "/b", "max_delete": "101%"}),
+        ] {
+            assert!(serde_json::from_value::<SyncPair>(bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn downloads_depend_on_pull_in_a_source_backup_only() {
+        for &mode in SyncMode::ALL {
+            for pull in [true, false] {
+                let pair = SyncPair::new("/a", "/b").mode(mode).pull(pull);
+                let expected = match mode {
+                    SyncMode::SourceToDestination => false,
+                    SyncMode::SourceBackup => pull,
+                    _ => true,
+                };
+                assert_eq!(pair.allows_download(), expected, "{mode} {pull}");
+                assert_eq!(pair.allows_copy_to(Side::Source), expected, "{mode} {pull}");
+                assert_eq!(pair.allows_upload(), mode.allows_upload());
+                assert_eq!(pair.allows_copy_to(Side::Destination), mode.allows_upload());
+            }
+        }
+    }
+
+    #[test]
+    fn pairs_are_equal_if_every_choice_is() {
+        let pair = || SyncPair::new("/a", "/b");
+        let others = [
+            SyncPair::new("/x", "/b"),
+            SyncPair::new("/a", "/x"),
+            pair().mode(SyncMode::SourceBackup),
+            pair().initial_sync(InitialSyncPreference::Merge),
+            pair().conflict(ConflictStrategy::Manual),
+            pair().compare(ComparisonMode::SizeOnly),
+            pair().pull(false),
+            pair().trash(false),
+            pair().max_delete(MaxDelete::Files(0)),
+            pair().exclude("x"),
+        ];
+        for other in &others {
+            assert_ne!(*other, pair(), "{other:?}");
+        }
+        assert_eq!((pair().location(Side::Source), pair().location(Side::Destination)), ("/a", "/b"));
+        let shown = format!("{:?}", pair().mode(SyncMode::SourceBackup));
+        assert!(shown.contains("/a") && shown.contains("/b") && shown.contains("SourceBackup"), "{shown}");
+    }
+
+    #[test]
+    fn rules_are_compiled_and_a_bad_one_is_named() {
+        let rules = SyncPair::new("/a", "/b").exclude("*.tmp").include("a.tmp").compiled_rules().unwrap();
+        assert_eq!(rules.len(), 2);
+        let error =
+            SyncPair::new("/a", "/b").exclude("ok").exclude("# no rule").compiled_rules().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("# no rule"), "{error}");
+        assert!(error.hint().unwrap().contains(".gitignore"));
+    }
+
+    #[test]
+    fn a_pair_of_clients_is_where_they_are() {
+        use crate::client::memory::MemoryClient;
+        let client = |name| Arc::new(MemoryClient::new(name)) as Arc<dyn StorageClient>;
+        let pair = SyncPair::with_clients(client("memory:a"), client("memory:b"));
+        assert_eq!(pair, SyncPair::new("memory:a", "memory:b"));
+        assert_eq!(pair.clients.source.as_ref().unwrap().location(), "memory:a");
+        assert_eq!(pair.clients.destination.as_ref().unwrap().location(), "memory:b");
+    }
+}

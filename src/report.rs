@@ -342,3 +342,6 @@ impl ErrorLine {
         Self { message: error.chain(), hint: error.hint().unwrap_or_default().into() }
     }
 }
+
+#[cfg(test)]
+mod tests;

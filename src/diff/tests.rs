@@ -35,7 +35,9 @@ fn unmappable(folder: &str) -> Listed {
 
 fn rules(lines: &[&str]) -> Rules {
     let mut rules = Rules::default();
-    lines.iter().for_each(|line| rules.push(line).unwrap());
+    for line in lines {
+        rules.push(line).unwrap();
+    }
     rules
 }
 
@@ -262,14 +264,10 @@ fn a_stream_out_of_order_is_an_error_and_never_a_deletion() {
         vec![file("b"), unmappable("a/")],
         vec![Listed::Leftover(key("a")), Listed::Foreign(key("a"))],
     ];
-    for at in 0..streams.len() {
+    for stream in &streams {
         for side in Side::BOTH {
             let mut sides = Sides::new(Vec::new(), Vec::new());
-            let mut bad = Vec::new();
-            for listed in &streams[at] {
-                bad.push(again(listed));
-            }
-            *sides.get_mut(side) = bad;
+            sides.get_mut(side).extend(stream.iter().map(again));
             let (told, error) =
                 run(Diff::new(of(sides.source), of(sides.destination), of(vec![]), Filter::default()));
             let error = error.unwrap_or_else(|| panic!("{told:?}"));
@@ -337,6 +335,14 @@ fn a_stream_is_not_asked_again_after_its_end() {
     assert_eq!(told.len(), 2);
 }
 
+#[test]
+fn a_join_shows_what_it_knows_to_be_unknown() {
+    let mut diff = Diff::new(of(vec![unreadable("d")]), of(vec![]), of(vec![]), Filter::default());
+    assert!(futures::executor::block_on(diff.next()).unwrap().is_some());
+    let shown = format!("{diff:?}");
+    assert!(shown.starts_with("Diff") && shown.contains("`d`"), "{shown}");
+}
+
 /// What a side of the model has under a name.
 #[derive(Debug, Clone, Copy)]
 enum Thing {
@@ -379,7 +385,7 @@ fn listing(tree: &Tree) -> Vec<Listed> {
 }
 
 fn excluded(name: &str) -> bool {
-    name.split('/').any(|segment| segment == "skip") || name.ends_with(".tmp") || name.contains(".tmp/")
+    name.split('/').any(|segment| matches!(segment, "skip" | "o.tmp"))
 }
 
 fn observed(tree: &Tree, name: &str) -> &'static str {

@@ -237,7 +237,9 @@ proptest! {
         let keys: Vec<_> =
             keys.iter().map(|(name, (s, d))| (key(name), Sides::new(*s, *d))).collect();
         let mut watch = Watch::default();
-        keys.iter().for_each(|(key, on)| watch.see(key, *on));
+        for (key, on) in &keys {
+            watch.see(key, *on);
+        }
         let found = watch.finish();
         let mut expected = Vec::new();
         for (below, below_on) in &keys {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fingerprint::Parts;
-use crate::mode::Sides;
+use crate::mode::{ConflictStrategy, Sides};
 use crate::plan::Reason;
 use crate::plan::tests::{Contents, TWO_WAY, entry, hash, in_mode, item, key, plan, say_all};
 
@@ -239,6 +239,14 @@ fn a_file_appeared_if_one_side_alone_has_it_and_it_is_to_be_copied() {
         assert!(!appears(only_on(side, X, X), TWO_WAY, side), "the base knows it");
         assert!(!appears([None, X, X], TWO_WAY, side), "both have it");
         assert!(!appears([None, X, Y], TWO_WAY, side));
+        let wins = if side == Side::Source {
+            ConflictStrategy::SourceWins
+        } else {
+            ConflictStrategy::DestinationWins
+        };
+        let wins = Policy { conflict: wins, ..TWO_WAY };
+        assert!(!appears([None, X, Y], wins, side), "it overwrites");
+        assert!(!appears([X, Y, X], TWO_WAY, side) && !appears([X, X, Y], TWO_WAY, side), "an edit");
         let winner = Policy { first_sync_winner: Some(side.other()), ..TWO_WAY };
         assert!(!appears(only_on(side, None, X), winner, side), "it is to be deleted");
         let mut tombstone = item("a", only_on(side, None, X), TWO_WAY);
