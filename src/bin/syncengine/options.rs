@@ -15,6 +15,9 @@ use crate::sizes;
 /// More files than this at once only wait for each other. Ours.
 const MAX_TRANSFERS: usize = 1024;
 
+/// With less than one read buffer for each of a few files, copying would stop and go.
+const LEAST_MEMORY: u64 = 1024 * 1024;
+
 /// As long as a `.syncignore` file may be.
 const MAX_IGNORE_BYTES: u64 = 1024 * 1024;
 
@@ -259,6 +262,10 @@ fn tuning(args: &RunArgs) -> Result<Tuning> {
     }
     if let Some(text) = &args.memory {
         tuning.memory_bytes = sizes::parse("--memory", text)?;
+        if tuning.memory_bytes < LEAST_MEMORY {
+            let message = format!("`{}` is too little for `--memory`", escape(text.as_bytes()));
+            return Err(invalid(message, "give at least 1M; 256M is the default"));
+        }
     }
     if let Some(text) = &args.bwlimit {
         tuning.bytes_per_second = Some(sizes::parse("--bwlimit", text)?);
