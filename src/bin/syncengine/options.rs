@@ -216,7 +216,9 @@ fn rules_of_file(path: &Path) -> Result<Vec<String>> {
     let shown = escape(path.as_os_str().as_encoded_bytes());
     let unreadable = |error| {
         let cause = Error::io(format!("read `{shown}`"), error);
-        Error::new(ErrorKind::Invalid, "`--ignore-file` cannot be read").with_source(cause)
+        Error::new(ErrorKind::Invalid, "`--ignore-file` cannot be read")
+            .with_source(cause)
+            .with_hint("check the spelling and the permissions; it takes one file of rules")
     };
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
