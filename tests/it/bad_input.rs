@@ -3,9 +3,9 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -15,6 +15,12 @@ use serde_json::Value;
 use crate::scenarios::{act, codes, snapshot, sync, trash, tree};
 use crate::support::bench::Bench;
 use crate::support::{read_tree, variable};
+
+/// Returns the modification time of a file in seconds and nanoseconds.
+fn modified(path: &Path) -> (i64, i64) {
+    let stat = fs::symlink_metadata(path).unwrap();
+    (stat.mtime(), stat.mtime_nsec())
+}
 
 /// The user and group that own nothing.
 const NOBODY: u32 = 65534;
@@ -158,7 +164,7 @@ fn usage_and_roots_one_line_a_hint_and_nothing_changed() {
 fn b33_b34_a_root_is_one_pair_however_it_is_written() {
     let bench = Bench::new();
     act(&bench, "a write f first");
-    std::os::unix::fs::symlink("a", bench.path("link")).unwrap();
+    symlink("a", bench.path("link")).unwrap();
     assert_eq!(sync(&bench, "").0, 0);
     let absolute = bench.path("a");
     for name in ["a/", "./a", "b/../a", "link", absolute.to_str().unwrap()] {
@@ -362,11 +368,7 @@ fn b30_odd_times_are_carried_and_rewound_ones_are_noticed() {
     );
     assert_eq!(sync(&bench, "").0, 0);
     for name in ["future", "y2038", "epoch", "f"] {
-        assert_eq!(
-            crate::support::modified(&bench.path("a").join(name)),
-            crate::support::modified(&bench.path("b").join(name)),
-            "{name}"
-        );
+        assert_eq!(modified(&bench.path("a").join(name)), modified(&bench.path("b").join(name)), "{name}");
     }
     // The same size and time, other content.
     act(&bench, "a write f third 1000");
@@ -563,4 +565,103 @@ fn b50_a_umask_that_takes_everything_does_not_lock_the_user_out() {
         assert_eq!(mode(&bench.path(&to).join("d/f")), expected, "{umask}");
         assert_eq!(mode(&bench.path("state")), 0o700, "{umask}: what is ours is private");
     }
+}
+
+#[test]
+fn b29_a_file_that_is_rewritten_is_never_copied_torn() {
+    let bench = Bench::new();
+    act(&bench, "a write f first");
+    // Each state is a run of one letter.
+    let script =
+        "while :; do for x in A B C; do head -c 2000000 /dev/zero | tr '\\0' $x > a/file; done; done";
+    let mut writer = Command::new("sh").args(["-c", script]).current_dir(bench.dir.path()).spawn().unwrap();
+    while !bench.has("a/file") {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for _ in 0..5 {
+        let (code, report) = sync(&bench, "--mode std");
+        assert!(matches!(code, 0 | 1), "{report}");
+        let copy = fs::read(bench.path("b/file")).unwrap_or_default();
+        let letter = copy.first().copied().unwrap_or(b'A');
+        assert!(copy.iter().all(|byte| *byte == letter), "a copy of two states at once");
+    }
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+}
+
+#[test]
+fn f11_a_root_that_is_replaced_during_the_run_loses_nothing() {
+    let bench = Bench::new();
+    act(&bench, "a write f first; a write g second");
+    assert_eq!(sync(&bench, "").0, 0);
+    act(&bench, "a rm f");
+    fs::write(bench.path("a/large"), vec![b'x'; 120_000]).unwrap();
+    let words = "sync a b --state-dir state --bwlimit 40K --progress always --output json";
+    let words: Vec<_> = words.split(' ').collect();
+    let mut child = bench.command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
+    act(&bench, "b newroot; b write f another");
+    let report = document(&child.wait_with_output().unwrap(), 4);
+    assert_eq!(report["outcome"], "failed");
+    assert!(!report["error"]["hint"].as_str().unwrap().is_empty(), "{report}");
+    assert_eq!(read_tree(&bench.path("b")), tree("f=another"), "{report}");
+    assert_eq!(bench.read("old/f"), "first");
+    assert_eq!(bench.read("old/g"), "second");
+    let (code, report) = sync(&bench, "");
+    assert_eq!((code, codes(&report, "refused_by")), (3, vec!["root-changed".to_owned()]), "{report}");
+}
+
+#[test]
+fn where_the_trash_cannot_be_used_nothing_is_deleted_or_replaced() {
+    for spoil in ["b write .syncengine/trash file", "b link .syncengine/trash ../../outside"] {
+        let bench = Bench::new();
+        act(&bench, "a write f first; a write g second; a write keep keep");
+        fs::create_dir(bench.path("outside")).unwrap();
+        assert_eq!(sync(&bench, "").0, 0);
+        act(&bench, spoil);
+        act(&bench, "a rm f; a write g edited; a write n new");
+        let (code, report) = sync(&bench, "");
+        assert_eq!((code, &report["counts"]["failed"]), (1, &2.into()), "{spoil}: {report}");
+        for failure in report["failures"].as_array().unwrap() {
+            assert!(!failure["hint"].as_str().unwrap().is_empty(), "{spoil}: {failure}");
+        }
+        assert_eq!(
+            read_tree(&bench.path("b")),
+            tree("f=first g=second keep=keep n=new"),
+            "{spoil}: {report}"
+        );
+        assert_eq!(fs::read_dir(bench.path("outside")).unwrap().count(), 0, "{spoil}");
+        let (code, report) = sync(&bench, "--trash off");
+        assert_eq!(code, 0, "{spoil}: {report}");
+        assert_eq!(read_tree(&bench.path("b")), tree("g=edited keep=keep n=new"), "{spoil}");
+    }
+}
+
+#[test]
+fn b48_force_is_not_taken_from_the_environment() {
+    let bench = Bench::new();
+    act(&bench, "a write f first; a write g second");
+    assert_eq!(sync(&bench, "").0, 0);
+    act(&bench, "a rm f; a rm g");
+    let before = [snapshot(&bench.path("a")), snapshot(&bench.path("b"))];
+    let mut command = bench.command(&["sync", "a", "b", "--state-dir", "state", "--output", "json"]);
+    for name in ["ALLOW_EMPTY_SIDE", "ALLOW_MASS_DELETE", "ACCEPT_ROOT", "FORCE"] {
+        command.env(format!("SYNCENGINE_{name}"), "true");
+    }
+    let report = document(&command.output().unwrap(), 3);
+    assert_eq!(codes(&report, "refused_by"), ["empty-side"]);
+    assert_eq!([snapshot(&bench.path("a")), snapshot(&bench.path("b"))], before);
+}
+
+#[test]
+fn b24_a_file_nobody_can_read_at_the_destination_is_not_overwritten() {
+    let Some(as_nobody) = Unprivileged::new() else { return };
+    let bench = &as_nobody.bench;
+    act(bench, "a write f ours 2000; b write f them 1000; a write g second");
+    as_nobody.hand_over();
+    as_nobody.chmod("b/f", 0o000);
+    let report = document(&as_nobody.sync("--conflict source-wins"), 1);
+    one_failure(&report, "f");
+    assert_eq!(read_tree(&bench.path("b")), tree("f=them g=second"), "{report}");
 }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -105,12 +104,6 @@ pub(crate) fn set_modified(path: &Path, modified: Timestamp) {
     let offset = std::time::Duration::new(modified.seconds.unsigned_abs(), modified.nanoseconds);
     let time = std::time::UNIX_EPOCH + offset;
     fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
-}
-
-/// Returns the modification time of a file in seconds and nanoseconds.
-pub(crate) fn modified(path: &Path) -> (i64, i64) {
-    let metadata = fs::symlink_metadata(path).unwrap();
-    (metadata.mtime(), metadata.mtime_nsec())
 }
 
 impl Root for Folder {
