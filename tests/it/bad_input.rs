@@ -489,3 +489,37 @@ fn b48_force_is_not_taken_from_the_environment() {
     assert_eq!(codes(&report, "refused_by"), ["empty-side"]);
     assert_eq!([snapshot(&bench.path("a")), snapshot(&bench.path("b"))], before);
 }
+
+#[test]
+fn b26_a_folder_with_nothing_but_what_is_not_synced_is_in_the_way() {
+    for spoil in ["b write d/x.log theirs", "b mkdir d; b link d/l nowhere", "b mkdir d; b fifo d/p"] {
+        for mode in ["tw", "std"] {
+            let bench = Bench::new();
+            act(&bench, "a write d flat; a write f first");
+            act(&bench, spoil);
+            let before = snapshot(&bench.path("b/d"));
+            let (code, report) = sync(&bench, &format!("--mode {mode} --exclude *.log"));
+            assert_eq!(code, 1, "{spoil}: {report}");
+            one_failure(&report, "d");
+            assert!(report["failures"][0]["error"].as_str().unwrap().contains("in the way"), "{report}");
+            assert_eq!(snapshot(&bench.path("b/d")), before, "{spoil}");
+            assert_eq!(bench.read("b/f"), "first");
+        }
+    }
+}
+
+#[test]
+fn something_else_in_the_place_of_our_folder_ends_the_run() {
+    for spoil in ["b write .syncengine mine", "b link .syncengine ../outside"] {
+        let bench = Bench::new();
+        fs::create_dir(bench.path("outside")).unwrap();
+        act(&bench, "a write f first");
+        act(&bench, spoil);
+        let (code, report) = sync(&bench, "");
+        assert_eq!((code, &report["outcome"]), (4, &"failed".into()), "{spoil}: {report}");
+        assert!(report["error"]["message"].as_str().unwrap().contains("the destination"), "{report}");
+        assert!(!report["error"]["hint"].as_str().unwrap().is_empty(), "{report}");
+        assert!(!bench.has("b/f"), "{spoil}");
+        assert_eq!(fs::read_dir(bench.path("outside")).unwrap().count(), 0, "{spoil}");
+    }
+}
