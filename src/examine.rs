@@ -190,15 +190,12 @@ impl Examiner {
         destination: &mut Entry,
         hashes: &mut Sides<Option<ContentHash>>,
     ) -> Result<bool> {
-        // A row of the base has one size: where the other side had another, it would look edited at once.
-        if source.size != destination.size {
-            return Ok(false);
-        }
+        let same_size = source.size == destination.size;
         match mode {
-            ComparisonMode::SizeOnly => return Ok(true),
-            ComparisonMode::MtimeOnly | ComparisonMode::SizeAndMtime => {
-                return self.same_time(source, destination).await;
-            }
+            ComparisonMode::SizeOnly => return Ok(same_size),
+            ComparisonMode::MtimeOnly => return self.same_time(source, destination).await,
+            _ if !same_size => return Ok(false),
+            ComparisonMode::SizeAndMtime => return self.same_time(source, destination).await,
             ComparisonMode::HashThenMtime | ComparisonMode::HashOnly => {}
         }
         if let Some(equal) = self.same_hash(source, destination, hashes).await? {

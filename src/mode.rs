@@ -303,7 +303,7 @@ pub enum ComparisonMode {
     SizeOnly,
     /// By hash; content is read where no hash is known.
     HashOnly,
-    /// By modification time, within 2 seconds; files of different size are never equal.
+    /// By modification time alone, within 2 seconds.
     MtimeOnly,
     /// By size and modification time, within 2 seconds.
     SizeAndMtime,

@@ -37,7 +37,9 @@ impl Prepared {
     pub(super) async fn mend(&self) -> Result<()> {
         for side in Side::BOTH {
             if self.roots.get(side).is_some() {
-                self.clients.get(side).sweep(Vec::new()).await?;
+                let client = self.clients.get(side);
+                let what = format!("`.syncengine` of the {side} `{}` cannot be used", client.location());
+                client.sweep(Vec::new()).await.map_err(|error| super::unreachable(error, &what))?;
             }
         }
         Ok(())

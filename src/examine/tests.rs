@@ -156,7 +156,7 @@ async fn comparison_modes_look_at_what_they_say() {
         ("xx", "xx", 3, &[HashThenMtime, HashOnly, SizeOnly]),
         ("xx", "yy", 0, &[SizeOnly, MtimeOnly, SizeAndMtime]),
         ("xx", "yy", 3, &[SizeOnly]),
-        ("xx", "yyy", 0, &[]),
+        ("xx", "yyy", 0, &[MtimeOnly]),
         ("xx", "yyy", 3, &[]),
     ];
     for (source, destination, apart, equal) in rows {

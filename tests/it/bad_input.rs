@@ -3,9 +3,9 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -16,8 +16,13 @@ use crate::scenarios::{act, codes, snapshot, sync, trash, tree};
 use crate::support::bench::Bench;
 use crate::support::{read_tree, variable};
 
-/// The user and group that own nothing.
-const NOBODY: u32 = 65534;
+mod unprivileged;
+
+/// Returns the modification time of a file in seconds and nanoseconds.
+fn modified(path: &Path) -> (i64, i64) {
+    let stat = fs::symlink_metadata(path).unwrap();
+    (stat.mtime(), stat.mtime_nsec())
+}
 
 /// Says that a test cannot run here, which fails it where every test must run.
 #[expect(clippy::print_stderr, reason = "the reader of a test run must know")]
@@ -26,68 +31,10 @@ fn skip(why: &str) {
     eprintln!("skipped: {why}");
 }
 
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
 /// Returns the one document of a run that must have exited with `code`.
 fn document(output: &Output, code: i32) -> Value {
     assert_eq!(output.status.code(), Some(code), "{output:?}");
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
-}
-
-/// A copy of the program that everybody can run, in a bench that belongs to nobody.
-struct Unprivileged {
-    bench: Bench,
-}
-
-impl Unprivileged {
-    /// Returns `None`, having said so, if root cannot step down here.
-    fn new() -> Option<Self> {
-        let bench = Bench::new();
-        if is_root() {
-            let found = Command::new("setpriv").arg("--version").output();
-            if !found.is_ok_and(|output| output.status.success()) {
-                skip("root can read everything, and setpriv is not there to step down");
-                return None;
-            }
-            fs::set_permissions(bench.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-            fs::copy(env!("CARGO_BIN_EXE_syncengine"), bench.path("syncengine")).unwrap();
-        }
-        Some(Self { bench })
-    }
-
-    /// Gives everything to the user the program will run as.
-    fn hand_over(&self) {
-        if is_root() {
-            let owner = format!("{NOBODY}:{NOBODY}");
-            let done = Command::new("chown").args(["-R", &owner]).arg(self.bench.dir.path()).status();
-            assert!(done.unwrap().success());
-        }
-    }
-
-    fn sync(&self, options: &str) -> Output {
-        let words: Vec<_> = format!("sync a b --state-dir state --output json {options}")
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect();
-        if !is_root() {
-            return self
-                .bench
-                .command(&words.iter().map(String::as_str).collect::<Vec<_>>())
-                .output()
-                .unwrap();
-        }
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
-        command.arg(self.bench.path("syncengine")).args(words).stdin(Stdio::null());
-        command.env("HOME", self.bench.path("home")).env("TMPDIR", self.bench.path("tmp"));
-        command.current_dir(self.bench.dir.path()).output().unwrap()
-    }
-
-    fn chmod(&self, name: &str, mode: u32) {
-        fs::set_permissions(self.bench.path(name), fs::Permissions::from_mode(mode)).unwrap();
-    }
 }
 
 /// Holds the failures of a report against a path and an exit code of 1: named, with a reason and a hint.
@@ -158,7 +105,7 @@ fn usage_and_roots_one_line_a_hint_and_nothing_changed() {
 fn b33_b34_a_root_is_one_pair_however_it_is_written() {
     let bench = Bench::new();
     act(&bench, "a write f first");
-    std::os::unix::fs::symlink("a", bench.path("link")).unwrap();
+    symlink("a", bench.path("link")).unwrap();
     assert_eq!(sync(&bench, "").0, 0);
     let absolute = bench.path("a");
     for name in ["a/", "./a", "b/../a", "link", absolute.to_str().unwrap()] {
@@ -167,111 +114,6 @@ fn b33_b34_a_root_is_one_pair_however_it_is_written() {
     }
     let (code, report) = bench.json(&["sync", "a", "link"]);
     assert_eq!((code, &report["outcome"]), (2, &"failed".into()), "the same folder by two names: {report}");
-}
-
-#[test]
-fn b24_i08_a_file_nobody_can_read_is_not_absent() {
-    let Some(as_nobody) = Unprivileged::new() else { return };
-    let bench = &as_nobody.bench;
-    act(bench, "a write f first; a write g second; a write keep keep");
-    as_nobody.hand_over();
-    document(&as_nobody.sync(""), 0);
-    // Its content is asked for, because its stat has changed.
-    as_nobody.chmod("a/f", 0o000);
-    act(bench, "a write n new; b rm g; b rm f");
-    as_nobody.hand_over();
-    as_nobody.chmod("a/f", 0o000);
-    let report = document(&as_nobody.sync(""), 1);
-    one_failure(&report, "f");
-    assert!(bench.has("a/f"), "it is not deleted because it is deleted there");
-    assert_eq!(read_tree(&bench.path("b")), tree("keep=keep n=new"), "the rest is synced");
-    assert!(!bench.has("a/g"));
-    let before = [snapshot(&bench.path("a")), snapshot(&bench.path("b"))];
-    one_failure(&document(&as_nobody.sync(""), 1), "f");
-    assert_eq!([snapshot(&bench.path("a")), snapshot(&bench.path("b"))], before);
-}
-
-#[test]
-fn f09_i08_below_a_folder_nobody_can_read_nothing_is_deleted() {
-    for (mode, holds_back) in [("tw", false), ("std", true), ("sb", false)] {
-        let Some(as_nobody) = Unprivileged::new() else { return };
-        let bench = &as_nobody.bench;
-        act(bench, "a write d/x dx; a write d/e/y dy; a write f first; a write g second");
-        as_nobody.hand_over();
-        document(&as_nobody.sync(&format!("--mode {mode}")), 0);
-        act(bench, "a rm g; a write n new");
-        as_nobody.hand_over();
-        as_nobody.chmod("a/d", 0o000);
-        let report = document(&as_nobody.sync(&format!("--mode {mode}")), 1);
-        one_failure(&report, "d");
-        let kept = if holds_back || mode == "sb" { " g=second" } else { "" };
-        assert_eq!(
-            read_tree(&bench.path("b")),
-            tree(&format!("d/e/y=dy d/x=dx f=first n=new{kept}")),
-            "{mode}: {report}"
-        );
-        assert_eq!(codes(&report, "warnings") == ["deletions-held-back"], holds_back, "{mode}: {report}");
-        as_nobody.chmod("a/d", 0o755);
-        let report = document(&as_nobody.sync(&format!("--mode {mode}")), 0);
-        assert_eq!(report["counts"]["deleted_destination"], u64::from(holds_back), "{mode}: {report}");
-        assert!(bench.has("b/d/x"), "{mode}");
-    }
-}
-
-#[test]
-fn a_root_nobody_can_read_ends_the_run() {
-    let Some(as_nobody) = Unprivileged::new() else { return };
-    act(&as_nobody.bench, "a write f first; a write g second");
-    as_nobody.hand_over();
-    document(&as_nobody.sync(""), 0);
-    as_nobody.chmod("a", 0o000);
-    let before = snapshot(&as_nobody.bench.path("b"));
-    let report = document(&as_nobody.sync(""), 4);
-    assert_eq!(report["outcome"], "failed");
-    assert!(!report["error"]["hint"].as_str().unwrap().is_empty(), "{report}");
-    assert_eq!(snapshot(&as_nobody.bench.path("b")), before);
-    as_nobody.chmod("a", 0o755);
-    document(&as_nobody.sync(""), 0);
-}
-
-#[test]
-fn b35_a_read_only_destination_folder_fails_what_goes_there() {
-    let Some(as_nobody) = Unprivileged::new() else { return };
-    let bench = &as_nobody.bench;
-    act(bench, "a write d/x dx; a write f first");
-    as_nobody.hand_over();
-    document(&as_nobody.sync(""), 0);
-    act(bench, "a write d/y dy; a write g second");
-    as_nobody.hand_over();
-    as_nobody.chmod("b/d", 0o555);
-    let report = document(&as_nobody.sync(""), 1);
-    one_failure(&report, "d/y");
-    assert_eq!(read_tree(&bench.path("b")), tree("d/x=dx f=first g=second"), "{report}");
-    as_nobody.chmod("b/d", 0o755);
-    document(&as_nobody.sync(""), 0);
-    assert_eq!(read_tree(&bench.path("b")), read_tree(&bench.path("a")));
-}
-
-#[test]
-fn b35_a_read_only_destination_root() {
-    let Some(as_nobody) = Unprivileged::new() else { return };
-    let bench = &as_nobody.bench;
-    act(bench, "a write f first; a write g second");
-    as_nobody.hand_over();
-    as_nobody.chmod("b", 0o555);
-    let output = as_nobody.sync("--mode std");
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert!(matches!(output.status.code(), Some(1 | 4)), "{report}");
-    let hint = if report["failures"][0].is_null() {
-        &report["error"]["hint"]
-    } else {
-        &report["failures"][0]["hint"]
-    };
-    assert!(!hint.as_str().unwrap().is_empty(), "{report}");
-    assert_eq!(read_tree(&bench.path("b")), tree(""));
-    as_nobody.chmod("b", 0o755);
-    document(&as_nobody.sync("--mode std"), 0);
-    assert_eq!(read_tree(&bench.path("b")), tree("f=first g=second"));
 }
 
 #[test]
@@ -362,11 +204,7 @@ fn b30_odd_times_are_carried_and_rewound_ones_are_noticed() {
     );
     assert_eq!(sync(&bench, "").0, 0);
     for name in ["future", "y2038", "epoch", "f"] {
-        assert_eq!(
-            std::fs::metadata(bench.path("a").join(name)).unwrap().modified().unwrap(),
-            std::fs::metadata(bench.path("b").join(name)).unwrap().modified().unwrap(),
-            "{name}"
-        );
+        assert_eq!(modified(&bench.path("a").join(name)), modified(&bench.path("b").join(name)), "{name}");
     }
     // The same size and time, other content.
     act(&bench, "a write f third 1000");
@@ -562,5 +400,126 @@ fn b50_a_umask_that_takes_everything_does_not_lock_the_user_out() {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&bench.path(&to).join("d/f")), expected, "{umask}");
         assert_eq!(mode(&bench.path("state")), 0o700, "{umask}: what is ours is private");
+    }
+}
+
+#[test]
+fn b29_a_file_that_is_rewritten_is_never_copied_torn() {
+    let bench = Bench::new();
+    act(&bench, "a write f first");
+    // Each state is a run of one letter.
+    let script =
+        "while :; do for x in A B C; do head -c 2000000 /dev/zero | tr '\\0' $x > a/file; done; done";
+    let mut writer = Command::new("sh").args(["-c", script]).current_dir(bench.dir.path()).spawn().unwrap();
+    while !bench.has("a/file") {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for _ in 0..5 {
+        let (code, report) = sync(&bench, "--mode std");
+        assert!(matches!(code, 0 | 1), "{report}");
+        let copy = fs::read(bench.path("b/file")).unwrap_or_default();
+        let letter = copy.first().copied().unwrap_or(b'A');
+        assert!(copy.iter().all(|byte| *byte == letter), "a copy of two states at once");
+    }
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+}
+
+#[test]
+fn f11_a_root_that_is_replaced_during_the_run_loses_nothing() {
+    let bench = Bench::new();
+    act(&bench, "a write f first; a write g second");
+    assert_eq!(sync(&bench, "").0, 0);
+    act(&bench, "a rm f");
+    fs::write(bench.path("a/large"), vec![b'x'; 120_000]).unwrap();
+    let words = "sync a b --state-dir state --bwlimit 40K --progress always --output json";
+    let words: Vec<_> = words.split(' ').collect();
+    let mut child = bench.command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
+    act(&bench, "b newroot; b write f another");
+    let report = document(&child.wait_with_output().unwrap(), 4);
+    assert_eq!(report["outcome"], "failed");
+    assert!(!report["error"]["hint"].as_str().unwrap().is_empty(), "{report}");
+    assert_eq!(read_tree(&bench.path("b")), tree("f=another"), "{report}");
+    assert_eq!(bench.read("old/f"), "first");
+    assert_eq!(bench.read("old/g"), "second");
+    let (code, report) = sync(&bench, "");
+    assert_eq!((code, codes(&report, "refused_by")), (3, vec!["root-changed".to_owned()]), "{report}");
+}
+
+#[test]
+fn where_the_trash_cannot_be_used_nothing_is_deleted_or_replaced() {
+    for spoil in ["b write .syncengine/trash file", "b link .syncengine/trash ../../outside"] {
+        let bench = Bench::new();
+        act(&bench, "a write f first; a write g second; a write keep keep");
+        fs::create_dir(bench.path("outside")).unwrap();
+        assert_eq!(sync(&bench, "").0, 0);
+        act(&bench, spoil);
+        act(&bench, "a rm f; a write g edited; a write n new");
+        let (code, report) = sync(&bench, "");
+        assert_eq!((code, &report["counts"]["failed"]), (1, &2.into()), "{spoil}: {report}");
+        for failure in report["failures"].as_array().unwrap() {
+            assert!(!failure["hint"].as_str().unwrap().is_empty(), "{spoil}: {failure}");
+        }
+        assert_eq!(
+            read_tree(&bench.path("b")),
+            tree("f=first g=second keep=keep n=new"),
+            "{spoil}: {report}"
+        );
+        assert_eq!(fs::read_dir(bench.path("outside")).unwrap().count(), 0, "{spoil}");
+        let (code, report) = sync(&bench, "--trash off");
+        assert_eq!(code, 0, "{spoil}: {report}");
+        assert_eq!(read_tree(&bench.path("b")), tree("g=edited keep=keep n=new"), "{spoil}");
+    }
+}
+
+#[test]
+fn b48_force_is_not_taken_from_the_environment() {
+    let bench = Bench::new();
+    act(&bench, "a write f first; a write g second");
+    assert_eq!(sync(&bench, "").0, 0);
+    act(&bench, "a rm f; a rm g");
+    let before = [snapshot(&bench.path("a")), snapshot(&bench.path("b"))];
+    let mut command = bench.command(&["sync", "a", "b", "--state-dir", "state", "--output", "json"]);
+    for name in ["ALLOW_EMPTY_SIDE", "ALLOW_MASS_DELETE", "ACCEPT_ROOT", "FORCE"] {
+        command.env(format!("SYNCENGINE_{name}"), "true");
+    }
+    let report = document(&command.output().unwrap(), 3);
+    assert_eq!(codes(&report, "refused_by"), ["empty-side"]);
+    assert_eq!([snapshot(&bench.path("a")), snapshot(&bench.path("b"))], before);
+}
+
+#[test]
+fn b26_a_folder_with_nothing_but_what_is_not_synced_is_in_the_way() {
+    for spoil in ["b write d/x.log theirs", "b mkdir d; b link d/l nowhere", "b mkdir d; b fifo d/p"] {
+        for mode in ["tw", "std"] {
+            let bench = Bench::new();
+            act(&bench, "a write d flat; a write f first");
+            act(&bench, spoil);
+            let before = snapshot(&bench.path("b/d"));
+            let (code, report) = sync(&bench, &format!("--mode {mode} --exclude *.log"));
+            assert_eq!(code, 1, "{spoil}: {report}");
+            one_failure(&report, "d");
+            assert!(report["failures"][0]["error"].as_str().unwrap().contains("in the way"), "{report}");
+            assert_eq!(snapshot(&bench.path("b/d")), before, "{spoil}");
+            assert_eq!(bench.read("b/f"), "first");
+        }
+    }
+}
+
+#[test]
+fn something_else_in_the_place_of_our_folder_ends_the_run() {
+    for spoil in ["b write .syncengine mine", "b link .syncengine ../outside"] {
+        let bench = Bench::new();
+        fs::create_dir(bench.path("outside")).unwrap();
+        act(&bench, "a write f first");
+        act(&bench, spoil);
+        let (code, report) = sync(&bench, "");
+        assert_eq!((code, &report["outcome"]), (4, &"failed".into()), "{spoil}: {report}");
+        assert!(report["error"]["message"].as_str().unwrap().contains("the destination"), "{report}");
+        assert!(!report["error"]["hint"].as_str().unwrap().is_empty(), "{report}");
+        assert!(!bench.has("b/f"), "{spoil}");
+        assert_eq!(fs::read_dir(bench.path("outside")).unwrap().count(), 0, "{spoil}");
     }
 }

@@ -427,7 +427,7 @@ async fn b26_folders_where_a_file_is_to_be() {
     assert_eq!(on.shown().await, ["EmptyFolder empty"]);
     on.put(target("empty", None), body(b"x")).await.unwrap();
     on.write("full/a", "x");
-    assert_eq!(kind(on.put(target("full", None), body(b"x")).await), Some(ErrorKind::Changed));
+    assert_eq!(kind(on.put(target("full", None), body(b"x")).await), Some(ErrorKind::Invalid));
     assert_eq!(kind(on.put(target("empty/below", None), body(b"x")).await), Some(ErrorKind::Changed));
     assert_eq!(on.shown().await, ["file empty", "file full/a"]);
     let entry = on.entry("empty").await;

@@ -14,7 +14,8 @@
 //! What the run must say: `exit=N`, any count that is not 0, `bytes.KIND=N`, and `warns=`, `notes=` and
 //! `refused=` with a code each; `trash.a=TEXT` is what it put into the trash. What is not said must not be there.
 //!
-//! After each case the last run is repeated, and must find nothing to do.
+//! The last run of a case is foreseen by a dry run, which must say the same and touch nothing; and it is
+//! repeated, and must then find nothing to do.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -206,6 +207,7 @@ pub(crate) fn codes(report: &Value, list: &str) -> Vec<String> {
 struct Wrong(String);
 
 impl Wrong {
+    #[expect(clippy::needless_pass_by_value, reason = "most of the values are made for this")]
     fn same<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, found: T, expected: T) {
         if found != expected {
             writeln!(self.0, "  {what}:\n    found    {found:?}\n    expected {expected:?}").unwrap();
@@ -257,13 +259,29 @@ fn compare(wrong: &mut Wrong, code: i32, report: &Value, says: &str) {
     }
 }
 
-fn run_step(bench: &Bench, (script, options, a, b, says): &Step) -> String {
+/// Looks at what a run would do: it must change nothing anywhere and say what the run then does.
+fn foresee(bench: &Bench, options: &str) -> (Value, bool) {
+    let before = bench.snapshot();
+    let (_, report) = sync(bench, &format!("{options} --dry-run"));
+    (report, bench.snapshot() == before)
+}
+
+fn run_step(bench: &Bench, (script, options, a, b, says): &Step, last: bool) -> String {
     act(bench, script);
+    let foreseen = last.then(|| foresee(bench, options));
     let before = [snapshot(&bench.path("a")), snapshot(&bench.path("b"))];
     let discarded = [trash(bench, "a"), trash(bench, "b")];
     let (code, report) = sync(bench, options);
     let mut wrong = Wrong::default();
     compare(&mut wrong, code, &report, says);
+    if let Some((plan, untouched)) = foreseen {
+        wrong.same("a dry run touches nothing", untouched, true);
+        wrong.same("codes of the dry run", codes(&plan, "refused_by"), codes(&report, "refused_by"));
+        if codes(&report, "refused_by").is_empty() {
+            wrong.same("counts of the dry run", &plan["counts"], &report["counts"]);
+            wrong.same("bytes of the dry run", &plan["bytes"], &report["bytes"]);
+        }
+    }
     for (index, (side, expected)) in [("a", a), ("b", b)].into_iter().enumerate() {
         let files = read_tree(&bench.path(side));
         if *expected == "=" {
@@ -327,8 +345,8 @@ fn run_again(bench: &Bench, options: &str) -> String {
 fn run_case((name, steps): &Case) -> String {
     let bench = Bench::new();
     let mut wrong = String::new();
-    for step in *steps {
-        wrong += &run_step(&bench, step);
+    for (index, step) in steps.iter().enumerate() {
+        wrong += &run_step(&bench, step, index + 1 == steps.len());
         if !wrong.is_empty() {
             return format!("{name}\n{wrong}");
         }
@@ -346,7 +364,6 @@ fn run_case((name, steps): &Case) -> String {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the number of rows is part of the result")]
 fn every_row_of_every_table() {
     let page: Vec<Case> = page::cases();
     let tables = [

@@ -215,7 +215,7 @@ pub(crate) struct RunArgs {
     /// How many bytes a second are copied at most, such as 10M
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, help_heading = "Tuning")]
     pub(crate) bwlimit: Option<String>,
-    /// How much memory copies may use, such as 256M
+    /// How much memory copies may use, such as 256M; at least 1M
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, help_heading = "Tuning")]
     pub(crate) memory: Option<String>,
 }

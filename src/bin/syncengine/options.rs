@@ -15,6 +15,9 @@ use crate::sizes;
 /// More files than this at once only wait for each other. Ours.
 const MAX_TRANSFERS: usize = 1024;
 
+/// With less than one read buffer for each of a few files, copying would stop and go.
+const LEAST_MEMORY: u64 = 1024 * 1024;
+
 /// As long as a `.syncignore` file may be.
 const MAX_IGNORE_BYTES: u64 = 1024 * 1024;
 
@@ -213,7 +216,9 @@ fn rules_of_file(path: &Path) -> Result<Vec<String>> {
     let shown = escape(path.as_os_str().as_encoded_bytes());
     let unreadable = |error| {
         let cause = Error::io(format!("read `{shown}`"), error);
-        Error::new(ErrorKind::Invalid, "`--ignore-file` cannot be read").with_source(cause)
+        Error::new(ErrorKind::Invalid, "`--ignore-file` cannot be read")
+            .with_source(cause)
+            .with_hint("check the spelling and the permissions; it takes one file of rules")
     };
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
@@ -259,6 +264,10 @@ fn tuning(args: &RunArgs) -> Result<Tuning> {
     }
     if let Some(text) = &args.memory {
         tuning.memory_bytes = sizes::parse("--memory", text)?;
+        if tuning.memory_bytes < LEAST_MEMORY {
+            let message = format!("`{}` is too little for `--memory`", escape(text.as_bytes()));
+            return Err(invalid(message, "give at least 1M; 256M is the default"));
+        }
     }
     if let Some(text) = &args.bwlimit {
         tuning.bytes_per_second = Some(sizes::parse("--bwlimit", text)?);

@@ -19,7 +19,7 @@ use super::{Local, stat};
 use crate::client::{Disposal, Held, Staged, Target};
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::Key;
+use crate::key::{Key, escape};
 
 /// One member of a batch, with its folder open.
 struct Member<'a> {
@@ -97,6 +97,18 @@ fn temporary(staged: &Staged) -> Result<&Key> {
     }
 }
 
+fn is_folder(folder: &OwnedFd, name: &str) -> bool {
+    rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| stat::kind(&stat) == FileType::Directory)
+}
+
+/// Planning again would not help: had the folder held files that are synced, it would have been seen.
+fn in_the_way(path: &str) -> Error {
+    let message =
+        format!("a folder `{}` is in the way, and there is something in it", escape(path.as_bytes()));
+    Error::new(ErrorKind::Invalid, message).with_hint("move the folder away, or what is in it")
+}
+
 impl Batch<'_> {
     fn publish_one(&mut self, staged: &Staged) -> Result<Stat> {
         let (target, temporary) = (&staged.target, temporary(staged)?);
@@ -134,6 +146,7 @@ impl Batch<'_> {
             other => other,
         };
         match placed {
+            Err(Errno::EXIST) if is_folder(folder, name) => Err(in_the_way(member.target.key.as_str())),
             Err(Errno::EXIST) => Err(changed(member.target.key.as_str(), "appeared meanwhile")),
             other => other.map_err(|error| failure("create", member.target.key.as_str(), error)),
         }

@@ -292,7 +292,103 @@ pub(super) const LATER: &[Case] = &[
             ),
         ],
     ),
+    (
+        "b26: file here and folder there, both new: newest-wins",
+        &[(
+            "a write d flat; b write d/x dx; a write keep keep",
+            "--conflict newest-wins",
+            "d=flat keep=keep",
+            "d/x=dx keep=keep",
+            "exit=3 uploaded=1 conflicts=2 unresolved=2",
+        )],
+    ),
+    (
+        "b26: file here and folder there, both new: destination-wins",
+        &[(
+            "a write d flat; b write d/x dx; a write keep keep",
+            "--conflict destination-wins",
+            "d=flat keep=keep",
+            "d/x=dx keep=keep",
+            "exit=3 uploaded=1 conflicts=2 unresolved=2",
+        )],
+    ),
+    (
+        "b26: file here and folder there, both new: keep-both",
+        &[(
+            "a write d flat; b write d/x dx; a write keep keep",
+            "--conflict keep-both",
+            "d=flat keep=keep",
+            "d/x=dx keep=keep",
+            "exit=3 uploaded=1 conflicts=2 unresolved=2",
+        )],
+    ),
+    (
+        "b26: file here and folder there, both new: manual",
+        &[(
+            "a write d flat; b write d/x dx; a write keep keep",
+            "--conflict manual",
+            "d=flat keep=keep",
+            "d/x=dx keep=keep",
+            "exit=3 uploaded=1 conflicts=2 unresolved=2",
+        )],
+    ),
+    (
+        "keep-both: the eleventh copy is left to the user",
+        &[
+            (
+                "a write n.txt first; a write n.conflict-20200100T000000Z-source-00000000.txt c0; a write \
+                 n.conflict-20200101T000000Z-source-00000001.txt c1; a write \
+                 n.conflict-20200102T000000Z-source-00000002.txt c2; a write \
+                 n.conflict-20200103T000000Z-source-00000003.txt c3; a write \
+                 n.conflict-20200104T000000Z-source-00000004.txt c4; a write \
+                 n.conflict-20200105T000000Z-source-00000005.txt c5; a write \
+                 n.conflict-20200106T000000Z-source-00000006.txt c6; a write \
+                 n.conflict-20200107T000000Z-source-00000007.txt c7; a write \
+                 n.conflict-20200108T000000Z-source-00000008.txt c8; a write \
+                 n.conflict-20200109T000000Z-source-00000009.txt c9",
+                "--conflict keep-both",
+                "n.txt=first n.conflict-20200100T000000Z-source-00000000.txt=c0 \
+                 n.conflict-20200101T000000Z-source-00000001.txt=c1 \
+                 n.conflict-20200102T000000Z-source-00000002.txt=c2 \
+                 n.conflict-20200103T000000Z-source-00000003.txt=c3 \
+                 n.conflict-20200104T000000Z-source-00000004.txt=c4 \
+                 n.conflict-20200105T000000Z-source-00000005.txt=c5 \
+                 n.conflict-20200106T000000Z-source-00000006.txt=c6 \
+                 n.conflict-20200107T000000Z-source-00000007.txt=c7 \
+                 n.conflict-20200108T000000Z-source-00000008.txt=c8 \
+                 n.conflict-20200109T000000Z-source-00000009.txt=c9",
+                "n.txt=first n.conflict-20200100T000000Z-source-00000000.txt=c0 \
+                 n.conflict-20200101T000000Z-source-00000001.txt=c1 \
+                 n.conflict-20200102T000000Z-source-00000002.txt=c2 \
+                 n.conflict-20200103T000000Z-source-00000003.txt=c3 \
+                 n.conflict-20200104T000000Z-source-00000004.txt=c4 \
+                 n.conflict-20200105T000000Z-source-00000005.txt=c5 \
+                 n.conflict-20200106T000000Z-source-00000006.txt=c6 \
+                 n.conflict-20200107T000000Z-source-00000007.txt=c7 \
+                 n.conflict-20200108T000000Z-source-00000008.txt=c8 \
+                 n.conflict-20200109T000000Z-source-00000009.txt=c9",
+                "uploaded=11",
+            ),
+            (CLASH, "--conflict keep-both", "=", "=", "exit=3 conflicts=1 unresolved=1 unchanged=10"),
+            (
+                "a rm n.conflict-20200103T000000Z-source-00000003.txt",
+                "--conflict source-wins",
+                ELEVEN,
+                ELEVEN,
+                "uploaded=1 conflicts=1 deleted_destination=1 unchanged=9 trash.b=c3 trash.b=theirs",
+            ),
+        ],
+    ),
 ];
 
+const ELEVEN: &str = "n.txt=ours n.conflict-20200100T000000Z-source-00000000.txt=c0 \
+                 n.conflict-20200101T000000Z-source-00000001.txt=c1 \
+                 n.conflict-20200102T000000Z-source-00000002.txt=c2 \
+                 n.conflict-20200104T000000Z-source-00000004.txt=c4 \
+                 n.conflict-20200105T000000Z-source-00000005.txt=c5 \
+                 n.conflict-20200106T000000Z-source-00000006.txt=c6 \
+                 n.conflict-20200107T000000Z-source-00000007.txt=c7 \
+                 n.conflict-20200108T000000Z-source-00000008.txt=c8 \
+                 n.conflict-20200109T000000Z-source-00000009.txt=c9";
 const CLASH: &str = "a write n.txt ours 1000; b write n.txt theirs 1000";
 const THEIRS: &str = "keep=keep n.txt=theirs";

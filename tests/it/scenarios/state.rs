@@ -295,8 +295,8 @@ fn b51_the_state_of_another_pair_is_moved_aside() {
     std::fs::create_dir(bench.path("c")).unwrap();
     act(&bench, "c write f first; c write g second; c write h third");
     assert_eq!(bench.run(&pair).code, 0);
-    let theirs = std::fs::read_dir(bench.path("elsewhere")).unwrap().map(|entry| entry.unwrap().path());
-    let theirs = theirs.filter(|path| path.is_dir()).next().unwrap();
+    let mut theirs = std::fs::read_dir(bench.path("elsewhere")).unwrap().map(|entry| entry.unwrap().path());
+    let theirs = theirs.find(|path| path.is_dir()).unwrap();
     std::fs::remove_dir_all(&other).unwrap();
     std::fs::rename(theirs, &other).unwrap();
     act(&bench, "a rm f");
