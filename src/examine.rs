@@ -36,6 +36,9 @@ pub enum FirstSight {
 
 /// Compares what `side` shows with what it showed when both sides agreed.
 pub fn first_sight(base: &Agreed, side: Side, entry: &Entry) -> FirstSight {
+    if entry.size != base.size {
+        return FirstSight::Changed;
+    }
     match (base.fingerprint(side), &entry.fingerprint) {
         // Without a hash nothing better can be had than the stat.
         (Fingerprint::File(was), Fingerprint::File(is))
@@ -44,7 +47,7 @@ pub fn first_sight(base: &Agreed, side: Side, entry: &Entry) -> FirstSight {
             FirstSight::Same
         }
         (Fingerprint::Object(was), Fingerprint::Object(is)) if was == is => FirstSight::Same,
-        (Fingerprint::File(_), Fingerprint::File(_)) if entry.size == base.size => {
+        (Fingerprint::File(_), Fingerprint::File(_)) => {
             base.hash.map_or(FirstSight::Changed, |hash| FirstSight::Ask(hash.form()))
         }
         _ => FirstSight::Changed,

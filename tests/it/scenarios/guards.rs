@@ -169,7 +169,7 @@ pub(super) const CASES: &[Case] = &[
         "deleted_destination=2 trash.b=first trash.b=second"
     ),
     side_emptied!("--mode std", "b", "exit=3 refused=empty-side", "=", BOTH, "uploaded=2"),
-    side_emptied!("--mode sb", "a", "exit=3 refused=empty-side", "=", "=", ""),
+    side_emptied!("--mode sb", "a", "exit=3 refused=empty-side", "=", "=", "left_alone=2"),
     side_emptied!("--mode sb", "b", "exit=3 refused=empty-side", "=", BOTH, "uploaded=2"),
     (
         "f11: dts, a is emptied",
@@ -200,7 +200,7 @@ pub(super) const CASES: &[Case] = &[
         &[
             ("b write f first; b write g second", "--mode db", BOTH, BOTH, "downloaded=2"),
             ("b rm f; b rm g", "--mode db", "=", "=", "exit=3 refused=empty-side"),
-            ("", "--mode db --allow-empty-side", "=", "=", ""),
+            ("", "--mode db --allow-empty-side", "=", "=", "left_alone=2"),
         ],
     ),
     (

@@ -83,7 +83,7 @@ const ROWS: &[Row] = &[
         "downloaded=1 unchanged=1 trash.a=first",
         "modify at destination",
     ),
-    (SB, "a rm f", GONE, BOTH, "unchanged=1", "delete at source"),
+    (SB, "a rm f", GONE, BOTH, "left_alone=1 unchanged=1", "delete at source"),
     (SB, "b rm f", BOTH, BOTH, "uploaded=1 unchanged=1", "delete at destination"),
     (SB, "a mv f g", MOVED, COPIED, "renamed_destination=1 unchanged=1 bytes.uploaded=0", "rename at source"),
     (DTS, "a write n new", BOTH, BOTH, "deleted_source=1 unchanged=2 trash.a=new", "add at source"),
@@ -119,7 +119,7 @@ const ROWS: &[Row] = &[
         "modify at destination",
     ),
     (DB, "a rm f", BOTH, BOTH, "downloaded=1 unchanged=1", "delete at source"),
-    (DB, "b rm f", BOTH, GONE, "unchanged=1", "delete at destination"),
+    (DB, "b rm f", BOTH, GONE, "left_alone=1 unchanged=1", "delete at destination"),
     (
         DB,
         "b mv f g",
@@ -133,7 +133,7 @@ const ROWS: &[Row] = &[
     (STRICT, "b write n new", BOTH, WITH_NEW, "left_alone=1 unchanged=2", "add at destination"),
     (STRICT, "a write f second", SECOND, SECOND, "uploaded=1 unchanged=1 trash.b=first", "modify at source"),
     (STRICT, "b write f second", BOTH, SECOND, "left_alone=1 unchanged=1", "modify at destination"),
-    (STRICT, "a rm f", GONE, BOTH, "unchanged=1", "delete at source"),
+    (STRICT, "a rm f", GONE, BOTH, "left_alone=1 unchanged=1", "delete at source"),
     (STRICT, "b rm f", BOTH, BOTH, "uploaded=1 unchanged=1", "delete at destination"),
     (
         STRICT,
@@ -181,7 +181,7 @@ const ROWS: &[Row] = &[
         "a rm f; b write f second",
         GONE,
         SECOND,
-        "unchanged=1",
+        "left_alone=1 unchanged=1",
         "deleted at source, changed at destination",
     ),
     (
@@ -189,7 +189,7 @@ const ROWS: &[Row] = &[
         "b rm f; a write f second",
         SECOND,
         GONE,
-        "unchanged=1",
+        "left_alone=1 unchanged=1",
         "deleted at destination, changed at source",
     ),
     (
