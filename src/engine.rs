@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::control::SyncController;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Observer, Silent};
+use crate::event::{Observer, PlannedAction, Silent};
 use crate::guard::Notice;
 use crate::mode::InitialSyncPreference;
 use crate::pair::SyncPair;
@@ -67,6 +67,8 @@ pub struct SyncOptions {
     pub allow_empty_side: bool,
     /// Passes the root guard.
     pub accept_root: bool,
+    /// The plan that was reviewed: if the run's own plan differs in any action it is refused.
+    pub expected: Option<Arc<[PlannedAction]>>,
     /// How much at once.
     pub tuning: Tuning,
     /// Receives the events.
@@ -91,6 +93,7 @@ impl SyncOptions {
             allow_mass_delete: false,
             allow_empty_side: false,
             accept_root: false,
+            expected: None,
             tuning: Tuning::default(),
             observer: Arc::new(Silent),
             controller: SyncController::new(),
@@ -112,6 +115,12 @@ impl SyncOptions {
     /// Sets what a first two-way sync does with one-sided files. Without effect after the first sync.
     pub fn initial_sync_preference(mut self, preference: InitialSyncPreference) -> Self {
         self.initial_sync = Some(preference);
+        self
+    }
+
+    /// Refuses the run, with code `plan-changed`, unless its plan is this one.
+    pub fn expecting(mut self, plan: impl Into<Arc<[PlannedAction]>>) -> Self {
+        self.expected = Some(plan.into());
         self
     }
 

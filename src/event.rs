@@ -6,7 +6,7 @@
 use std::fmt;
 
 use md5::{Digest, Md5};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::client::SkipReason;
 use crate::entry::Entry;
@@ -201,6 +201,57 @@ impl Line {
         let version = digest.finalize().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         Some(Self { version: Some(version), ..line })
     }
+}
+
+/// An action as a saved plan keeps it, to be compared with what a later run plans.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedAction {
+    /// See [`Line::action`].
+    pub action: String,
+    /// See [`Line::path`].
+    pub path: Key,
+    /// See [`Line::old_path`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_path: Option<Key>,
+    /// See [`Line::size`].
+    pub size: u64,
+    /// See [`Line::reason`], in words.
+    pub reason: String,
+    /// See [`Line::conflict`].
+    #[serde(default)]
+    pub conflict: bool,
+    /// See [`Line::version`].
+    pub version: Option<String>,
+}
+
+impl From<&Line> for PlannedAction {
+    fn from(line: &Line) -> Self {
+        Self {
+            action: line.action.into(),
+            path: line.path.clone(),
+            old_path: line.old_path.clone(),
+            size: line.size,
+            reason: line.reason.to_string(),
+            conflict: line.conflict,
+            version: line.version.clone(),
+        }
+    }
+}
+
+/// Returns the path of the first action in which a plan made now differs from the one made `then`.
+pub fn first_difference<'a>(then: &[PlannedAction], now: impl Iterator<Item = &'a Action>) -> Option<Key> {
+    // What cannot be done is a failure of the run, not an action of its plan.
+    let actions = now.filter(|action| !matches!(action.work, Work::Blocked));
+    let mut now = actions.filter_map(Line::planned).map(|line| PlannedAction::from(&line));
+    for then in then {
+        match now.next() {
+            Some(action) if action == *then => {}
+            Some(action) => return Some(action.path.min(then.path.clone())),
+            None => return Some(then.path.clone()),
+        }
+    }
+    now.next().map(|action| action.path)
 }
 
 /// A path that could not be synced, and why.

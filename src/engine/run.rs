@@ -7,7 +7,7 @@ use super::tell::{announce, foresee, tell};
 use super::{SyncEngine, SyncOptions, unreachable};
 use crate::entry::Timestamp;
 use crate::error::Result;
-use crate::event::Event;
+use crate::event::{Event, first_difference};
 use crate::examine::Examiner;
 use crate::filter::Filter;
 use crate::guard::{self, Judgement, Limits, Notice, View};
@@ -42,7 +42,8 @@ impl SyncEngine {
         let examiner = examiner(pair, &prepared, &past);
         let mut found = look(&examiner, &prepared, &past, options, recorder).await?;
         let unreadable = found.unreadable.source || found.unreadable.destination;
-        let (plan, judgement) = judge(pair, options, &prepared, &past, &mut found);
+        let (plan, mut judgement) = judge(pair, options, &prepared, &past, &mut found);
+        judgement.refusals.extend(unexpected(options, &plan));
         tell(&judgement, &found, recorder);
         if !judgement.refusals.is_empty() || options.dry_run {
             foresee(&plan, &found, recorder);
@@ -149,6 +150,14 @@ pub(super) async fn look(
         .map_err(|error| unreachable(error, "a side could not be listed"))?;
     recorder.emit(&Event::Compared { unchanged: found.unchanged, first_sync: past.first_sync });
     Ok(found)
+}
+
+/// Refuses a plan that is not the one that was reviewed.
+fn unexpected(options: &SyncOptions, plan: &Plan) -> Option<Notice> {
+    let path = first_difference(options.expected.as_deref()?, plan.actions.iter())?;
+    let message = format!("the plan no longer holds: `{path}` is not what it was when the plan was made");
+    let hint = "look at a new plan: `syncengine plan SOURCE DESTINATION --save FILE`";
+    Some(Notice::new("plan-changed", message, hint))
 }
 
 /// Makes the plan and lets the guards judge it.

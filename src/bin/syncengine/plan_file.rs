@@ -8,9 +8,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use syncengine::clock::{Clock, Entropy, SystemClock, SystemEntropy};
-use syncengine::event::Line;
+use syncengine::event::{Line, PlannedAction};
 use syncengine::key::escape;
-use syncengine::{Error, ErrorKind, Key, Result, SyncPair};
+use syncengine::{Error, ErrorKind, Result, SyncPair};
 
 const SCHEMA: u32 = 1;
 const KIND: &str = "syncengine-plan";
@@ -27,41 +27,13 @@ pub(crate) struct SavedPlan {
     pub(crate) pair: SyncPair,
     /// Whether a missing receiving folder is to be made.
     pub(crate) create: bool,
-    actions: Vec<SavedAction>,
-}
-
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SavedAction {
-    action: String,
-    path: Key,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    old_path: Option<Key>,
-    size: u64,
-    reason: String,
-    #[serde(default)]
-    conflict: bool,
-    version: Option<String>,
-}
-
-impl From<&Line> for SavedAction {
-    fn from(line: &Line) -> Self {
-        Self {
-            action: line.action.into(),
-            path: line.path.clone(),
-            old_path: line.old_path.clone(),
-            size: line.size,
-            reason: line.reason.to_string(),
-            conflict: line.conflict,
-            version: line.version.clone(),
-        }
-    }
+    pub(crate) actions: Vec<PlannedAction>,
 }
 
 impl SavedPlan {
     /// Returns the plan of these actions.
     pub(crate) fn new(pair: SyncPair, create: bool, actions: &[Line]) -> Self {
-        let actions = actions.iter().map(SavedAction::from).collect();
+        let actions = actions.iter().map(PlannedAction::from).collect();
         Self {
             schema: SCHEMA,
             kind: KIND.into(),
@@ -70,19 +42,6 @@ impl SavedPlan {
             create,
             actions,
         }
-    }
-
-    /// Returns the path of the first action that is not the same in `now`.
-    pub(crate) fn first_difference(&self, now: &[Line]) -> Option<Key> {
-        let mut now = now.iter().map(SavedAction::from);
-        for then in &self.actions {
-            match now.next() {
-                Some(action) if action == *then => {}
-                Some(action) => return Some(action.path.min(then.path.clone())),
-                None => return Some(then.path.clone()),
-            }
-        }
-        now.next().map(|action| action.path)
     }
 
     /// Writes the plan, whole or not at all.
