@@ -223,6 +223,12 @@ fn b47_a_rule_may_exclude_everything() {
 }
 
 #[test]
+fn rules_show_their_globs() {
+    let shown = format!("{:?}", rules(&["*.o", "!a.o"]));
+    assert!(shown.contains("*.o") && shown.contains("negated: true"), "{shown}");
+}
+
+#[test]
 fn rules_are_pushed_without_touching_their_clones() {
     let mut first = Rules::default();
     first.push("*.o").unwrap();
