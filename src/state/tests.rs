@@ -15,7 +15,7 @@ use super::layout::Layout;
 use super::memory::MemoryState;
 use super::row::tests::exact;
 use super::*;
-use crate::clock::{Clock, SystemClock, SystemEntropy};
+use crate::clock::{Clock, SystemEntropy};
 use crate::entry::Timestamp;
 use crate::error::ErrorKind;
 use std::sync::Arc;
