@@ -24,16 +24,30 @@ use serde::{Deserialize, Serialize};
 use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, Result};
 use crate::filter::{Filter, Rules};
-use crate::fingerprint::ContentHash;
+use crate::fingerprint::{ContentHash, HashForm};
 use crate::key::Key;
+use crate::report::{Conditions, Requests};
 
 pub mod local;
 pub mod memory;
+#[cfg(feature = "s3")]
+pub mod s3;
 
 /// A tree of files: a local folder, a prefix of a bucket, or memory.
 pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
     /// Returns where the tree is, in the canonical form that identifies it.
     fn location(&self) -> &str;
+
+    /// Returns what tells this tree from every other one, if the location alone does not: two stores can have
+    /// buckets of one name.
+    fn identity(&self) -> &str {
+        self.location()
+    }
+
+    /// Returns whether the tree is a folder, whose `.syncignore` files count.
+    fn is_folder(&self) -> bool {
+        false
+    }
 
     /// Looks at the root. `None` if it does not exist (a prefix without objects does exist).
     fn root(&self) -> BoxFuture<'_, Result<Option<RootIdentity>>>;
@@ -85,6 +99,28 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
 
     /// Removes the marker of a pair, if it is there.
     fn remove_marker<'a>(&'a self, pair_id: &'a str) -> BoxFuture<'a, Result<()>>;
+
+    /// Returns in which form the content hash of a file of `size` bytes is to be made, so that it is the ETag
+    /// the store will give it.
+    fn hash_form(&self, size: u64) -> HashForm {
+        let _ = size;
+        HashForm::Whole
+    }
+
+    /// Returns how many bytes of a file of `size` bytes are in memory at once while it is read or staged.
+    fn resident_bytes(&self, size: u64) -> u64 {
+        size.min(2 * 1024 * 1024)
+    }
+
+    /// Returns how many requests were sent so far.
+    fn requests(&self) -> Requests {
+        Requests::default()
+    }
+
+    /// Returns which conditions the store was found to honour.
+    fn conditions(&self) -> Conditions {
+        Conditions::default()
+    }
 
     /// Returns what makes less safe than it should be how this client writes, if anything does: a
     /// code and a sentence for the report.

@@ -38,6 +38,7 @@ pub mod key;
 pub mod mode;
 pub mod timestamp;
 
+pub mod location;
 pub mod pair;
 
 pub mod client;
@@ -69,6 +70,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, Observer};
 pub use guard::MaxDelete;
 pub use key::Key;
+pub use location::{Location, StoreOptions};
 pub use mode::{ComparisonMode, ConflictStrategy, InitialSyncPreference, Side, Sides, SyncMode};
 pub use pair::SyncPair;
 pub use report::{Outcome, Report, SyncStats};

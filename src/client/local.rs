@@ -126,6 +126,10 @@ async fn hop<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'stati
 }
 
 impl StorageClient for LocalClient {
+    fn is_folder(&self) -> bool {
+        true
+    }
+
     fn location(&self) -> &str {
         self.local.root.location()
     }

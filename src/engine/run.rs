@@ -139,7 +139,7 @@ pub(super) async fn look(
     recorder: &Recorder,
 ) -> Result<Survey> {
     // Rules live in the source, or in the destination where only that is a folder.
-    let is_folder = |side: Side| prepared.listed.get(side).location().starts_with('/');
+    let is_folder = |side: Side| prepared.listed.get(side).is_folder();
     let wanted = Wanted {
         filter: Filter::new(prepared.rules.clone()),
         ignore_files_on: Side::BOTH.into_iter().find(|side| is_folder(*side)),

@@ -1,0 +1,229 @@
+//! `Fault`: what a request ended with, as the decisions here need it, and as the user is told.
+
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+
+use crate::error::{Error, ErrorKind};
+use crate::key::escape;
+
+/// How much of a store's own words is shown.
+const SHOWN_BYTES: usize = 300;
+
+/// Why a request did not succeed.
+#[derive(Debug, Clone)]
+pub(super) struct Fault {
+    /// The HTTP status; 0 if no answer came.
+    pub(super) status: u16,
+    /// The store's code, such as `NoSuchKey`; empty if it sent none.
+    pub(super) code: String,
+    message: String,
+    /// Set for a fault that our own checks found.
+    kind: Option<ErrorKind>,
+}
+
+impl Fault {
+    /// Returns a fault that our own checks found.
+    pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { status: 0, code: String::new(), message: message.into(), kind: Some(kind) }
+    }
+
+    /// Returns the fault of a request that was dropped because the run was cancelled.
+    pub(super) fn cancelled() -> Self {
+        Self::new(ErrorKind::Cancelled, "the run was cancelled")
+    }
+
+    /// The condition of the request did not hold.
+    pub(super) fn is_refused_condition(&self) -> bool {
+        self.status == 412
+    }
+
+    /// There is no such object, upload or bucket.
+    pub(super) fn is_missing(&self) -> bool {
+        self.status == 404
+    }
+
+    /// The store asks to be left in peace for a while.
+    pub(super) fn is_throttling(&self) -> bool {
+        self.status == 429
+            || matches!(
+                self.code.as_str(),
+                "SlowDown" | "SlowDownRead" | "SlowDownWrite" | "RequestLimitExceeded" | "Throttling"
+            )
+    }
+
+    /// The store does not know the request or the condition in it.
+    pub(super) fn is_unsupported(&self) -> bool {
+        self.status == 501 || matches!(self.code.as_str(), "NotImplemented" | "MethodNotAllowed")
+    }
+
+    /// It cannot be told whether the request took effect, or another try can help.
+    pub(super) fn is_passing(&self) -> bool {
+        self.kind() == ErrorKind::Unavailable
+    }
+
+    /// Returns what the caller can do about it.
+    pub(super) fn kind(&self) -> ErrorKind {
+        if let Some(kind) = self.kind {
+            return kind;
+        }
+        match (self.status, self.code.as_str()) {
+            _ if self.is_throttling() => ErrorKind::Unavailable,
+            (
+                _,
+                "RequestTimeout"
+                | "RequestTimeTooSkewed"
+                | "IncompleteBody"
+                | "BadDigest"
+                | "InternalError"
+                | "XAmzContentChecksumMismatch"
+                | "ConditionalRequestConflict"
+                | "OperationAborted",
+            ) => ErrorKind::Unavailable,
+            (507, _) | (_, "XMinioStorageFull" | "QuotaExceeded" | "XMinioAdminBucketQuotaExceeded") => {
+                ErrorKind::NoSpace
+            }
+            (501, _) | (_, "NotImplemented" | "InvalidObjectState") => ErrorKind::Unsupported,
+            (0 | 408 | 425 | 500..=599, _) => ErrorKind::Unavailable,
+            (404, _) => ErrorKind::NotFound,
+            (401 | 403, _) => ErrorKind::PermissionDenied,
+            (409 | 412, _) => ErrorKind::Changed,
+            (300..=499, _) => ErrorKind::Invalid,
+            _ => ErrorKind::Unavailable,
+        }
+    }
+
+    /// Returns the fault as the error of `doing` something.
+    pub(super) fn error(self, doing: impl Into<String>) -> Error {
+        let error = Error::new(self.kind(), doing);
+        let error = match self.hint() {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        };
+        error.with_source(self.shown())
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        Some(match (self.status, self.code.as_str()) {
+            (_, "NoSuchBucket") => "check the spelling; --create makes the bucket on a receiving side",
+            (_, "SignatureDoesNotMatch") => "the secret key is not the one of the access key; check both",
+            (_, "InvalidAccessKeyId") => {
+                "the store does not know the access key; check profile and AWS_* variables"
+            }
+            (_, "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired") => {
+                "the credentials have expired; renew them and run again"
+            }
+            (_, "RequestTimeTooSkewed") => "the clock of this machine differs from the store's; set it right",
+            (_, "AuthorizationHeaderMalformed") | (301 | 307 | 308, _) => {
+                "the bucket is in another region or at another address; see --region and --endpoint-url"
+            }
+            (_, "InvalidObjectState") => "the object is archived; restore it first",
+            (_, "KeyTooLongError") => "the name is too long for the store",
+            (401 | 403, _) => "check that the credentials may do this on the bucket and prefix",
+            (0, _) if self.kind.is_none() => "check the address and the network; nothing was lost, run again",
+            (500..=599, _) => "the store has trouble; nothing was lost, run again later",
+            _ => return None,
+        })
+    }
+
+    fn shown(&self) -> String {
+        let mut message = escape(self.message.as_bytes());
+        if message.len() > SHOWN_BYTES {
+            let end = (0..=SHOWN_BYTES).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
+            message.truncate(end);
+            message.push_str("...");
+        }
+        let code = escape(self.code.as_bytes());
+        match (self.status, code.as_str()) {
+            (0, _) => message,
+            (status, "") => format!("the store answered {status}{}{message}", colon(&message)),
+            (status, code) => format!("the store answered {status} {code}{}{message}", colon(&message)),
+        }
+    }
+}
+
+fn colon(message: &str) -> &'static str {
+    if message.is_empty() { "" } else { ": " }
+}
+
+impl<E> From<SdkError<E, HttpResponse>> for Fault
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    fn from(error: SdkError<E, HttpResponse>) -> Self {
+        let status = error.raw_response().map_or(0, |response| response.status().as_u16());
+        if let SdkError::ServiceError(service) = &error {
+            let told = service.err();
+            let code = told.code().unwrap_or_default().to_owned();
+            let message = told.message().unwrap_or_default().to_owned();
+            return Self { status, code, message, kind: None };
+        }
+        let kind = match &error {
+            // Nothing was sent: the request itself cannot be made.
+            SdkError::ConstructionFailure(_) => Some(ErrorKind::Invalid),
+            // An answer came that is none. Whoever sent it is not the store we know.
+            SdkError::ResponseError(_) => Some(ErrorKind::Unavailable),
+            _ => None,
+        };
+        Self { status: 0, code: String::new(), message: causes(&error), kind }
+    }
+}
+
+/// Returns the messages of an error and its causes. Those of the SDK name hosts and system errors, no secrets.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.ends_with(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(status: u16, code: &str) -> Fault {
+        Fault { status, code: code.into(), message: "words".into(), kind: None }
+    }
+
+    #[test]
+    fn a_status_and_a_code_say_what_can_be_done() {
+        for (status, code, expected) in [
+            (0, "", ErrorKind::Unavailable),
+            (301, "PermanentRedirect", ErrorKind::Invalid),
+            (400, "InvalidArgument", ErrorKind::Invalid),
+            (400, "RequestTimeout", ErrorKind::Unavailable),
+            (400, "BadDigest", ErrorKind::Unavailable),
+            (403, "AccessDenied", ErrorKind::PermissionDenied),
+            (403, "RequestTimeTooSkewed", ErrorKind::Unavailable),
+            (403, "InvalidObjectState", ErrorKind::Unsupported),
+            (404, "NoSuchKey", ErrorKind::NotFound),
+            (409, "ConditionalRequestConflict", ErrorKind::Unavailable),
+            (409, "BucketAlreadyOwnedByYou", ErrorKind::Changed),
+            (412, "PreconditionFailed", ErrorKind::Changed),
+            (429, "", ErrorKind::Unavailable),
+            (501, "NotImplemented", ErrorKind::Unsupported),
+            (503, "SlowDown", ErrorKind::Unavailable),
+            (507, "XMinioStorageFull", ErrorKind::NoSpace),
+        ] {
+            assert_eq!(fault(status, code).kind(), expected, "{status} {code}");
+        }
+        assert_eq!(Fault::cancelled().kind(), ErrorKind::Cancelled);
+        assert!(fault(503, "SlowDown").is_throttling() && !fault(503, "").is_throttling());
+    }
+
+    #[test]
+    fn b58_what_a_store_says_is_shown_escaped_and_short() {
+        let long = Fault { message: format!("\x1b[31m{}", "ä".repeat(1000)), ..fault(500, "Odd\nCode") };
+        let error = long.error("read `a`");
+        let shown = error.chain();
+        assert!(shown.starts_with("read `a`: the store answered 500 Odd\\u{a}Code: \\u{1b}[31m"), "{shown}");
+        assert!(shown.len() < 400 && shown.ends_with("..."), "{shown}");
+        assert!(error.hint().is_some());
+    }
+}

@@ -1,0 +1,139 @@
+//! Every request passes here: counted, traced, and its answer looked at before the SDK makes sense of it.
+//!
+//! The SDK takes a listing that was cut in two for a shorter one, and any status of 2xx for success. Here a
+//! listing must have come whole.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    AfterDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+};
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+
+use crate::report::Requests;
+
+/// How a whole listing ends.
+const LISTING_END: &[u8] = b"</ListBucketResult>";
+
+/// Counts the requests of a store.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RequestLog(Arc<Mutex<Requests>>);
+
+impl RequestLog {
+    /// Returns how many requests were sent so far.
+    pub(super) fn counts(&self) -> Requests {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Requests> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, operation: &str) {
+        let mut counts = self.lock();
+        let counter = match operation {
+            "ListObjectsV2" | "ListParts" | "ListMultipartUploads" | "ListObjectVersions" => &mut counts.list,
+            "HeadObject" | "HeadBucket" => &mut counts.head,
+            "PutObject" | "CreateBucket" => &mut counts.put,
+            "CopyObject" => &mut counts.copy,
+            "DeleteObject" | "DeleteObjects" => &mut counts.delete,
+            "CreateMultipartUpload"
+            | "UploadPart"
+            | "UploadPartCopy"
+            | "CompleteMultipartUpload"
+            | "AbortMultipartUpload" => &mut counts.multipart,
+            // GetObject and what is asked of a bucket's configuration.
+            _ => &mut counts.get,
+        };
+        *counter += 1;
+    }
+}
+
+fn operation(config: &ConfigBag) -> &str {
+    config.load::<Metadata>().map_or("", Metadata::name)
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for RequestLog {
+    fn name(&self) -> &'static str {
+        "syncengine requests"
+    }
+
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let name = operation(config);
+        self.count(name);
+        // Method and path only: headers and queries can carry signatures.
+        let path = context.request().uri().split('?').next().unwrap_or_default();
+        tracing::debug!(operation = name, method = context.request().method(), path, "request");
+        Ok(())
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let name = operation(config);
+        let response = context.response();
+        tracing::debug!(operation = name, status = response.status().as_u16(), "answer");
+        if name == "ListObjectsV2" && context.output_or_error().is_ok() {
+            return whole_listing(response.status().as_u16(), response.body().bytes().unwrap_or_default());
+        }
+        Ok(())
+    }
+}
+
+/// Checks that an answer is a listing from beginning to end.
+fn whole_listing(status: u16, body: &[u8]) -> Result<(), BoxError> {
+    if status != 200 {
+        return Err(format!("a listing was answered with status {status}").into());
+    }
+    if !body.trim_ascii_end().ends_with(LISTING_END) {
+        return Err("a listing came incomplete".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i30_a_listing_counts_only_if_it_came_whole() {
+        for (status, body, fine) in [
+            (200, "<ListBucketResult>...</ListBucketResult>", true),
+            (200, "<ListBucketResult>...</ListBucketResult>\r\n", true),
+            (206, "<ListBucketResult>...</ListBucketResult>", false),
+            (204, "", false),
+            (200, "", false),
+            (200, "<ListBucketResult>...", false),
+            (200, "<ListBucketResult/>", false),
+            (200, "<html>log in</html>", false),
+        ] {
+            assert_eq!(whole_listing(status, body.as_bytes()).is_ok(), fine, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn requests_are_counted_by_kind() {
+        let log = RequestLog::default();
+        for operation in ["ListObjectsV2", "ListParts", "HeadObject", "GetObject", "GetBucketVersioning"] {
+            log.count(operation);
+        }
+        for operation in ["PutObject", "CopyObject", "DeleteObjects", "UploadPart", "AbortMultipartUpload"] {
+            log.count(operation);
+        }
+        let expected = Requests { list: 2, head: 1, get: 2, put: 1, copy: 1, delete: 1, multipart: 2 };
+        assert_eq!(log.counts(), expected);
+    }
+}

@@ -1,0 +1,192 @@
+//! `Location`: where a tree is, as users write it: a folder, `s3://bucket/prefix` or `embedded://bucket/prefix`.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{Key, escape};
+
+/// Where a tree is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A folder, absolute or relative.
+    Folder(String),
+    /// A prefix of a bucket of an S3-compatible store.
+    S3(Bucket),
+    /// A prefix of a bucket of the server inside this process.
+    Embedded(Bucket),
+}
+
+/// A bucket and a prefix in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bucket {
+    /// The name of the bucket.
+    pub name: String,
+    /// What the names of all its objects begin with: empty, or ending in a slash, so that `photos` never
+    /// means `photos2` too.
+    pub prefix: String,
+}
+
+/// How stores are reached: what the AWS tools call endpoint, region and profile. What is left out comes from
+/// where those tools take it: `AWS_*` variables and the shared configuration files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreOptions {
+    /// The address of the store, such as `https://minio.example.org:9000`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint_url: Option<String>,
+    /// The region; `us-east-1` if nothing names one and an endpoint is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The profile in the shared configuration files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// A file of certificates (PEM) to trust besides those of the system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_bundle: Option<PathBuf>,
+    /// Whether to talk to other hosts than this one without encryption.
+    pub allow_http: bool,
+    /// Where the server behind `embedded://` keeps its objects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedded_dir: Option<PathBuf>,
+}
+
+/// Longest name of a bucket. S3 stops at 63 bytes; old buckets and other stores have longer ones.
+const MAX_BUCKET_BYTES: usize = 255;
+
+impl Location {
+    /// Understands a location as a user writes it. Whatever has no `scheme://` is a folder.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if it is empty, of an unknown kind, or names an impossible bucket or prefix.
+    pub fn parse(text: &str) -> Result<Self> {
+        let invalid = |what: String, hint: &str| Err(Error::new(ErrorKind::Invalid, what).with_hint(hint));
+        if text.is_empty() {
+            return invalid(
+                "the location is empty".into(),
+                "name a folder, such as ./documents, or s3://bucket/prefix",
+            );
+        }
+        match text.split_once("://") {
+            None => Ok(Self::Folder(text.into())),
+            Some(("s3", rest)) => Ok(Self::S3(Bucket::parse(text, rest)?)),
+            Some(("embedded", rest)) => Ok(Self::Embedded(Bucket::parse(text, rest)?)),
+            // A path such as `./a://b` has its slash before the colon.
+            Some((scheme, _)) if scheme.contains('/') => Ok(Self::Folder(text.into())),
+            Some((scheme, _)) => invalid(
+                format!(
+                    "`{}` is of an unknown kind, `{}://`",
+                    escape(text.as_bytes()),
+                    escape(scheme.as_bytes())
+                ),
+                "use a path, s3://bucket/prefix or embedded://bucket/prefix; write ./name for a folder with such a name",
+            ),
+        }
+    }
+}
+
+impl Bucket {
+    fn parse(whole: &str, text: &str) -> Result<Self> {
+        let invalid = |why: &str, hint: &str| {
+            let message = format!("`{}` cannot be a location: {why}", escape(whole.as_bytes()));
+            Err(Error::new(ErrorKind::Invalid, message).with_hint(hint))
+        };
+        let (name, prefix) = text.split_once('/').unwrap_or((text, ""));
+        let hint = "write s3://bucket or s3://bucket/prefix";
+        if name.is_empty() {
+            return invalid("the name of the bucket is missing", hint);
+        }
+        if name.starts_with("arn:") {
+            return invalid("ARNs are not understood", "name the bucket or the alias of the access point");
+        }
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        let ends = [name.as_bytes().first(), name.as_bytes().last()];
+        let ends_well = ends.into_iter().flatten().all(u8::is_ascii_alphanumeric);
+        if !ends_well || !(3..=MAX_BUCKET_BYTES).contains(&name.len()) || !name.bytes().all(allowed) {
+            return invalid(
+                &format!("`{}` is no name of a bucket", escape(name.as_bytes())),
+                "a bucket has at least 3 letters, digits, dots or hyphens in its name",
+            );
+        }
+        let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+        if prefix.is_empty() {
+            return Ok(Self { name: name.into(), prefix: String::new() });
+        }
+        match Key::parse(prefix) {
+            Err(error) => invalid(&format!("in its prefix, {error}"), hint),
+            Ok(key) if key.is_reserved() => {
+                invalid("its prefix has a reserved segment", "names beginning `.syncengine` are ours")
+            }
+            Ok(_) => Ok(Self { name: name.into(), prefix: format!("{prefix}/") }),
+        }
+    }
+}
+
+impl fmt::Display for Bucket {
+    /// Shows `bucket` or `bucket/prefix`, as it stands behind `s3://`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.prefix.strip_suffix('/') {
+            None => f.write_str(&self.name),
+            Some(prefix) => write!(f, "{}/{prefix}", self.name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b43_locations_are_understood_or_refused() {
+        for (text, expected) in [
+            ("s3://vault", "s3 vault ''"),
+            ("s3://vault/", "s3 vault ''"),
+            ("s3://vault/a/b", "s3 vault 'a/b/'"),
+            ("s3://vault/a/b/", "s3 vault 'a/b/'"),
+            ("s3://My.old_bucket/ä ö", "s3 My.old_bucket 'ä ö/'"),
+            ("embedded://vault/x", "embedded vault 'x/'"),
+            ("/a/b", "folder /a/b"),
+            ("a b", "folder a b"),
+            ("./s3://x", "folder ./s3://x"),
+            ("C:x", "folder C:x"),
+            ("", "invalid"),
+            ("S3://vault", "invalid"),
+            ("http://host/vault", "invalid"),
+            ("s3://", "invalid"),
+            ("s3:///a", "invalid"),
+            ("s3://ab", "invalid"),
+            ("s3://-abc", "invalid"),
+            ("s3://a b c", "invalid"),
+            ("s3://arn:aws:s3:::vault", "invalid"),
+            ("s3://vault//a", "invalid"),
+            ("s3://vault/a//b", "invalid"),
+            ("s3://vault/a//", "invalid"),
+            ("s3://vault/..", "invalid"),
+            ("s3://vault/a/../b", "invalid"),
+            ("s3://vault/./b", "invalid"),
+            ("s3://vault/.syncengine", "invalid"),
+            ("s3://vault/a/.syncengine-x", "invalid"),
+        ] {
+            let shown = match Location::parse(text) {
+                Ok(Location::Folder(path)) => format!("folder {path}"),
+                Ok(Location::S3(at)) => format!("s3 {} '{}'", at.name, at.prefix),
+                Ok(Location::Embedded(at)) => format!("embedded {} '{}'", at.name, at.prefix),
+                Err(error) => {
+                    assert!(error.kind() == ErrorKind::Invalid && error.hint().is_some(), "{text}");
+                    "invalid".into()
+                }
+            };
+            assert_eq!(shown, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_is_shown_as_it_is_written() {
+        for text in ["vault", "vault/a", "vault/a/b"] {
+            let Ok(Location::S3(at)) = Location::parse(&format!("s3://{text}")) else { panic!("{text}") };
+            assert_eq!(at.to_string(), text);
+        }
+    }
+}
