@@ -34,15 +34,33 @@ impl SyncEngine {
             report.source.clone_from(&prepared.locations().source);
             report.destination.clone_from(&prepared.locations().destination);
         });
+        let result = self.run_prepared(pair, options, recorder, &mut prepared).await;
+        recorder.with(|report| {
+            for side in Side::BOTH {
+                let client = prepared.clients.get(side);
+                report.requests.add(client.requests());
+                report.conditions.join(client.conditions());
+            }
+        });
+        result
+    }
+
+    async fn run_prepared(
+        &self,
+        pair: &SyncPair,
+        options: &SyncOptions,
+        recorder: &Recorder,
+        prepared: &mut Prepared,
+    ) -> Result<()> {
         let access = if options.dry_run { Access::ReadOnly } else { Access::Write };
-        let mut past = self.recall(pair, options.initial_sync, &prepared, access, recorder).await?;
+        let mut past = self.recall(pair, options.initial_sync, prepared, access, recorder).await?;
         if !options.dry_run {
             prepared.mend().await?;
         }
-        let examiner = examiner(pair, &prepared, &past);
-        let mut found = look(&examiner, &prepared, &past, options, recorder).await?;
+        let examiner = examiner(pair, prepared, &past);
+        let mut found = look(&examiner, prepared, &past, options, recorder).await?;
         let unreadable = found.unreadable.source || found.unreadable.destination;
-        let (plan, mut judgement) = judge(pair, options, &prepared, &past, &mut found);
+        let (plan, mut judgement) = judge(pair, options, prepared, &past, &mut found);
         judgement.refusals.extend(unexpected(options, &plan));
         tell(&judgement, &found, recorder);
         if !judgement.refusals.is_empty() || options.dry_run {
@@ -56,11 +74,11 @@ impl SyncEngine {
         if changes {
             self.begin(&mut past, pair, options).await?;
         }
-        let swept = self.sweep(&found, &prepared, recorder).await;
+        let swept = self.sweep(&found, prepared, recorder).await;
         announce(&plan, recorder);
         let into_trash =
             Side::BOTH.map(|side| pair.trash && plan.actions.iter().any(|a| a.work.discards_on(side)));
-        let run = Run { engine: self, pair, options, prepared: &prepared, past: &past, recorder };
+        let run = Run { engine: self, pair, options, prepared: prepared, past: &past, recorder };
         let result = run.carry_out(&examiner, plan, found, unreadable).await;
         for side in Side::BOTH {
             for (code, message) in prepared.clients.get(side).weaknesses() {
@@ -71,11 +89,11 @@ impl SyncEngine {
             for side in
                 Side::BOTH.into_iter().zip(into_trash).filter_map(|(side, wrote)| wrote.then_some(side))
             {
-                self.purge(side, &prepared, recorder).await;
+                self.purge(side, prepared, recorder).await;
             }
         }
         match result {
-            Ok(()) => self.end(past, pair, &prepared, swept, recorder).await,
+            Ok(()) => self.end(past, pair, prepared, swept, recorder).await,
             Err(error) => {
                 // What was recorded so far is true; keep it whatever ended the run.
                 if let Err(lost) = past.state.flush().await {
