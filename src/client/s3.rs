@@ -40,7 +40,6 @@ mod remove;
 mod requests;
 mod stage;
 mod store;
-mod stub;
 
 use fault::Fault;
 use ledger::Ledger;
@@ -238,6 +237,7 @@ fn bucket_name(identity: &str, at: &Bucket) -> String {
 }
 
 /// The SDK does not let a request be built that lacks something; ours lack nothing.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 fn unbuildable(error: BuildError) -> Fault {
     Fault::new(ErrorKind::Internal, format!("build a request: {error}"))
 }

@@ -78,7 +78,7 @@ impl SyncEngine {
         announce(&plan, recorder);
         let into_trash =
             Side::BOTH.map(|side| pair.trash && plan.actions.iter().any(|a| a.work.discards_on(side)));
-        let run = Run { engine: self, pair, options, prepared: prepared, past: &past, recorder };
+        let run = Run { engine: self, pair, options, prepared, past: &past, recorder };
         let result = run.carry_out(&examiner, plan, found, unreadable).await;
         for side in Side::BOTH {
             for (code, message) in prepared.clients.get(side).weaknesses() {

@@ -28,7 +28,7 @@ const MAX_COPY_BYTES: u64 = 5 * GIB;
 const COPY_PART_BYTES: u64 = GIB;
 
 /// A store is given this long for an answer, and a second more for each 20 MiB it is to copy.
-const COPY_TIMEOUT: Duration = Duration::from_secs(60);
+const COPY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Returns a copy's source as the header wants it: percent-encoded, slashes kept.
 pub(super) fn source(bucket: &str, key: &str) -> String {
@@ -38,7 +38,12 @@ pub(super) fn source(bucket: &str, key: &str) -> String {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
                 encoded.push(char::from(byte));
             }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
+            _ => {
+                encoded.push('%');
+                encoded.extend(
+                    [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789ABCDEF"[usize::from(digit)])),
+                );
+            }
         }
     }
     encoded

@@ -200,18 +200,16 @@ impl S3Client {
     }
 
     async fn abort_orphan(&self, orphan: &Orphan) -> Result<(), Fault> {
-        match &orphan.id {
-            Some(id) => self.store.try_abort(&orphan.key, id).await,
-            None => {
-                // The process died before it knew the id: ours began no earlier than it was asked for.
-                for (id, begun) in self.store.uploads_of(&orphan.key).await? {
-                    if begun.is_none_or(|begun| (begun - orphan.at).abs() <= SKEW_SECONDS) {
-                        self.store.try_abort(&orphan.key, &id).await?;
-                    }
-                }
-                Ok(())
+        if let Some(id) = &orphan.id {
+            return self.store.try_abort(&orphan.key, id).await;
+        }
+        // The process died before it knew the id: ours began about when it was asked for.
+        for (id, begun) in self.store.uploads_of(&orphan.key).await? {
+            if begun.is_none_or(|begun| (begun - orphan.at).abs() <= SKEW_SECONDS) {
+                self.store.try_abort(&orphan.key, &id).await?;
             }
         }
+        Ok(())
     }
 }
 

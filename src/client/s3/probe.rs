@@ -50,7 +50,7 @@ struct Remembered {
 
 impl Capabilities {
     /// Returns an ETag as the store wants it in `If-Match`.
-    pub(super) fn if_match(&self, etag: &ETag) -> String {
+    pub(super) fn if_match(self, etag: &ETag) -> String {
         if self.unquoted { etag.to_string() } else { quoted(etag) }
     }
 }

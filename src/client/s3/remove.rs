@@ -99,8 +99,12 @@ impl S3Client {
     fn trash_key(&self, run: &str, key: &Key) -> String {
         let name = format!("{}{run}/{key}", self.trash_prefix(), key = key.as_str());
         let mut used = self.trashed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let numbered = |number: u32| if number == 0 { name.clone() } else { format!("{name}~{number}") };
-        let free = (0..).map(numbered).find(|name| !used.contains(name)).unwrap_or(name.clone());
+        let mut free = name.clone();
+        let mut number = 0_u32;
+        while used.contains(&free) {
+            number += 1;
+            free = format!("{name}~{number}");
+        }
         used.insert(free.clone());
         free
     }

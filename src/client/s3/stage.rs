@@ -139,8 +139,9 @@ impl S3Client {
             match &there {
                 Some(object) if is_mine(object, mine) => return Ok(object.etag.clone()),
                 there if writing.condition.holds(there.as_ref()) => {
-                    self.store.wait(&mut tries, fault).await?
+                    self.store.wait(&mut tries, fault).await?;
                 }
+
                 _ => return Err(meanwhile()),
             }
         }
