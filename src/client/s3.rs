@@ -10,8 +10,12 @@ use crate::location::{Bucket, StoreOptions};
 mod connect;
 mod fault;
 mod limiter;
+mod list;
+mod order;
+mod page;
 mod requests;
 mod store;
+mod walk;
 
 use requests::RequestLog;
 use store::Store;
