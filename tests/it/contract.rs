@@ -85,7 +85,11 @@ fn collect(folder: &Path, prefix: &str, found: &mut Vec<(String, Vec<u8>)>) {
 
 pub(crate) fn memory() -> Subject {
     let client = Arc::new(MemoryClient::new("memory"));
-    Subject { client: Arc::clone(&client) as Arc<dyn StorageClient>, backdoor: Box::new(client), shows_at_once: false }
+    Subject {
+        client: Arc::clone(&client) as Arc<dyn StorageClient>,
+        backdoor: Box::new(client),
+        shows_at_once: false,
+    }
 }
 
 pub(crate) fn local(rung: Option<PublishRung>) -> Subject {

@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_s3::types::{BucketVersioningStatus, Delete, ObjectIdentifier};
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::S3Client;
 use super::copy::From;
 use super::fault::Fault;
+use super::list::run_of;
 use super::object::{etag_of, quoted};
 use super::stage::meanwhile;
 use super::store::Store;
 use crate::client::{Disposal, Target};
-use crate::entry::Entry;
+use crate::entry::{Entry, Timestamp};
 use crate::error::{ErrorKind, Result};
 use crate::fingerprint::ETag;
 use crate::key::Key;
@@ -90,8 +91,7 @@ impl S3Client {
     /// Copies a version into the trash. No other run has the name, so nothing can be in its way.
     async fn copy_to_trash(&self, from: &From, key: &str) -> Result<(), Fault> {
         let can = self.capabilities().await?;
-        let trash = self.setup.trash.as_ref();
-        let store = trash.map_or_else(|| self.store.clone(), |bucket| self.store.in_bucket(&bucket.name));
+        let store = self.trash_store();
         store.copy_version(can, from, key, false).await.map(drop)
     }
 
@@ -107,6 +107,38 @@ impl S3Client {
         }
         used.insert(free.clone());
         free
+    }
+
+    /// Deletes the trash of the runs that began before `before`.
+    pub(super) async fn purge(&self, before: Timestamp) -> Result<u64> {
+        let store = self.trash_store();
+        let prefix = self.trash_prefix();
+        let mut runs = BTreeSet::new();
+        let purged = async {
+            let mut pages = store.old_trash(prefix.clone(), before.compact());
+            while let Some(objects) = pages.try_next().await? {
+                let names = objects.iter().filter_map(|object| run_of(&prefix, &object.key));
+                runs.extend(names.map(str::to_owned));
+                let old = objects.into_iter().map(|object| Doomed { key: object.key, etag: object.etag });
+                let old: Vec<Doomed> = old.collect();
+                for chunk in old.chunks(OBJECTS_PER_DELETE) {
+                    store
+                        .delete_many(chunk.to_vec(), false)
+                        .await
+                        .into_iter()
+                        .collect::<Result<(), Fault>>()?;
+                }
+            }
+            Ok(())
+        };
+        let doing = || format!("purge the trash of `{}`", self.location);
+        purged.await.map_err(|fault: Fault| fault.error(doing()))?;
+        Ok(runs.len() as u64)
+    }
+
+    /// Returns the bucket the trash is in.
+    fn trash_store(&self) -> Store {
+        self.setup.trash.as_ref().map_or_else(|| self.store.clone(), |at| self.store.in_bucket(&at.name))
     }
 
     /// Returns what the names in the trash begin with.
@@ -142,24 +174,33 @@ impl S3Client {
             Err(fault) => return objects.iter().map(|_| Err(fault.clone())).collect(),
         };
         if can.delete_many_if_match && objects.len() > 1 {
-            return self.delete_many(objects, true).await;
+            return self.store.delete_many(objects, true).await;
         }
         if can.delete_if_match {
             let conditions = objects.iter().map(|object| Some(can.if_match(&object.etag)));
             let conditional = objects.iter().zip(conditions);
-            return all(conditional.map(|(object, condition)| self.delete_one(object, condition))).await;
+            return all(conditional.map(|(object, condition)| self.store.delete_one(object, condition)))
+                .await;
         }
         // Nothing here guards a deletion: look, then act.
         let looked = all(objects.iter().map(|object| self.store.expect(&object.key, &object.etag))).await;
         let certain = objects.into_iter().zip(&looked).filter(|(_, looked)| looked.is_ok());
         let mut deleted =
-            self.delete_many(certain.map(|(object, _)| object).collect(), false).await.into_iter();
+            self.store.delete_many(certain.map(|(object, _)| object).collect(), false).await.into_iter();
         looked.into_iter().map(|looked| looked.and_then(|()| deleted.next().unwrap_or(Ok(())))).collect()
     }
 
+    /// Deletes a version without keeping it, where a copy of it is known to be elsewhere.
+    pub(super) async fn delete_version(&self, key: &str, etag: &ETag) -> Result<(), Fault> {
+        let doomed = Doomed { key: key.to_owned(), etag: etag.clone() };
+        self.delete(vec![doomed]).await.pop().unwrap_or(Ok(()))
+    }
+}
+
+impl Store {
     /// Deletes up to 1,000 objects with one request.
     async fn delete_many(&self, objects: Vec<Doomed>, guarded: bool) -> Vec<Result<(), Fault>> {
-        let failed = match self.store.delete_objects(&objects, guarded).await {
+        let failed = match self.delete_objects(&objects, guarded).await {
             Ok(failed) => failed,
             // Old MinIO demands an MD5 header that the SDK does not send.
             Err(fault) if fault.status == 400 || fault.is_unsupported() => {
@@ -177,9 +218,8 @@ impl S3Client {
     }
 
     async fn delete_one(&self, object: &Doomed, if_match: Option<String>) -> Result<(), Fault> {
-        let store = &self.store;
-        let deleted = store.send(|| async {
-            let request = store.sdk().delete_object().bucket(&store.bucket).key(&object.key);
+        let deleted = self.send(|| async {
+            let request = self.sdk().delete_object().bucket(&self.bucket).key(&object.key);
             Ok(request.set_if_match(if_match.clone()).send().await?)
         });
         match deleted.await {
@@ -193,20 +233,12 @@ impl S3Client {
         if !fault.is_refused_condition() && !fault.is_missing() {
             return Err(fault);
         }
-        match self.store.head(&object.key).await? {
+        match self.head(&object.key).await? {
             None => Ok(()),
             Some(_) => Err(meanwhile()),
         }
     }
 
-    /// Deletes a version without keeping it, where a copy of it is known to be elsewhere.
-    pub(super) async fn delete_version(&self, key: &str, etag: &ETag) -> Result<(), Fault> {
-        let doomed = Doomed { key: key.to_owned(), etag: etag.clone() };
-        self.delete(vec![doomed]).await.pop().unwrap_or(Ok(()))
-    }
-}
-
-impl Store {
     /// Deletes objects with one request and returns what failed, by name.
     async fn delete_objects(
         &self,

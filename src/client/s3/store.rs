@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::connect::Connection;
 use super::fault::Fault;
 use super::limiter::Limiter;
+use super::list::FirstPage;
+use super::page::Seen;
 use super::requests::RequestLog;
 use crate::clock::{Clock, Entropy};
 use crate::control::SyncController;
@@ -35,6 +37,9 @@ pub(super) struct Store {
     pub(super) bucket: String,
     pub(super) log: RequestLog,
     pub(super) ports: Ports,
+    /// What listings have shown about it.
+    pub(super) listing: Arc<Seen>,
+    pub(super) first_page: Arc<FirstPage>,
     limiter: Arc<Limiter>,
 }
 
@@ -47,7 +52,9 @@ impl Store {
         ports: Ports,
         requests: Option<usize>,
     ) -> Self {
-        Self { connection, bucket, log, ports, limiter: Arc::new(Limiter::new(requests)) }
+        let (listing, first_page) = (Arc::default(), Arc::default());
+        let limiter = Arc::new(Limiter::new(requests));
+        Self { connection, bucket, log, ports, listing, first_page, limiter }
     }
 
     /// Returns the SDK's client.

@@ -123,9 +123,8 @@ impl Bucket {
 
     /// Returns the names of the unfinished uploads of the bucket.
     pub(crate) fn uploads(&self) -> Vec<String> {
-        let listed = block(async {
-            self.sdk.list_multipart_uploads().bucket(&self.at.name).send().await.unwrap()
-        });
+        let listed =
+            block(async { self.sdk.list_multipart_uploads().bucket(&self.at.name).send().await.unwrap() });
         listed.uploads.unwrap_or_default().into_iter().filter_map(|upload| upload.key).collect()
     }
 
@@ -184,4 +183,13 @@ pub(crate) fn fresh_name() -> String {
     let mut next = NEXT.lock().unwrap();
     *next += 1;
     format!("test-{}-{next}", std::process::id())
+}
+
+/// Returns the server that all tests of this process share.
+pub(crate) fn embedded() -> Server {
+    Server {
+        endpoint: super::variable("SYNCENGINE_TEST_ENDPOINT").unwrap(),
+        access_key: "testaccesskey".into(),
+        secret_key: "testsecretkey0123456789".into(),
+    }
 }
