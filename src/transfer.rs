@@ -52,12 +52,25 @@ pub struct Tuning {
     pub memory_bytes: u64,
     /// Bytes copied in a second, at most.
     pub bytes_per_second: Option<u64>,
+    /// Requests to a store in flight at once, at most; `None` finds out how many are best.
+    pub requests: Option<usize>,
+    /// The size of the parts of large uploads to a store in bytes; `None` follows from the file's size.
+    pub part_bytes: Option<u64>,
+    /// Files above this many bytes go up to a store in parts; `None` leaves it to the client of the store.
+    pub multipart_threshold: Option<u64>,
 }
 
 impl Default for Tuning {
     /// 16 files and 256 MiB. No source: enough to keep disk and processor busy on the machines tried.
     fn default() -> Self {
-        Self { transfers: 16, memory_bytes: 256 * 1024 * 1024, bytes_per_second: None }
+        Self {
+            transfers: 16,
+            memory_bytes: 256 * 1024 * 1024,
+            bytes_per_second: None,
+            requests: None,
+            part_bytes: None,
+            multipart_threshold: None,
+        }
     }
 }
 

@@ -29,7 +29,7 @@ impl SyncEngine {
         recorder: &Recorder,
     ) -> Result<()> {
         options.controller.checkpoint().await?;
-        let mut prepared = self.prepare(pair, options.create).await?;
+        let mut prepared = self.prepare(pair, options).await?;
         recorder.with(|report| {
             report.source.clone_from(&prepared.locations().source);
             report.destination.clone_from(&prepared.locations().destination);

@@ -30,7 +30,7 @@ const RESERVED_WORDS: &[(&[&str], &[&str])] = &[
     (&["println!", "eprintln!", "print!", "eprint!"], &["src/bin/"]),
     (&["std::fs", "tokio::fs"], &["src/client/local/", "src/state/", "src/bin/"]),
     (&["rustix"], &["src/client/local/", "src/state/"]),
-    (&["canonicalize"], &["src/client/local/", "src/engine/prepare.rs", "src/bin/"]),
+    (&["canonicalize"], &["src/client/local/", "src/engine/ground.rs", "src/bin/"]),
     (&["SystemTime", "Instant", "getrandom"], &["src/clock.rs"]),
     (&["tokio::spawn"], &[]),
     // The effects of a plan.
