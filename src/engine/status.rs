@@ -61,7 +61,7 @@ impl SyncEngine {
     /// # Errors
     /// As [`Self::sync_pair`], and [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
     pub async fn status(&self, pair: &SyncPair, options: &SyncOptions) -> Result<StatusReport> {
-        let prepared = self.prepare(pair, false).await?;
+        let prepared = self.prepare(pair, &options.looking()).await?;
         let locations = prepared.locations();
         let empty = Report::new(locations.source.clone(), locations.destination.clone(), pair.mode, true);
         let recorder = Recorder::new(empty, std::sync::Arc::clone(&options.observer));

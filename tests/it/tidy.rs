@@ -43,7 +43,7 @@ const RESERVED_WORDS: &[(&[&str], &[&str])] = &[
     // The last sorts in a temporary file.
     (&["std::fs", "tokio::fs"], &["src/client/local/", "src/state/", "src/bin/", "src/client/s3/order.rs"]),
     (&["rustix"], &["src/client/local/", "src/state/"]),
-    (&["canonicalize"], &["src/client/local/", "src/engine/prepare.rs", "src/bin/"]),
+    (&["canonicalize"], &["src/client/local/", "src/engine/ground.rs", "src/bin/"]),
     (&["SystemTime", "Instant", "getrandom"], &["src/clock.rs"]),
     (&["tokio::spawn"], &[]),
     // The effects of a plan.
