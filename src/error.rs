@@ -35,6 +35,8 @@ pub enum ErrorKind {
     NoSpace,
     /// The system or the store cannot do what was asked.
     Unsupported,
+    /// The store turned out to list in another order than that of bytes: list again, which is sorted then.
+    Disordered,
     /// Anything else; a defect of this crate or of the system below it.
     Internal,
 }

@@ -169,6 +169,7 @@ impl MemoryClient {
             size: object.bytes.len() as u64,
             modified: Some(object.modified),
             executable: None,
+            proof: None,
             chunks: stream::iter(pieces).boxed(),
         })
     }

@@ -27,6 +27,18 @@ impl Fault {
         Self { status: 0, code: String::new(), message: message.into(), kind: Some(kind) }
     }
 
+    /// Returns the fault of one key of a request about many.
+    pub(super) fn of_key(code: &str, message: &str) -> Self {
+        let status = match code {
+            "PreconditionFailed" => 412,
+            "NoSuchKey" | "NoSuchVersion" => 404,
+            "AccessDenied" => 403,
+            "NotImplemented" => 501,
+            _ => 500,
+        };
+        Self { status, code: code.to_owned(), message: message.to_owned(), kind: None }
+    }
+
     /// Returns the fault of a request that was dropped because the run was cancelled.
     pub(super) fn cancelled() -> Self {
         Self::new(ErrorKind::Cancelled, "the run was cancelled")

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::connect::Connection;
 use super::fault::Fault;
 use super::limiter::Limiter;
+use super::list::FirstPage;
+use super::page::Seen;
 use super::requests::RequestLog;
 use crate::clock::{Clock, Entropy};
 use crate::control::SyncController;
@@ -35,6 +37,9 @@ pub(super) struct Store {
     pub(super) bucket: String,
     pub(super) log: RequestLog,
     pub(super) ports: Ports,
+    /// What listings have shown about it.
+    pub(super) listing: Arc<Seen>,
+    pub(super) first_page: Arc<FirstPage>,
     limiter: Arc<Limiter>,
 }
 
@@ -47,7 +52,9 @@ impl Store {
         ports: Ports,
         requests: Option<usize>,
     ) -> Self {
-        Self { connection, bucket, log, ports, limiter: Arc::new(Limiter::new(requests)) }
+        let (listing, first_page) = (Arc::default(), Arc::default());
+        let limiter = Arc::new(Limiter::new(requests));
+        Self { connection, bucket, log, ports, listing, first_page, limiter }
     }
 
     /// Returns the SDK's client.
@@ -55,25 +62,41 @@ impl Store {
         &self.connection.sdk
     }
 
+    /// Returns another bucket of the same store.
+    pub(super) fn in_bucket(&self, bucket: &str) -> Self {
+        Self { bucket: bucket.to_owned(), ..self.clone() }
+    }
+
     /// Sends a request that may safely be sent again, until it succeeds or fails for good.
-    pub(super) async fn send<T>(
-        &self,
-        mut request: impl AsyncFnMut() -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
+    pub(super) async fn send<T, F>(&self, request: impl Fn() -> F) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
         let mut tries = 0;
         loop {
-            match self.send_once(&mut request).await {
+            match self.send_once(&request).await {
                 Err(fault) if fault.is_passing() => self.wait(&mut tries, fault).await?,
                 result => return result,
             }
         }
     }
 
+    /// Sends a request that tidies up, once more if need be, although the run may be cancelled.
+    pub(super) async fn send_even_if_cancelled<T, F>(&self, request: impl Fn() -> F) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        match request().await {
+            Err(fault) if fault.is_passing() => request().await,
+            result => result,
+        }
+    }
+
     /// Sends a request once, when it is its turn.
-    pub(super) async fn send_once<T>(
-        &self,
-        mut request: impl AsyncFnMut() -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
+    pub(super) async fn send_once<T, F>(&self, request: impl Fn() -> F) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
         let permit = tokio::select! {
             permit = self.limiter.permit() => permit,
             () = self.ports.control.cancelled() => return Err(Fault::cancelled()),

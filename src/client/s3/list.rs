@@ -1,0 +1,260 @@
+//! The tree below a prefix as the engine sees it: names without the prefix, in byte order, and what is ours
+//! or cannot be synced told apart.
+//!
+//! A look at the root asks for the first page of the listing, so that a tree of up to 1,000 objects takes one
+//! request in all. Pages, their checks and their order are in `page` and `walk`.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+
+use super::S3Client;
+use super::fault::Fault;
+use super::page::{Object, Page, Position};
+use super::store::Store;
+use super::walk::{self, PAGE_KEYS, Walk};
+use crate::client::{ListRequest, Listed, SkipReason};
+use crate::entry::Entry;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
+use crate::key::{Key, KeyError, RESERVED_FOLDER, escape, is_reserved_name};
+
+/// The markers, below the prefix.
+const PAIRS: &str = ".syncengine/pairs/";
+
+/// The first name behind every marker: `0` is the byte after the slash.
+const BEHIND_PAIRS: &str = ".syncengine/pairs0";
+
+/// What the probe of conditions leaves, below the prefix.
+const PROBE: &str = ".syncengine/probe/";
+
+/// How long the page of a look at the root stands for the beginning of the listing. No source; a run comes
+/// to its listing within moments.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// The first page of a listing that has not begun yet.
+#[derive(Debug, Default)]
+pub(super) struct FirstPage(Mutex<Looked>);
+
+#[derive(Debug, Default)]
+enum Looked {
+    /// Nobody has looked yet.
+    #[default]
+    Never,
+    /// When somebody did, for which prefix, and what there was.
+    Kept(Duration, String, Page),
+    /// Somebody did, and the page was used.
+    Used,
+}
+
+impl FirstPage {
+    fn is_wanted(&self) -> bool {
+        matches!(*self.0.lock().unwrap_or_else(PoisonError::into_inner), Looked::Never)
+    }
+
+    fn keep(&self, now: Duration, prefix: &str, page: Page) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Looked::Kept(now, prefix.to_owned(), page);
+    }
+
+    fn take(&self, now: Duration, prefix: &str) -> Option<Page> {
+        let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *looked, Looked::Used) {
+            Looked::Kept(then, of, page) if is_fresh(then, now) && of == prefix => Some(page),
+            _ => None,
+        }
+    }
+
+    /// Looks at the page without using it up.
+    fn peek<T>(&self, now: Duration, prefix: &str, look: impl FnOnce(&Page) -> Option<T>) -> Option<T> {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Looked::Kept(then, of, page) if is_fresh(*then, now) && of == prefix => look(page),
+            _ => None,
+        }
+    }
+}
+
+fn is_fresh(then: Duration, now: Duration) -> bool {
+    now.saturating_sub(then) < FRESH
+}
+
+impl S3Client {
+    /// Looks whether the bucket exists. The first time this asks for the first page of the listing, which the
+    /// next listing and markers go by.
+    pub(super) async fn bucket_exists(&self) -> Result<bool> {
+        let store = &self.store;
+        let wanted = store.first_page.is_wanted();
+        let max_keys = if wanted { PAGE_KEYS } else { 1 };
+        match store.page(&self.at.prefix, &Position::Start, max_keys).await {
+            Ok(page) => {
+                if !walk::is_ordered(&page) {
+                    store.listing.note_disorder();
+                }
+                if wanted {
+                    store.first_page.keep(store.ports.clock.monotonic(), &self.at.prefix, page);
+                }
+                Ok(true)
+            }
+            // Any other 404 is that of somebody who is no store.
+            Err(fault) if fault.is_missing() && fault.code == "NoSuchBucket" => Ok(false),
+            Err(fault) => Err(fault.error(format!("look at `{}`", self.location))),
+        }
+    }
+
+    /// Lists the tree. The `.syncignore` files and the filter of the request are not looked at: the former count
+    /// in folders only, where reading one costs no request, and a prefix has no folders that could be left out.
+    pub(super) fn list_all(&self, _: ListRequest) -> BoxStream<'_, Result<Listed>> {
+        let kept = self.store.first_page.take(self.store.ports.clock.monotonic(), &self.at.prefix);
+        let mut view = View::new(self.at.prefix.len());
+        let pages = walk::ordered(&self.store, &self.at.prefix, kept, format!("list `{}`", self.location));
+        let items = pages.map_ok(move |objects| {
+            let seen: Vec<_> = objects.into_iter().filter_map(|object| view.show(object)).map(Ok).collect();
+            stream::iter(seen)
+        });
+        items.try_flatten().boxed()
+    }
+
+    /// Returns the ids in `.syncengine/pairs/`, without a request if the page of [`Self::bucket_exists`] shows them.
+    pub(super) async fn marker_ids(&self) -> Result<Vec<String>> {
+        let (store, root) = (&self.store, &self.at.prefix);
+        let now = store.ports.clock.monotonic();
+        if let Some(ids) = store.first_page.peek(now, root, |page| markers_on(page, root)) {
+            return Ok(ids);
+        }
+        let prefix = format!("{root}{PAIRS}");
+        let pages = Walk::in_any_order(store, &prefix, None).pages();
+        let ids = pages.map_ok(|objects| ids(&objects, &prefix)).try_concat().await;
+        ids.map_err(|fault| fault.error(format!("list the markers of `{}`", self.location)))
+    }
+}
+
+/// Returns the ids of the markers if the page is sure to show them all: it is the whole listing, or one in
+/// byte order, or folder by folder, that has come past them.
+fn markers_on(page: &Page, root: &str) -> Option<Vec<String>> {
+    let behind = format!("{root}{BEHIND_PAIRS}");
+    let is_past = walk::is_ordered(page) && page.objects.last().is_some_and(|last| last.key > behind);
+    (page.next.is_none() || is_past).then(|| ids(&page.objects, &format!("{root}{PAIRS}")))
+}
+
+fn ids(objects: &[Object], prefix: &str) -> Vec<String> {
+    let names = objects.iter().filter_map(|object| object.key.strip_prefix(prefix));
+    names.filter(|id| !id.is_empty() && !id.contains('/')).map(str::to_owned).collect()
+}
+
+/// Turns objects, in byte order, into what the engine is told of them.
+#[derive(Debug)]
+struct View {
+    prefix_bytes: usize,
+    /// The last reserved name outside `.syncengine/`; what is below it is told of once.
+    foreign: Option<String>,
+}
+
+impl View {
+    fn new(prefix_bytes: usize) -> Self {
+        Self { prefix_bytes, foreign: None }
+    }
+
+    fn show(&mut self, object: Object) -> Option<Listed> {
+        let name = object.key.get(self.prefix_bytes..).unwrap_or_default();
+        // The marker of the root itself, as consoles make it.
+        if name.is_empty() {
+            return None;
+        }
+        if is_ours(name) {
+            // The trash and the markers are never part of the tree, nor is what later versions may keep here.
+            return Key::parse(name).ok().filter(|_| name.starts_with(PROBE)).map(Listed::Leftover);
+        }
+        match Key::parse(name) {
+            Err(error) => (!is_folder_marker(name, object.size)).then(|| unmappable(name, error)),
+            Ok(key) if key.is_reserved() => self.foreign(key),
+            Ok(key) if object.is_archived => Some(Listed::Skipped(key, SkipReason::Archived)),
+            Ok(key) => {
+                let fingerprint = Fingerprint::Object(object.etag);
+                // The store's time says when it got the object, which tells nothing about the file.
+                Some(Listed::File(Entry { key, size: object.size, modified: None, fingerprint }))
+            }
+        }
+    }
+
+    fn foreign(&mut self, key: Key) -> Option<Listed> {
+        let reserved = reserved_part(key.as_str());
+        if self.foreign.as_deref() == Some(reserved) {
+            return None;
+        }
+        self.foreign = Some(reserved.to_owned());
+        Some(Listed::Foreign(key))
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    name.strip_prefix(RESERVED_FOLDER).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Consoles and other tools keep an empty object for each folder they make.
+fn is_folder_marker(name: &str, size: u64) -> bool {
+    size == 0 && name.strip_suffix('/').is_some_and(|folder| Key::parse(folder).is_ok())
+}
+
+/// Returns a name up to the end of its first reserved segment.
+fn reserved_part(name: &str) -> &str {
+    let mut end = 0;
+    for segment in name.split('/') {
+        end += segment.len();
+        if is_reserved_name(segment) {
+            return name.get(..end).unwrap_or(name);
+        }
+        end += 1;
+    }
+    name
+}
+
+/// Its position is the name itself: between the names around it, as the store has it.
+fn unmappable(name: &str, error: KeyError) -> Listed {
+    let shown = escape(name.as_bytes());
+    let hint = "give the object a name that a file can have";
+    let error = Error::new(ErrorKind::Invalid, format!("sync `{shown}`")).with_hint(hint).with_source(error);
+    Listed::Unmappable { shown, folder: name.to_owned(), error }
+}
+
+impl Store {
+    /// Lists the trash in `root` (a prefix) that is of runs whose names come
+    /// before `before`, page by page. What is not of a run is left out; a page can be empty.
+    pub(super) fn old_trash(
+        &self,
+        root: String,
+        before: String,
+    ) -> BoxStream<'_, Result<Vec<Object>, Fault>> {
+        let walk = Walk::in_any_order(self, &root, None);
+        let state = (walk, root, before, false);
+        let pages = stream::try_unfold(state, |(mut walk, root, before, ended)| async move {
+            if ended {
+                return Ok(None);
+            }
+            let Some(mut objects) = walk.next().await? else { return Ok(None) };
+            let is_old =
+                |object: &Object| run_of(&root, &object.key).is_some_and(|run| run < before.as_str());
+            // Runs come in the order of time, but on stores without any order; what those show late is left
+            // for another purge.
+            let past = |object: &Object| run_of(&root, &object.key).is_some_and(|run| run >= before.as_str());
+            let ended = objects.last().is_some_and(past);
+            objects.retain(is_old);
+            Ok(Some((objects, (walk, root, before, ended))))
+        });
+        pages.boxed()
+    }
+}
+
+/// Returns the name of the run whose trash in `root` an object is, if it is one's: `YYYYMMDDTHHMMSSZ-` and a tag.
+pub(super) fn run_of<'k>(root: &str, key: &'k str) -> Option<&'k str> {
+    let (run, _) = key.strip_prefix(root)?.split_once('/')?;
+    let shape = |(at, byte): (usize, u8)| match at {
+        8 => byte == b'T',
+        15 => byte == b'Z',
+        16 => byte == b'-',
+        _ => byte.is_ascii_digit(),
+    };
+    (run.len() > 17 && run.bytes().take(17).enumerate().all(shape)).then_some(run)
+}
+
+#[cfg(test)]
+mod tests;
