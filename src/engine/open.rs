@@ -43,7 +43,7 @@ impl Place {
         if let Some(client) = pair.clients.get(side) {
             return Ok(Self::Given(Arc::clone(client)));
         }
-        match Location::parse(pair.location(side)).map_err(|error| named(error, &format!("the {side}")))? {
+        match Location::parse(pair.location(side)).map_err(|error| named(&error, &format!("the {side}")))? {
             Location::Folder(path) => Ok(Self::Folder(Arc::new(LocalClient::open(Path::new(&path))?))),
             Location::S3(at) => Ok(Self::S3(at)),
             Location::Embedded(at) => match &pair.store_options(side).embedded_dir {
@@ -112,16 +112,13 @@ impl SyncEngine {
         }
         let trash = trash_location(pair, &places)?;
         let servers = self.servers(&places, options).await?;
-        let reach = |side: Side| {
-            let (place, server) = (places.get(side), servers.get(side).as_ref());
-            let kept = place.trash(trash.as_ref());
-            async move {
-                let reached = self.reach(place, pair, side, server, kept, options).await;
-                reached.map_err(|error| failed(error, pair, side))
-            }
-        };
-        let (source, destination) =
-            futures::try_join!(Box::pin(reach(Side::Source)), Box::pin(reach(Side::Destination)))?;
+        let opening =
+            Opening { engine: self, pair, options, places: &places, trash: trash.as_ref(), servers };
+        // Together: each may wait for seconds until it is clear that there are no credentials.
+        let (source, destination) = futures::try_join!(
+            Box::pin(opening.client(Side::Source)),
+            Box::pin(opening.client(Side::Destination))
+        )?;
         let clients = Sides::new(source, destination);
         check_apart(&Sides::new(clients.source.identity(), clients.destination.identity()), &shown)?;
         if let Some(trash) = &trash {
@@ -152,27 +149,38 @@ impl SyncEngine {
         }
         Ok(servers)
     }
+}
 
-    async fn reach(
-        &self,
-        place: &Place,
-        pair: &SyncPair,
-        side: Side,
-        server: Option<&Arc<Server>>,
-        trash: Option<Bucket>,
-        options: &SyncOptions,
-    ) -> Result<Arc<dyn StorageClient>> {
+/// What is known when the clients are opened.
+struct Opening<'a> {
+    engine: &'a SyncEngine,
+    pair: &'a SyncPair,
+    options: &'a SyncOptions,
+    places: &'a Sides<Place>,
+    trash: Option<&'a Location>,
+    /// Where one is needed and may be made.
+    servers: Sides<Option<Arc<Server>>>,
+}
+
+impl Opening<'_> {
+    async fn client(&self, side: Side) -> Result<Arc<dyn StorageClient>> {
+        self.reach(side).await.map_err(|error| failed(error, self.pair, side))
+    }
+
+    async fn reach(&self, side: Side) -> Result<Arc<dyn StorageClient>> {
+        let place = self.places.get(side);
+        let setting = || self.engine.setting(self.options, place.trash(self.trash));
         match place {
             Place::Given(client) => Ok(Arc::clone(client)),
             Place::Folder(client) => Ok(Arc::clone(client) as Arc<dyn StorageClient>),
-            Place::S3(at) => self.bucket(at, pair.store_options(side), self.setting(options, trash)).await,
-            Place::Embedded(at, dir) => match server {
-                Some(server) => self.embedded_bucket(at, server, self.setting(options, trash)),
-                None => {
-                    let client = MemoryClient::new(&format!("embedded://{at}")).without_root();
-                    Ok(Arc::new(client.with_identity(at.embedded_identity(dir))))
+            Place::S3(at) => self.engine.bucket(at, self.pair.store_options(side), setting()).await,
+            Place::Embedded(at, dir) => {
+                if let Some(server) = self.servers.get(side) {
+                    return self.engine.embedded_bucket(at, server, setting());
                 }
-            },
+                let client = MemoryClient::new(&format!("embedded://{at}")).without_root();
+                Ok(Arc::new(client.with_identity(at.embedded_identity(dir))))
+            }
         }
     }
 }
@@ -188,7 +196,7 @@ fn failed(error: Error, pair: &SyncPair, side: Side) -> Error {
     }
 }
 
-fn named(error: Error, what: &str) -> Error {
+fn named(error: &Error, what: &str) -> Error {
     let hint = error.hint().unwrap_or_default().to_owned();
     Error::new(error.kind(), format!("{what}: {error}")).with_hint(hint)
 }
@@ -196,7 +204,7 @@ fn named(error: Error, what: &str) -> Error {
 /// Returns the trash location, if there is a side that can use it.
 fn trash_location(pair: &SyncPair, places: &Sides<Place>) -> Result<Option<Location>> {
     let Some(text) = &pair.trash_location else { return Ok(None) };
-    let location = Location::parse(text).map_err(|error| named(error, "the trash location"))?;
+    let location = Location::parse(text).map_err(|error| named(&error, "the trash location"))?;
     let shown = escape(text.as_bytes());
     let invalid = |what: &str, hint: &str| {
         let message = format!("the trash location `{shown}` {what}");

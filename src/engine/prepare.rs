@@ -121,9 +121,10 @@ fn check_missing(
         Some(authority) => authority != side,
         None => roots.get(side.other()).is_some(),
     };
-    let (what, check) = match is_folder {
-        true => ("", "check the spelling, and that the disk is mounted"),
-        false => ("the bucket of ", "check the spelling, and the endpoint and the region of the store"),
+    let (what, check) = if is_folder {
+        ("", "check the spelling, and that the disk is mounted")
+    } else {
+        ("the bucket of ", "check the spelling, and the endpoint and the region of the store")
     };
     let location = crate::key::escape(pair.location(side).as_bytes());
     let error = Error::new(ErrorKind::NotFound, format!("{what}the {side} `{location}` does not exist"));

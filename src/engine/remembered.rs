@@ -67,12 +67,11 @@ impl SyncEngine {
         let record = state.pair_record();
         drop((state, lock));
         // First of all, because it is what another run's lock refuses.
-        let base_removed = match self.state {
-            Some(_) => false,
-            None => {
-                let (dir, clock) = (self.state_dir.clone(), Arc::clone(&self.clock));
-                crate::state::forget(dir, identities(&clients), clock).await?
-            }
+        let base_removed = if self.state.is_some() {
+            false
+        } else {
+            let (dir, clock) = (self.state_dir.clone(), Arc::clone(&self.clock));
+            crate::state::forget(dir, identities(&clients), clock).await?
         };
         let (markers_removed, warnings) = remove_markers(record.as_ref(), &clients).await;
         Ok(Forgotten { locations: locations(&clients), base_removed, markers_removed, warnings })
@@ -86,12 +85,13 @@ async fn remove_markers(record: Option<&PairRecord>, clients: &Clients) -> (u64,
     for side in Side::BOTH {
         let client = clients.get(side);
         // A root that does not exist has none.
-        match client.root().await {
-            Ok(None) => {}
-            Ok(Some(_)) => match client.markers().await {
-                Ok(ids) => markers.get_mut(side).extend(ids),
-                Err(error) => warnings.push(left(side, &error)),
-            },
+        let ids = match client.root().await {
+            Ok(None) => Ok(Vec::new()),
+            Ok(Some(_)) => client.markers().await,
+            Err(error) => Err(error),
+        };
+        match ids {
+            Ok(ids) => markers.get_mut(side).extend(ids),
             Err(error) => warnings.push(left(side, &error)),
         }
     }

@@ -43,7 +43,6 @@ impl SyncEngine {
     }
 
     /// Connects to a bucket.
-    #[expect(clippy::unused_self, reason = "as in a build without stores")]
     pub(super) async fn bucket(
         &self,
         at: &Bucket,

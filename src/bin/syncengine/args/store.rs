@@ -16,27 +16,67 @@ pub(crate) enum Choice {
     EmbeddedDir,
 }
 
-/// Each choice with its option, its value and its help.
-const CHOICES: &[(Choice, &str, &str, &str)] = &[
-    (Choice::EndpointUrl, "endpoint-url", "URL", "The address of the store, if it is not AWS"),
-    (Choice::Region, "region", "REGION", "The region of the store [default: as the AWS tools find it]"),
-    (Choice::Profile, "profile", "NAME", "The profile in the shared AWS files to take credentials from"),
-    (Choice::CaBundle, "ca-bundle", "FILE", "Certificates (PEM) to trust besides those of the system"),
-    (Choice::AllowHttp, "allow-http", "", "Talk to other hosts than this one without encryption"),
-    (
-        Choice::EmbeddedDir,
-        "embedded-dir",
-        "DIR",
-        "Where embedded:// keeps its objects [default: in the user's data directory]",
-    ),
+/// One choice on the command line.
+struct Words {
+    choice: Choice,
+    /// The options for both sides, the source and the destination, in the order of [`WHOM`].
+    options: [&'static str; 3],
+    value: &'static str,
+    help: &'static str,
+}
+
+const CHOICES: &[Words] = &[
+    Words {
+        choice: Choice::EndpointUrl,
+        options: ["endpoint-url", "source-endpoint-url", "destination-endpoint-url"],
+        value: "URL",
+        help: "The address of the store, if it is not AWS",
+    },
+    Words {
+        choice: Choice::Region,
+        options: ["region", "source-region", "destination-region"],
+        value: "REGION",
+        help: "The region of the store [default: as the AWS tools find it]",
+    },
+    Words {
+        choice: Choice::Profile,
+        options: ["profile", "source-profile", "destination-profile"],
+        value: "NAME",
+        help: "The profile in the shared AWS files to take credentials from",
+    },
+    Words {
+        choice: Choice::CaBundle,
+        options: ["ca-bundle", "source-ca-bundle", "destination-ca-bundle"],
+        value: "FILE",
+        help: "Certificates (PEM) to trust besides those of the system",
+    },
+    Words {
+        choice: Choice::AllowHttp,
+        options: ["allow-http", "source-allow-http", "destination-allow-http"],
+        value: "",
+        help: "Talk to other hosts than this one without encryption",
+    },
+    Words {
+        choice: Choice::EmbeddedDir,
+        options: ["embedded-dir", "source-embedded-dir", "destination-embedded-dir"],
+        value: "DIR",
+        help: "Where embedded:// keeps its objects [default: in the user's data directory]",
+    },
 ];
 
-/// Whom an option is about, with the beginning of its name and the end of its help.
-const WHOM: &[(Option<Side>, &str, &str)] = &[
-    (None, "", ""),
-    (Some(Side::Source), "source-", "; for the source alone"),
-    (Some(Side::Destination), "destination-", "; for the destination alone"),
+/// Whom an option is about, and what its help ends with.
+const WHOM: [(Option<Side>, &str); 3] = [
+    (None, ""),
+    (Some(Side::Source), "; for the source alone"),
+    (Some(Side::Destination), "; for the destination alone"),
 ];
+
+/// Returns every option: the words of its choice, whom it is about, and its name.
+fn options() -> impl Iterator<Item = (&'static Words, (Option<Side>, &'static str), &'static str)> {
+    WHOM.into_iter()
+        .enumerate()
+        .flat_map(|(at, whom)| CHOICES.iter().map(move |words| (words, whom, words.options[at])))
+}
 
 const HEADING: &str = "Store (credentials come from where the AWS tools take them)";
 
@@ -60,17 +100,15 @@ pub(crate) struct Given {
 
 impl Args for StoreArgs {
     fn augment_args(command: Command) -> Command {
-        WHOM.iter().fold(command, |command, (side, prefix, whom)| {
-            CHOICES.iter().fold(command, |command, (choice, name, value, help)| {
-                let id = format!("{prefix}{name}");
-                let arg = Arg::new(id.clone()).long(id).help(format!("{help}{whom}")).help_heading(HEADING);
-                let arg = match choice {
-                    Choice::AllowHttp => arg.action(ArgAction::SetTrue),
-                    _ => arg.value_name(*value).value_parser(value_parser!(OsString)),
-                };
-                // They are many, and few people need them.
-                command.arg(arg.hide_short_help(side.is_some()))
-            })
+        options().fold(command, |command, (words, (side, whom), option)| {
+            let help = format!("{}{whom}", words.help);
+            let arg = Arg::new(option).long(option).help(help).help_heading(HEADING);
+            let arg = match words.choice {
+                Choice::AllowHttp => arg.action(ArgAction::SetTrue),
+                _ => arg.value_name(words.value).value_parser(value_parser!(OsString)),
+            };
+            // They are many, and few people need them.
+            command.arg(arg.hide_short_help(side.is_some()))
         })
     }
 
@@ -88,16 +126,13 @@ impl FromArgMatches for StoreArgs {
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         self.given.clear();
-        for (side, prefix, _) in WHOM {
-            for (choice, name, ..) in CHOICES {
-                let id = format!("{prefix}{name}");
-                let value = match choice {
-                    Choice::AllowHttp => matches.get_flag(&id).then(OsString::new),
-                    _ => matches.get_one::<OsString>(&id).cloned(),
-                };
-                let option = format!("--{id}");
-                self.given.extend(value.map(|value| Given { option, side: *side, choice: *choice, value }));
-            }
+        for (words, (side, _), option) in options() {
+            let value = match words.choice {
+                Choice::AllowHttp => matches.get_flag(option).then(OsString::new),
+                _ => matches.get_one::<OsString>(option).cloned(),
+            };
+            let (option, choice) = (format!("--{option}"), words.choice);
+            self.given.extend(value.map(|value| Given { option, side, choice, value }));
         }
         Ok(())
     }

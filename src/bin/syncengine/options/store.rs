@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use syncengine::key::escape;
-use syncengine::{Error, ErrorKind, Location, Result, Side, Sides, StoreOptions, SyncPair};
+use syncengine::{Error, Location, Result, Side, Sides, StoreOptions, SyncPair};
 
 use super::{environment, invalid};
 use crate::args::store::{Choice, Given, StoreArgs};
@@ -57,7 +57,7 @@ pub(super) fn reached(pair: SyncPair, args: &StoreArgs) -> Result<SyncPair> {
             .filter(|side| given.side.is_none_or(|only| only == *side) && *kinds.get(*side) == wanted)
             .collect();
         if sides.is_empty() {
-            return Err(without_effect(given, wanted, &kinds));
+            return Err(without_effect(given, wanted, kinds));
         }
         for side in sides {
             set(stores.get_mut(side), given)?;
@@ -73,7 +73,7 @@ pub(super) fn reached(pair: SyncPair, args: &StoreArgs) -> Result<SyncPair> {
     Ok(pair.store(Side::Source, source).store(Side::Destination, destination))
 }
 
-fn without_effect(given: &Given, wanted: Kind, kinds: &Sides<Kind>) -> Error {
+fn without_effect(given: &Given, wanted: Kind, kinds: Sides<Kind>) -> Error {
     let option = &given.option;
     let message = match given.side {
         Some(side) => {
