@@ -26,12 +26,24 @@ const PURE: &[&str] = &[
 const RESERVED_WORDS: &[(&[&str], &[&str])] = &[
     (&["sled"], &["src/state/"]),
     (&["aws_sdk_s3", "aws_config", "aws_smithy_types"], &["src/client/s3"]),
+    (&["redb", "s3s", "hyper_util"], &["src/embedded"]),
     (&["clap", "indicatif", "tracing_subscriber"], &["src/bin/"]),
     (&["println!", "eprintln!", "print!", "eprint!"], &["src/bin/"]),
-    // The last sorts in a temporary file.
-    (&["std::fs", "tokio::fs"], &["src/client/local/", "src/state/", "src/bin/", "src/client/s3/order.rs"]),
-    (&["rustix"], &["src/client/local/", "src/state/"]),
-    (&["canonicalize"], &["src/client/local/", "src/engine/prepare.rs", "src/bin/"]),
+    // `order.rs` sorts in a temporary file.
+    (
+        &["std::fs", "tokio::fs"],
+        &[
+            "src/client/local/",
+            "src/state/",
+            "src/bin/",
+            "src/client/s3/order.rs",
+            "src/embedded/blobs.rs",
+            "src/embedded/dir.rs",
+            "src/embedded/content.rs",
+        ],
+    ),
+    (&["rustix"], &["src/client/local/", "src/state/", "src/embedded/dir.rs"]),
+    (&["canonicalize"], &["src/client/local/", "src/engine/prepare.rs", "src/bin/", "src/embedded/dir.rs"]),
     (&["SystemTime", "Instant", "getrandom"], &["src/clock.rs"]),
     (&["tokio::spawn"], &[]),
     // The effects of a plan.
@@ -44,6 +56,7 @@ const OF_THE_PROCESS: &[(&str, &str)] = &[
     ("src/engine.rs", "std::env::temp_dir"),
     // The holder of a lock is named by its process id.
     ("src/state/lock.rs", "std::process::id"),
+    ("src/embedded/dir.rs", "std::process::id"),
 ];
 
 fn root() -> &'static Path {
