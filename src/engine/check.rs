@@ -3,6 +3,7 @@
 use futures::StreamExt;
 use serde::Serialize;
 
+use super::prepare::Prepared;
 use super::{SyncEngine, SyncOptions, unreachable};
 use crate::client::{ListRequest, Listed};
 use crate::diff::{Change, Diff, Found, Observed};
@@ -55,6 +56,18 @@ impl SyncEngine {
     /// As [`Self::sync_pair`], and [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
     pub async fn check(&self, pair: &SyncPair, quick: bool, options: &SyncOptions) -> Result<CheckReport> {
         let prepared = self.prepare(pair, &options.looking()).await?;
+        let compared = self.compare(pair, quick, options, &prepared).await;
+        prepared.servers.stop().await;
+        compared
+    }
+
+    async fn compare(
+        &self,
+        pair: &SyncPair,
+        quick: bool,
+        options: &SyncOptions,
+        prepared: &Prepared,
+    ) -> Result<CheckReport> {
         let empty = Report::new(String::new(), String::new(), pair.mode, true);
         let recorder = Recorder::new(empty, std::sync::Arc::clone(&options.observer));
         let policy =

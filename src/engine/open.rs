@@ -25,6 +25,22 @@ pub(super) struct Opened {
     pub(super) clients: Clients,
     /// Whether the root is made without being asked when it is missing and receives.
     pub(super) makes_root: Sides<bool>,
+    pub(super) servers: Servers,
+}
+
+/// The servers inside this process that run for the two sides; one can serve both.
+#[derive(Debug, Default)]
+pub(super) struct Servers(Sides<Option<Arc<Server>>>);
+
+impl Servers {
+    /// Ends them in order. Without this they end as by a kill, which the next start makes good.
+    pub(super) async fn stop(&self) {
+        for side in Side::BOTH {
+            if let Some(server) = self.0.get(side) {
+                Box::pin(server.stop()).await;
+            }
+        }
+    }
 }
 
 /// Where a side is.
@@ -112,8 +128,14 @@ impl SyncEngine {
         }
         let trash = trash_location(pair, &places)?;
         let servers = self.servers(&places, options).await?;
-        let opening =
-            Opening { engine: self, pair, options, places: &places, trash: trash.as_ref(), servers };
+        let opening = Opening {
+            engine: self,
+            pair,
+            options,
+            places: &places,
+            trash: trash.as_ref(),
+            servers: servers.clone(),
+        };
         // Together: each may wait for seconds until it is clear that there are no credentials.
         let (source, destination) = futures::try_join!(
             Box::pin(opening.client(Side::Source)),
@@ -126,7 +148,7 @@ impl SyncEngine {
         }
         let embedded = |side| matches!(places.get(side), Place::Embedded(..));
         let makes_root = Sides::new(embedded(Side::Source), embedded(Side::Destination));
-        Ok(Opened { clients, makes_root })
+        Ok(Opened { clients, makes_root, servers: Servers(servers) })
     }
 
     /// Starts the servers that the sides need: one for each directory.

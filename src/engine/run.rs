@@ -42,6 +42,7 @@ impl SyncEngine {
                 report.conditions.join(client.conditions());
             }
         });
+        prepared.servers.stop().await;
         result
     }
 

@@ -3,11 +3,17 @@
 use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+#[cfg(feature = "embedded")]
+use std::sync::{Mutex, PoisonError};
 
 use super::{SyncEngine, SyncOptions};
 use crate::client::StorageClient;
 use crate::client::s3::{Ports, S3Client, Setup};
-use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "embedded")]
+use crate::embedded::{EmbeddedOptions, EmbeddedServer};
+use crate::error::Result;
+#[cfg(not(feature = "embedded"))]
+use crate::error::{Error, ErrorKind};
 use crate::location::{Bucket, StoreOptions};
 
 /// The folder in the state directory for what is remembered of stores.
@@ -20,8 +26,7 @@ pub(super) struct Server {
     access_key: String,
     secret_key: String,
     dir: PathBuf,
-    /// The server itself, which ends with the last client.
-    running: Arc<dyn Any + Send + Sync>,
+    running: Arc<Running>,
 }
 
 impl SyncEngine {
@@ -74,20 +79,61 @@ impl SyncEngine {
             &server.endpoint,
             (&server.access_key, &server.secret_key),
             &server.dir,
-            Arc::clone(&server.running),
+            Arc::clone(&server.running) as Arc<dyn Any + Send + Sync>,
             setup,
         )))
     }
 }
 
+impl Server {
+    /// Ends the server in order, so that the next start has nothing to look for.
+    pub(super) async fn stop(&self) {
+        self.running.stop().await;
+    }
+}
+
+/// The server, until it is stopped.
+#[cfg(feature = "embedded")]
+#[derive(Debug)]
+struct Running(Mutex<Option<EmbeddedServer>>);
+
+#[cfg(feature = "embedded")]
+impl Running {
+    async fn stop(&self) {
+        let server = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(server) = server else { return };
+        if let Err(error) = server.stop().await {
+            tracing::debug!(error = error.chain(), "the server did not end in order");
+        }
+    }
+}
+
 /// Starts a server; returns its address and what keeps it running.
-#[expect(clippy::unused_async, reason = "starting it listens on a port")]
-async fn start(
-    dir: &Path,
-    access_key: &str,
-    secret_key: &str,
-) -> Result<(String, Arc<dyn Any + Send + Sync>)> {
-    let _ = (dir, access_key, secret_key);
-    Err(Error::new(ErrorKind::Unsupported, "this build has no server inside it")
-        .with_hint("name a folder or s3://bucket/prefix"))
+#[cfg(feature = "embedded")]
+async fn start(dir: &Path, access_key: &str, secret_key: &str) -> Result<(String, Arc<Running>)> {
+    let (access_key, secret_key) = (access_key.to_owned(), secret_key.to_owned());
+    let server =
+        EmbeddedServer::start(EmbeddedOptions { access_key, secret_key, ..EmbeddedOptions::new(dir) });
+    let server = server.await?;
+    Ok((server.endpoint(), Arc::new(Running(Mutex::new(Some(server))))))
+}
+
+/// A server that cannot be.
+#[cfg(not(feature = "embedded"))]
+#[derive(Debug)]
+enum Running {}
+
+#[cfg(not(feature = "embedded"))]
+impl Running {
+    #[expect(clippy::unused_async, reason = "as in a build with a server")]
+    async fn stop(&self) {
+        match *self {}
+    }
+}
+
+#[cfg(not(feature = "embedded"))]
+#[expect(clippy::unused_async, reason = "as in a build with a server")]
+async fn start(_: &Path, _: &str, _: &str) -> Result<(String, Arc<Running>)> {
+    Err(Error::new(ErrorKind::Unsupported, "this build has no server for `embedded://` inside it")
+        .with_hint("build with the feature `embedded`"))
 }

@@ -40,13 +40,12 @@ const RESERVED_WORDS: &[(&[&str], &[&str])] = &[
     (&["redb", "s3s", "hyper_util"], &["src/embedded"]),
     (&["clap", "indicatif", "tracing_subscriber"], &["src/bin/"]),
     (&["println!", "eprintln!", "print!", "eprint!"], &["src/bin/"]),
-    // The last sorts in a temporary file.
     (
         &["std::fs", "tokio::fs"],
         &["src/client/local/", "src/client/s3/", "src/embedded/", "src/state/", "src/bin/"],
     ),
     (&["rustix"], &["src/client/local/", "src/client/s3/ledger.rs", "src/embedded/", "src/state/"]),
-    (&["canonicalize"], &["src/client/local/", "src/engine/ground.rs", "src/bin/"]),
+    (&["canonicalize"], &["src/client/local/", "src/embedded/dir.rs", "src/engine/ground.rs", "src/bin/"]),
     (&["SystemTime", "Instant", "getrandom"], &["src/clock.rs"]),
     (&["tokio::spawn"], &[]),
     // The effects of a plan.
@@ -59,6 +58,7 @@ const OF_THE_PROCESS: &[(&str, &str)] = &[
     ("src/engine.rs", "std::env::temp_dir"),
     // The holder of a lock is named by its process id.
     ("src/state/lock.rs", "std::process::id"),
+    ("src/embedded/dir.rs", "std::process::id"),
 ];
 
 fn root() -> &'static Path {

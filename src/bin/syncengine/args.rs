@@ -36,6 +36,9 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Explain the five modes
     Modes,
+    /// Run the S3-compatible server behind embedded:// alone, until SIGINT or SIGTERM
+    #[cfg(feature = "embedded")]
+    Serve(ServeArgs),
     /// Look at or forget what is remembered of a pair
     State {
         #[command(subcommand)]
@@ -130,6 +133,24 @@ pub(crate) struct StatusArgs {
     pub(crate) policy: PolicyArgs,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
+}
+
+/// What to serve, and to whom.
+#[cfg(feature = "embedded")]
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Where the objects are kept [default: the user's data directory]
+    #[arg(long, value_name = "DIR", help_heading = "Server")]
+    pub(crate) embedded_dir: Option<OsString>,
+    /// The port on 127.0.0.1 [default: any free one]
+    #[arg(long, value_name = "N", help_heading = "Server")]
+    pub(crate) port: Option<String>,
+    /// The access key that clients must use [default: embedded]
+    #[arg(long, value_name = "KEY", help_heading = "Server")]
+    pub(crate) access_key: Option<String>,
+    /// A file with the secret key that clients must use; or set SYNCENGINE_SECRET_KEY [default: embedded]
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    pub(crate) secret_key_file: Option<OsString>,
 }
 
 /// What is to be synced, and how.
@@ -242,6 +263,8 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
         Command::Check(args) => Some(&mut args.filter),
         Command::Status(args) => Some(&mut args.filter),
         Command::Apply(_) | Command::Modes | Command::State { .. } => None,
+        #[cfg(feature = "embedded")]
+        Command::Serve(_) => None,
     };
     if let (Some(filter), Some((_, matches))) = (filter, matches.subcommand()) {
         filter.put_in_order(matches);

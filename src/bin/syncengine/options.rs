@@ -13,6 +13,8 @@ use syncengine::{Error, ErrorKind, Result, SyncMode, SyncOptions, SyncPair};
 use crate::args::{CommonArgs, FilterArg, FilterArgs, Locations, PairArgs, PolicyArgs, RunArgs};
 use crate::sizes;
 
+#[cfg(feature = "embedded")]
+pub(crate) mod keys;
 mod store;
 
 /// More files than this at once only wait for each other. Ours.
@@ -122,6 +124,27 @@ pub(crate) fn common(args: CommonArgs) -> Result<Common> {
 #[expect(clippy::disallowed_methods, reason = "the command line is where the environment is read")]
 fn environment(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// Returns where an embedded store keeps its objects: `given`, or the user's data directory.
+#[cfg(feature = "embedded")]
+pub(crate) fn embedded_dir(given: Option<&OsStr>) -> Result<PathBuf> {
+    if let Some(dir) = given {
+        if dir.is_empty() {
+            return Err(invalid("`--embedded-dir` is empty", "name a folder, or leave the option out"));
+        }
+        let doing = || format!("resolve the folder `{}`", escape(dir.as_encoded_bytes()));
+        return std::path::absolute(dir).map_err(|error| Error::io(doing(), error));
+    }
+    let home = environment("HOME");
+    let base = if cfg!(target_os = "macos") {
+        home.map(|home| home.join("Library/Application Support"))
+    } else {
+        environment("XDG_DATA_HOME").or_else(|| Some(home?.join(".local/share")))
+    };
+    base.map(|base| base.join("syncengine/embedded")).ok_or_else(|| {
+        invalid("no place to keep objects in: `HOME` is not set", "name one with --embedded-dir DIR")
+    })
 }
 
 /// Returns where the state is kept.
