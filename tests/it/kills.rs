@@ -111,7 +111,7 @@ impl World {
         let root = tempfile::tempdir().unwrap();
         let source = Folder::new(root.path(), "source");
         let bucket = AtRest { dir: root.path().join("server"), name: "vault".into() };
-        bucket.with(drop);
+        bucket.with(|_| ());
         Self { root, source, destination: Place::Bucket(bucket), arguments: arguments.to_vec() }
     }
 
