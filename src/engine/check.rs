@@ -54,6 +54,12 @@ impl SyncEngine {
     /// # Errors
     /// As [`Self::sync_pair`], and [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
     pub async fn check(&self, pair: &SyncPair, quick: bool, options: &SyncOptions) -> Result<CheckReport> {
+        let result = Box::pin(self.compare(pair, quick, options)).await;
+        self.retire().await;
+        result
+    }
+
+    async fn compare(&self, pair: &SyncPair, quick: bool, options: &SyncOptions) -> Result<CheckReport> {
         let prepared = self.prepare(pair, &options.looking()).await?;
         let empty = Report::new(String::new(), String::new(), pair.mode, true);
         let recorder = Recorder::new(empty, std::sync::Arc::clone(&options.observer));

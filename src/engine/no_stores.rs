@@ -12,6 +12,10 @@ use crate::location::{Bucket, StoreOptions};
 #[derive(Debug)]
 pub(super) enum Server {}
 
+/// No servers.
+#[derive(Debug, Default)]
+pub(super) struct Servers;
+
 /// Nothing to set.
 #[derive(Debug)]
 pub(super) struct Setup;
@@ -33,18 +37,23 @@ impl SyncEngine {
     }
 
     #[expect(clippy::unused_self, clippy::unused_async, reason = "as in a build with stores")]
-    pub(super) async fn serve(&self, _: &Path) -> Result<Server> {
+    pub(super) async fn serve(&self, _: &Path) -> Result<Arc<Server>> {
         Err(left_out("`embedded://`"))
+    }
+
+    #[expect(clippy::unused_async, reason = "as in a build with stores")]
+    pub(super) async fn retire(&self) {
+        let Servers = *self.servers;
     }
 
     #[expect(clippy::unused_self, reason = "as in a build with stores")]
     pub(super) fn embedded_bucket(
         &self,
         _: &Bucket,
-        server: &Server,
+        server: &Arc<Server>,
         _: Setup,
-    ) -> Result<Arc<dyn StorageClient>> {
-        match *server {}
+    ) -> Arc<dyn StorageClient> {
+        match **server {}
     }
 }
 

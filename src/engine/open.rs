@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::ground::{Ground, canonical, check_grounds, check_state_dir};
+use super::ground::{Ground, canonical, check_grounds, check_state_dir, is_vacant};
 use super::stores::Server;
 use super::{SyncEngine, SyncOptions, unreachable};
 use crate::client::StorageClient;
@@ -111,7 +111,7 @@ impl SyncEngine {
             check_state_dir(&self.state_dir, &grounds)?;
         }
         let trash = trash_location(pair, &places)?;
-        let servers = self.servers(&places, options).await?;
+        let servers = self.servers(pair, &places, options).await?;
         let opening =
             Opening { engine: self, pair, options, places: &places, trash: trash.as_ref(), servers };
         // Together: each may wait for seconds until it is clear that there are no credentials.
@@ -129,23 +129,20 @@ impl SyncEngine {
         Ok(Opened { clients, makes_root })
     }
 
-    /// Starts the servers that the sides need: one for each directory.
+    /// Starts the servers that the sides need, unless in a dry run there is nothing for one to show.
     async fn servers(
         &self,
+        pair: &SyncPair,
         places: &Sides<Place>,
         options: &SyncOptions,
     ) -> Result<Sides<Option<Arc<Server>>>> {
-        let mut servers: Sides<Option<Arc<Server>>> = Sides::default();
+        let mut servers = Sides::default();
         for side in Side::BOTH {
             let Place::Embedded(_, dir) = places.get(side) else { continue };
-            if options.dry_run && !dir.exists() {
-                continue;
+            if !(options.dry_run && is_vacant(dir)) {
+                let started = Box::pin(self.serve(dir)).await;
+                *servers.get_mut(side) = Some(started.map_err(|error| failed(error, pair, side))?);
             }
-            let server = match (places.get(side.other()), servers.get(side.other())) {
-                (Place::Embedded(_, other), Some(server)) if other == dir => Arc::clone(server),
-                _ => Arc::new(Box::pin(self.serve(dir)).await?),
-            };
-            *servers.get_mut(side) = Some(server);
         }
         Ok(servers)
     }
@@ -176,7 +173,7 @@ impl Opening<'_> {
             Place::S3(at) => self.engine.bucket(at, self.pair.store_options(side), setting()).await,
             Place::Embedded(at, dir) => {
                 if let Some(server) = self.servers.get(side) {
-                    return self.engine.embedded_bucket(at, server, setting());
+                    return Ok(self.engine.embedded_bucket(at, server, setting()));
                 }
                 let client = MemoryClient::new(&format!("embedded://{at}")).without_root();
                 Ok(Arc::new(client.with_identity(at.embedded_identity(dir))))
@@ -188,7 +185,8 @@ impl Opening<'_> {
 /// Says of an error in opening a side which side it was, unless it is about the words themselves.
 fn failed(error: Error, pair: &SyncPair, side: Side) -> Error {
     match error.kind() {
-        ErrorKind::Invalid | ErrorKind::Unsupported | ErrorKind::Locked => error,
+        ErrorKind::Invalid | ErrorKind::Unsupported => error,
+        // An embedded directory that another process uses is no lock of a pair, and so is unreachable too.
         _ => {
             let location = escape(pair.location(side).as_bytes());
             unreachable(error, &format!("the {side} `{location}` cannot be reached"))

@@ -45,6 +45,12 @@ impl SyncEngine {
     /// # Errors
     /// As [`Self::sync_pair`], and [`ErrorKind::Locked`](crate::ErrorKind::Locked) while a run writes.
     pub async fn state_of(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Remembered> {
+        let result = self.look_up(pair, options).await;
+        self.retire().await;
+        result
+    }
+
+    async fn look_up(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Remembered> {
         let clients = self.open(pair, &options.looking()).await?.clients;
         let (state, found, _lock) = self.open_state(identities(&clients), Access::ReadOnly).await?;
         let rows = state.scan().try_fold(0, async |count, _| Ok(count + 1)).await?;
@@ -61,6 +67,12 @@ impl SyncEngine {
     /// # Errors
     /// As [`Self::sync_pair`], and [`ErrorKind::Locked`](crate::ErrorKind::Locked) while a run has the pair.
     pub async fn forget(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Forgotten> {
+        let result = self.strike(pair, options).await;
+        self.retire().await;
+        result
+    }
+
+    async fn strike(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Forgotten> {
         // Nothing is made that would only be emptied.
         let clients = self.open(pair, &options.looking()).await?.clients;
         let (state, _, lock) = self.open_state(identities(&clients), Access::ReadOnly).await?;

@@ -61,6 +61,12 @@ impl SyncEngine {
     /// # Errors
     /// As [`Self::sync_pair`], and [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
     pub async fn status(&self, pair: &SyncPair, options: &SyncOptions) -> Result<StatusReport> {
+        let result = Box::pin(self.tell_status(pair, options)).await;
+        self.retire().await;
+        result
+    }
+
+    async fn tell_status(&self, pair: &SyncPair, options: &SyncOptions) -> Result<StatusReport> {
         let prepared = self.prepare(pair, &options.looking()).await?;
         let locations = prepared.locations();
         let empty = Report::new(locations.source.clone(), locations.destination.clone(), pair.mode, true);

@@ -4,9 +4,12 @@ use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::sync::Mutex;
+
 use super::{SyncEngine, SyncOptions};
 use crate::client::StorageClient;
 use crate::client::s3::{Ports, S3Client, Setup};
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::{Bucket, StoreOptions};
 
@@ -16,13 +19,16 @@ const MEMORY: &str = "stores";
 /// A server inside this process.
 #[derive(Debug)]
 pub(super) struct Server {
-    endpoint: String,
+    /// Where its objects are (canonical).
+    dir: PathBuf,
     access_key: String,
     secret_key: String,
-    dir: PathBuf,
-    /// The server itself, which ends with the last client.
-    running: Arc<dyn Any + Send + Sync>,
+    running: Running,
 }
+
+/// The servers of an engine: one for each directory, however many runs and sides use it.
+#[derive(Debug, Default)]
+pub(super) struct Servers(Mutex<Vec<Arc<Server>>>);
 
 impl SyncEngine {
     /// Returns how the clients of stores are to work in this run.
@@ -52,13 +58,41 @@ impl SyncEngine {
         Ok(Arc::new(Box::pin(S3Client::open(at.clone(), store, setup)).await?))
     }
 
-    /// Starts the server that keeps its objects in `dir`, which is made if it does not exist. Only this process
-    /// knows the keys.
-    pub(super) async fn serve(&self, dir: &Path) -> Result<Server> {
+    /// Returns the server that keeps its objects in `dir` (canonical), which is made if it does not exist.
+    pub(super) async fn serve(&self, dir: &Path) -> Result<Arc<Server>> {
+        // Held until the server has started: whoever comes meanwhile waits for it instead of being refused.
+        let mut servers = self.servers.0.lock().await;
+        if let Some(server) = servers.iter().find(|server| server.dir == dir) {
+            return Ok(Arc::clone(server));
+        }
+        // Only this process knows the keys.
         let key = || format!("{:016x}", self.entropy.next_u64());
         let (access_key, secret_key) = (key(), format!("{}{}", key(), key()));
-        let (endpoint, running) = start(dir, &access_key, &secret_key).await?;
-        Ok(Server { endpoint, access_key, secret_key, dir: dir.to_owned(), running })
+        let running = Running::start(dir, &access_key, &secret_key, Arc::clone(&self.clock)).await?;
+        let server = Arc::new(Server { dir: dir.to_owned(), access_key, secret_key, running });
+        servers.push(Arc::clone(&server));
+        Ok(server)
+    }
+
+    /// Stops the servers that no run uses any more, so that the next one finds their directories free.
+    pub(super) async fn retire(&self) {
+        let mut servers = self.servers.0.lock().await;
+        let mut used = Vec::new();
+        for server in servers.drain(..) {
+            match Arc::try_unwrap(server) {
+                Ok(server) => {
+                    if let Err(error) = server.running.stop().await {
+                        // Nothing that was acknowledged is lost; the next start looks after the rest.
+                        tracing::info!(
+                            error = error.chain(),
+                            "an embedded store was not closed in good order"
+                        );
+                    }
+                }
+                Err(server) => used.push(server),
+            }
+        }
+        *servers = used;
     }
 
     /// Connects to a bucket of a server inside this process.
@@ -66,28 +100,37 @@ impl SyncEngine {
     pub(super) fn embedded_bucket(
         &self,
         at: &Bucket,
-        server: &Server,
+        server: &Arc<Server>,
         setup: Setup,
-    ) -> Result<Arc<dyn StorageClient>> {
-        Ok(Arc::new(S3Client::open_embedded(
+    ) -> Arc<dyn StorageClient> {
+        Arc::new(S3Client::open_embedded(
             at.clone(),
-            &server.endpoint,
+            &server.running.endpoint(),
             (&server.access_key, &server.secret_key),
             &server.dir,
-            Arc::clone(&server.running),
+            Arc::clone(server) as Arc<dyn Any + Send + Sync>,
             setup,
-        )))
+        ))
     }
 }
 
-/// Starts a server; returns its address and what keeps it running.
-#[expect(clippy::unused_async, reason = "starting it listens on a port")]
-async fn start(
-    dir: &Path,
-    access_key: &str,
-    secret_key: &str,
-) -> Result<(String, Arc<dyn Any + Send + Sync>)> {
-    let _ = (dir, access_key, secret_key);
-    Err(Error::new(ErrorKind::Unsupported, "this build has no server inside it")
-        .with_hint("name a folder or s3://bucket/prefix"))
+/// Stands for the server until there is one.
+#[derive(Debug)]
+enum Running {}
+
+impl Running {
+    #[expect(clippy::unused_async, reason = "starting a server listens on a port")]
+    async fn start(_: &Path, _: &str, _: &str, _: Arc<dyn Clock>) -> Result<Self> {
+        Err(Error::new(ErrorKind::Unsupported, "this build has no server inside it")
+            .with_hint("name a folder or s3://bucket/prefix"))
+    }
+
+    fn endpoint(&self) -> String {
+        match *self {}
+    }
+
+    #[expect(clippy::unused_async, reason = "stopping a server waits for what is under way")]
+    async fn stop(self) -> Result<()> {
+        match self {}
+    }
 }
