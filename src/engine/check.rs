@@ -66,7 +66,7 @@ impl SyncEngine {
         let policy =
             Policy { mode: pair.mode, pull: pair.pull, conflict: pair.conflict, first_sync_winner: None };
         let compare = ComparisonMode::HashOnly;
-        let clients = prepared.clients.clone();
+        let clients = prepared.listed.clone();
         let examiner = Examiner { clients, compare, policy, tombstones_hold: false };
         let filter = Filter::new(prepared.rules.clone());
         let rules_on = Side::BOTH.into_iter().find(|side| examiner.clients.get(*side).is_folder());
