@@ -41,8 +41,11 @@ const RESERVED_WORDS: &[(&[&str], &[&str])] = &[
     (&["clap", "indicatif", "tracing_subscriber"], &["src/bin/"]),
     (&["println!", "eprintln!", "print!", "eprint!"], &["src/bin/"]),
     // The last sorts in a temporary file.
-    (&["std::fs", "tokio::fs"], &["src/client/local/", "src/state/", "src/bin/", "src/client/s3/order.rs"]),
-    (&["rustix"], &["src/client/local/", "src/state/"]),
+    (
+        &["std::fs", "tokio::fs"],
+        &["src/client/local/", "src/client/s3/", "src/embedded/", "src/state/", "src/bin/"],
+    ),
+    (&["rustix"], &["src/client/local/", "src/client/s3/ledger.rs", "src/embedded/", "src/state/"]),
     (&["canonicalize"], &["src/client/local/", "src/engine/ground.rs", "src/bin/"]),
     (&["SystemTime", "Instant", "getrandom"], &["src/clock.rs"]),
     (&["tokio::spawn"], &[]),
