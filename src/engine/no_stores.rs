@@ -26,7 +26,7 @@ impl SyncEngine {
         Setup
     }
 
-    #[expect(clippy::unused_self, clippy::unused_async, reason = "as in a build with stores")]
+    #[expect(clippy::unused_async, reason = "as in a build with stores")]
     pub(super) async fn bucket(
         &self,
         at: &Bucket,
@@ -36,7 +36,7 @@ impl SyncEngine {
         Err(left_out(&format!("`s3://{at}`")))
     }
 
-    #[expect(clippy::unused_self, clippy::unused_async, reason = "as in a build with stores")]
+    #[expect(clippy::unused_async, reason = "as in a build with stores")]
     pub(super) async fn serve(&self, _: &Path) -> Result<Arc<Server>> {
         Err(left_out("`embedded://`"))
     }
