@@ -55,7 +55,9 @@ pub(super) async fn forget(session: &Session, at: &Locations) -> Result<Finished
     for side in Side::BOTH {
         match clients.get(side).markers().await {
             Ok(ids) => markers.get_mut(side).extend(ids),
-            Err(error) => warnings.push(left(side, &error)),
+            // Where no folder is, and never was one that anybody synced, no marker is either.
+            Err(error) if error.kind() == ErrorKind::NotFound && record.is_none() && !base_removed => {}
+            Err(error) => warnings.push(left(side, "may stay", &error)),
         }
     }
     // Without a record the pair is what both sides carry the marker of.
@@ -68,7 +70,7 @@ pub(super) async fn forget(session: &Session, at: &Locations) -> Result<Finished
         for id in ids.iter().filter(|id| markers.get(side).contains(*id)) {
             match clients.get(side).remove_marker(id).await {
                 Ok(()) => markers_removed += 1,
-                Err(error) => warnings.push(left(side, &error)),
+                Err(error) => warnings.push(left(side, "stays", &error)),
             }
         }
     }
@@ -82,8 +84,8 @@ pub(super) async fn forget(session: &Session, at: &Locations) -> Result<Finished
     Ok(session.finished(code, forgotten(&document), messages, &document))
 }
 
-fn left(side: Side, error: &Error) -> Notice {
-    let message = format!("the marker of the pair stays at the {side}: {}", error.chain());
+fn left(side: Side, what: &str, error: &Error) -> Notice {
+    let message = format!("the marker of the pair {what} at the {side}: {}", error.chain());
     Notice::new("marker-stays", message, "run this again when the side can be written")
 }
 
