@@ -29,7 +29,8 @@ const RESERVED_WORDS: &[(&[&str], &[&str])] = &[
     (&["clap", "indicatif", "tracing_subscriber"], &["src/bin/"]),
     (&["println!", "eprintln!", "print!", "eprint!"], &["src/bin/"]),
     (&["std::fs", "tokio::fs"], &["src/client/local/", "src/state/", "src/bin/"]),
-    (&["rustix"], &["src/client/local/", "src/state/"]),
+    // The command line takes the number of a signal from it.
+    (&["rustix"], &["src/client/local/", "src/state/", "src/bin/syncengine/signals.rs"]),
     (&["canonicalize"], &["src/client/local/", "src/engine/prepare.rs", "src/bin/"]),
     (&["SystemTime", "Instant", "getrandom"], &["src/clock.rs"]),
     (&["tokio::spawn"], &[]),
