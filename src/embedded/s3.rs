@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-#[cfg_attr(not(test), expect(clippy::wildcard_imports, reason = "the requests and the answers of every operation"))]
+#[cfg_attr(
+    not(test),
+    expect(clippy::wildcard_imports, reason = "the requests and the answers of every operation")
+)]
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 
