@@ -29,10 +29,7 @@ const RESERVED_WORDS: &[(&[&str], &[&str])] = &[
     (&["clap", "indicatif", "tracing_subscriber"], &["src/bin/"]),
     (&["println!", "eprintln!", "print!", "eprint!"], &["src/bin/"]),
     // The last sorts in a temporary file.
-    (
-        &["std::fs", "tokio::fs"],
-        &["src/client/local/", "src/state/", "src/bin/", "src/client/s3/order.rs"],
-    ),
+    (&["std::fs", "tokio::fs"], &["src/client/local/", "src/state/", "src/bin/", "src/client/s3/order.rs"]),
     (&["rustix"], &["src/client/local/", "src/state/"]),
     (&["canonicalize"], &["src/client/local/", "src/engine/prepare.rs", "src/bin/"]),
     (&["SystemTime", "Instant", "getrandom"], &["src/clock.rs"]),

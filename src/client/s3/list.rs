@@ -212,8 +212,7 @@ fn reserved_part(name: &str) -> &str {
 fn unmappable(name: &str, error: KeyError) -> Listed {
     let shown = escape(name.as_bytes());
     let hint = "give the object a name that a file can have";
-    let error =
-        Error::new(ErrorKind::Invalid, format!("sync `{shown}`")).with_hint(hint).with_source(error);
+    let error = Error::new(ErrorKind::Invalid, format!("sync `{shown}`")).with_hint(hint).with_source(error);
     Listed::Unmappable { shown, folder: name.to_owned(), error }
 }
 
@@ -233,7 +232,8 @@ impl Store {
                 return Ok(None);
             }
             let Some(mut objects) = walk.next().await? else { return Ok(None) };
-            let is_old = |object: &Object| run_of(&root, &object.key).is_some_and(|run| run < before.as_str());
+            let is_old =
+                |object: &Object| run_of(&root, &object.key).is_some_and(|run| run < before.as_str());
             // Runs come in the order of time, but on stores without any order; what those show late is left
             // for another purge.
             let past = |object: &Object| run_of(&root, &object.key).is_some_and(|run| run >= before.as_str());

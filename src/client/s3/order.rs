@@ -350,7 +350,8 @@ mod tests {
     #[test]
     fn entries_longer_than_a_block_come_back() {
         let long = "n".repeat(3 * BLOCK_BYTES);
-        let objects: Vec<_> = (0..40).rev().map(|number| object(&format!("{number:02}{long}"), number)).collect();
+        let objects: Vec<_> =
+            (0..40).rev().map(|number| object(&format!("{number:02}{long}"), number)).collect();
         let all = sorted(objects.clone(), 1, 7).unwrap();
         assert!(all.iter().eq(objects.iter().rev()));
     }

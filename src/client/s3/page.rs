@@ -63,12 +63,7 @@ pub(super) struct Page {
 
 impl Store {
     /// Asks for the part of the listing of `prefix` that begins at `position`.
-    pub(super) async fn page(
-        &self,
-        prefix: &str,
-        position: &Position,
-        max_keys: i32,
-    ) -> Result<Page, Fault> {
+    pub(super) async fn page(&self, prefix: &str, position: &Position, max_keys: i32) -> Result<Page, Fault> {
         self.send(|| self.page_once(prefix, position, max_keys)).await
     }
 
@@ -99,7 +94,8 @@ impl Store {
         };
         let is_first = *position == Position::Start;
         let encoding = (is_first || !self.listing.pages_plainly()).then_some(EncodingType::Url);
-        let sent = request.set_encoding_type(encoding).customize().interceptor(Watch(Arc::clone(&self.listing)));
+        let sent =
+            request.set_encoding_type(encoding).customize().interceptor(Watch(Arc::clone(&self.listing)));
         Ok(sent.send().await?)
     }
 }
