@@ -219,11 +219,11 @@ fn unmappable(name: &str, error: KeyError) -> Listed {
 impl Store {
     /// Lists the trash in `root` (a prefix that ends in `.syncengine/trash/`) that is of runs whose names come
     /// before `before`, page by page. What is not of a run is left out; a page can be empty.
-    pub(super) fn old_trash<'a>(
-        &'a self,
+    pub(super) fn old_trash(
+        &self,
         root: String,
         before: String,
-    ) -> BoxStream<'a, Result<Vec<Object>, Fault>> {
+    ) -> BoxStream<'_, Result<Vec<Object>, Fault>> {
         debug_assert!(root.ends_with(TRASH), "`{root}` is no trash");
         let walk = Walk::in_any_order(self, &root, None);
         let state = (walk, root, before, false);

@@ -152,102 +152,88 @@ async fn b59_odd_names_come_through_any_number_of_pages() {
     }
 }
 
+type Row = (&'static str, Vec<Answer>, ErrorKind);
+
+/// Second pages, and what may follow them, of stores that lose the thread or are no stores.
+fn broken_pages() -> Vec<Row> {
+    use ErrorKind::{Corrupt, Disordered, NotFound, PermissionDenied, Unavailable};
+    let end = "</ListBucketResult>".len();
+    let whole = page(&["p/c", "p/d"], "");
+    let cut = |bytes: usize| answer(200, "", &whole[..whole.len() - bytes]);
+    let lost = |bytes: usize| {
+        let sent = good(&["p/c", "p/d"], "");
+        sent[..sent.len() - bytes].to_vec()
+    };
+    let closed =
+        format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", &whole[..whole.len() - 150]).into_bytes();
+    let token = "<NextContinuationToken>T</NextContinuationToken>";
+    let going_on = |token_element: &str| answer(200, "", page(&["p/c"], "T").replace(token, token_element));
+    let html = answer(200, "content-type: text/html\r\n", "<html><body>log in</body></html>");
+    let one = |names: &[&str], token: &str| vec![good(names, token)];
+    let repeated = vec![good(&["p/c"], "one"), good(&["p/d"], "t"), good(&["p/e"], "t")];
+    let cycle = vec![good(&["p/c"], "x"), good(&["p/d"], "y"), good(&["p/e"], "z"), good(&["p/f"], "x")];
+    vec![
+        ("F-32 no token", vec![going_on("")], Unavailable),
+        ("F-32 empty token", vec![going_on("<NextContinuationToken/>")], Unavailable),
+        ("F-32 repeated token", repeated, Corrupt),
+        ("F-32 token cycle", cycle, Corrupt),
+        ("F-32 the first token again", one(&["p/c"], "first"), Corrupt),
+        ("F-33 cut in an element", vec![cut(60)], Unavailable),
+        ("F-33 cut between elements", vec![cut(end)], Unavailable),
+        ("F-33 cut between objects", vec![cut(object("p/d").len() + end)], Unavailable),
+        ("F-33 connection lost", vec![lost(30)], Unavailable),
+        ("F-33 closed early, without length", vec![closed], Unavailable),
+        ("F-34 500", vec![refusal(500, "InternalError")], Unavailable),
+        ("F-34 reset", vec![Vec::new()], Unavailable),
+        ("F-35 nothing in it", vec![answer(200, "", "<ListBucketResult/>")], Unavailable),
+        ("F-35 nothing between", vec![answer(200, "", "<ListBucketResult></ListBucketResult>")], Unavailable),
+        ("F-35 empty body", vec![answer(200, "", "")], Unavailable),
+        ("F-35 204", vec![answer(204, "", "")], Unavailable),
+        ("F-35 404", vec![refusal(404, "NoSuchBucket")], NotFound),
+        ("F-35 403", vec![refusal(403, "AccessDenied")], PermissionDenied),
+        ("F-26 200 with an error", vec![refusal(200, "InternalError")], Unavailable),
+        ("F-27 HTML", vec![html], Unavailable),
+        ("F-27 JSON", vec![answer(200, "", "{\"Contents\":[]}")], Unavailable),
+        ("206", vec![answer(206, "", &whole)], Unavailable),
+        ("F-36 duplicate over pages", one(&["p/b"], ""), Corrupt),
+        ("F-36 duplicate in a page", one(&["p/c", "p/c"], ""), Corrupt),
+        ("F-36 unsorted in a page", one(&["p/d", "p/c"], ""), Disordered),
+        ("F-36 unsorted over pages", one(&["p/a"], ""), Disordered),
+        ("F-36 outside the prefix", one(&["p/c", "q"], ""), Unavailable),
+        ("B-17 beside the prefix", one(&["p2/c"], ""), Unavailable),
+    ]
+}
+
+/// Second pages with something wrong in them, all to be asked for again.
+fn broken_objects() -> Vec<Row> {
+    let changed = |from: &str, to: &[u8]| {
+        let whole = page(&["p/NAME"], "");
+        let (before, after) = whole.split_once(from).unwrap();
+        answer(200, "", [before.as_bytes(), to, after.as_bytes()].concat())
+    };
+    let rows: [(&str, &str, &[u8]); 15] = [
+        ("B-56 no size", "<Size>1</Size>", b""),
+        ("B-56 size too large", "<Size>1", b"<Size>100000000000000000000"),
+        ("B-56 negative size", "<Size>1", b"<Size>-5"),
+        ("B-56 no key", "<Key>p/NAME</Key>", b""),
+        ("B-56 empty key", "p/NAME", b""),
+        ("B-56 garbage for a time", "2026-01", b"yesterday"),
+        ("no time", "<LastModified>2026-01-02T03:04:05.006Z</LastModified>", b""),
+        ("no ETag", "<ETag>&quot;0cc175b9c0f1b6a831c399e269772661&quot;</ETag>", b""),
+        ("IsTruncated missing", "<IsTruncated>false</IsTruncated>", b""),
+        ("IsTruncated maybe", "<IsTruncated>false", b"<IsTruncated>maybe"),
+        ("a wrong count", "<KeyCount>1", b"<KeyCount>2"),
+        ("another bucket", "vault", b"other"),
+        ("B-14 not UTF-8", "NAME", b"\xff"),
+        ("B-14 encoded, not UTF-8", "NAME", b"%ED%A0%80"),
+        ("B-55 unknown entity", "NAME", b"&foo;"),
+    ];
+    rows.map(|(row, from, to)| (row, vec![changed(from, to)], ErrorKind::Unavailable)).into()
+}
+
 #[tokio::test]
 async fn a_listing_that_cannot_be_whole_ends_with_an_error() {
-    let broken = |what: &str| answer(200, "", page(&["p/c"], "").replace(what, ""));
-    let cut = |bytes: usize| {
-        let body = page(&["p/c", "p/d"], "");
-        answer(200, "", &body.as_bytes()[..body.len() - bytes])
-    };
-    let mut reset = good(&["p/c", "p/d"], "");
-    reset.truncate(reset.len() - 30);
-    let no_length = page(&["p/c", "p/d"], "");
-    let closed =
-        format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", &no_length[..no_length.len() - 150]);
-    let raw = |bytes: &[u8]| {
-        let body = page(&["p/NAME"], "");
-        let (before, after) = body.split_once("NAME").unwrap();
-        answer(200, "", [before.as_bytes(), bytes, after.as_bytes()].concat())
-    };
-    let truncated = |token: &str| {
-        let token = format!("<NextContinuationToken>{token}</NextContinuationToken>");
-        answer(
-            200,
-            "",
-            page(&["p/c"], "T").replace("<NextContinuationToken>T</NextContinuationToken>", &token),
-        )
-    };
-    let (passing, corrupt) = (ErrorKind::Unavailable, ErrorKind::Corrupt);
-    let rows = [
-        ("F-32 no token", vec![truncated("T").replace_token("")], passing),
-        ("F-32 empty token", vec![truncated("")], passing),
-        (
-            "F-32 repeated token",
-            vec![good(&["p/c"], "one"), good(&["p/d"], "t"), good(&["p/e"], "t")],
-            corrupt,
-        ),
-        (
-            "F-32 token cycle",
-            vec![good(&["p/c"], "x"), good(&["p/d"], "y"), good(&["p/e"], "z"), good(&["p/f"], "x")],
-            corrupt,
-        ),
-        ("F-32 the first token again", vec![good(&["p/c"], "first")], corrupt),
-        ("F-33 cut in an element", vec![cut(60)], passing),
-        ("F-33 cut between elements", vec![cut("</ListBucketResult>".len())], passing),
-        ("F-33 cut between objects", vec![cut(object("p/d").len() + "</ListBucketResult>".len())], passing),
-        ("F-33 connection lost", vec![reset], passing),
-        ("F-33 closed early without length", vec![closed.into_bytes()], passing),
-        ("F-34 500", vec![refusal(500, "InternalError")], passing),
-        ("F-34 reset", vec![Vec::new()], passing),
-        ("F-35 nothing in it", vec![answer(200, "", "<ListBucketResult/>")], passing),
-        ("F-35 empty body", vec![answer(200, "", "")], passing),
-        ("F-35 204", vec![answer(204, "", "")], passing),
-        ("F-35 404", vec![refusal(404, "NoSuchBucket")], ErrorKind::NotFound),
-        ("F-35 403", vec![refusal(403, "AccessDenied")], ErrorKind::PermissionDenied),
-        ("F-26 200 with an error", vec![refusal(200, "InternalError")], passing),
-        (
-            "F-27 HTML",
-            vec![answer(200, "content-type: text/html\r\n", "<html><body>log in</body></html>")],
-            passing,
-        ),
-        ("F-27 JSON", vec![answer(200, "", "{\"Contents\":[]}")], passing),
-        ("206", vec![answer(206, "", page(&["p/c"], ""))], passing),
-        ("F-36 duplicate at the edge", vec![good(&["p/b"], "")], corrupt),
-        ("F-36 duplicate in a page", vec![good(&["p/c", "p/c"], "")], corrupt),
-        ("F-36 unsorted in a page", vec![good(&["p/d", "p/c"], "")], ErrorKind::Disordered),
-        ("F-36 unsorted over pages", vec![good(&["p/a"], "")], ErrorKind::Disordered),
-        ("F-36 outside the prefix", vec![good(&["p/c", "q"], "")], passing),
-        ("B-17 beside the prefix", vec![good(&["p2/c"], "")], passing),
-        ("B-56 no size", vec![broken("<Size>1</Size>")], passing),
-        (
-            "B-56 size too large",
-            vec![answer(200, "", page(&["p/c"], "").replace("<Size>1", "<Size>100000000000000000000"))],
-            passing,
-        ),
-        (
-            "B-56 negative size",
-            vec![answer(200, "", page(&["p/c"], "").replace("<Size>1", "<Size>-5"))],
-            passing,
-        ),
-        ("B-56 no key", vec![broken("<Key>p/c</Key>")], passing),
-        (
-            "B-56 garbage for a time",
-            vec![answer(200, "", page(&["p/c"], "").replace("2026-01", "yesterday"))],
-            passing,
-        ),
-        ("no time", vec![broken("<LastModified>2026-01-02T03:04:05.006Z</LastModified>")], passing),
-        ("IsTruncated missing", vec![broken("<IsTruncated>false</IsTruncated>")], passing),
-        (
-            "a wrong count",
-            vec![answer(200, "", page(&["p/c"], "").replace("<KeyCount>1", "<KeyCount>2"))],
-            passing,
-        ),
-        ("another bucket", vec![answer(200, "", page(&["p/c"], "").replace("vault", "other"))], passing),
-        ("B-14 not UTF-8", vec![raw(b"\xff")], passing),
-        ("B-14 encoded, not UTF-8", vec![raw(b"%ED%A0%80")], passing),
-        ("B-55 unknown entity", vec![raw(b"&foo;")], passing),
-    ];
-    for (row, then, kind) in rows {
+    for (row, then, kind) in [broken_pages(), broken_objects()].concat() {
         let peer = Peer::start(script([vec![good(&["p/a", "p/b"], "first")], then].concat()));
         let (names, error) = listed(&client(&peer)).await;
         let error = error.unwrap_or_else(|| panic!("{row}: ended well after {names:?}"));
@@ -255,19 +241,6 @@ async fn a_listing_that_cannot_be_whole_ends_with_an_error() {
         assert!(names.starts_with(&["a".into(), "b".into()]), "{row}: {names:?}");
         assert!(error.to_string().starts_with("list `embedded://vault/p`"), "{row}");
         assert!(peer.asked("prefix").len() < 20, "{row}: asked too often");
-    }
-}
-
-trait ReplaceToken {
-    fn replace_token(self, with: &str) -> Answer;
-}
-
-impl ReplaceToken for Answer {
-    /// Takes the element of the token away, and keeps the length right.
-    fn replace_token(self, with: &str) -> Answer {
-        let text = String::from_utf8(self).unwrap();
-        let (_, body) = text.split_once("\r\n\r\n").unwrap();
-        answer(200, "", body.replace("<NextContinuationToken>T</NextContinuationToken>", with))
     }
 }
 
@@ -371,6 +344,20 @@ async fn localstack_is_asked_plainly_from_the_second_page_on() {
     let peer = Peer::start(script(pages));
     assert_eq!(names(&client(&peer)).await, ["a b", "é"]);
     assert_eq!(peer.asked("encoding-type"), ["url", "-"]);
+    let broken = page(&["p/b"], "").replace("p/b", "p/\u{1}");
+    let peer = Peer::start(script(vec![answer(200, seen, page(&["p/a"], "t")), answer(200, seen, broken)]));
+    let (names, error) = listed(&client(&peer)).await;
+    assert_eq!((names, error.unwrap().kind()), (vec!["a".to_owned()], ErrorKind::Unsupported));
+}
+
+#[tokio::test]
+async fn a_store_whose_tokens_are_names_is_not_asked_for_a_name_that_xml_cannot_carry() {
+    // SeaweedFS 4.48 ends such a listing early, and well, behind the name in the token.
+    let first = answer(200, "", page(&["p/a", "p/b\u{1}"], "p/b\u{fffd}"));
+    let peer = Peer::start(script(vec![first, good(&["p/b\u{2}"], "")]));
+    assert_eq!(names(&client(&peer)).await, ["a", "b\u{1}", "b\u{2}"]);
+    assert_eq!(peer.asked("start-after"), ["-", "p/b\u{1}"]);
+    assert_eq!(peer.asked("continuation-token"), ["-", "-"]);
 }
 
 #[tokio::test]
