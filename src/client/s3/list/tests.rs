@@ -239,6 +239,13 @@ async fn a_listing_that_cannot_be_whole_ends_with_an_error() {
         let error = error.unwrap_or_else(|| panic!("{row}: ended well after {names:?}"));
         assert_eq!(error.kind(), kind, "{row}: {}", error.chain());
         assert!(names.starts_with(&["a".into(), "b".into()]), "{row}: {names:?}");
+        let is_loop = row.starts_with("F-32") && kind == ErrorKind::Corrupt;
+        assert_eq!(
+            error.chain().contains("goes on where it already was"),
+            is_loop,
+            "{row}: {}",
+            error.chain()
+        );
         assert!(error.to_string().starts_with("list `embedded://vault/p`"), "{row}");
         assert!(peer.asked("prefix").len() < 20, "{row}: asked too often");
     }
@@ -337,6 +344,23 @@ async fn the_trash_is_jumped_over() {
 }
 
 #[tokio::test]
+async fn an_empty_page_behind_the_trash_is_not_asked_for_again() {
+    let pages = vec![good(&["p/.syncengine/trash/r/a"], "t"), good(&[], "u"), good(&["p/z"], "")];
+    let peer = Peer::start(script(pages));
+    assert_eq!(names(&client(&peer)).await, ["z"]);
+    assert_eq!(peer.asked("continuation-token"), ["-", "-", "u"]);
+}
+
+#[tokio::test]
+async fn f32_a_loop_ends_without_an_order_too() {
+    let of_markers = |token| page(&["p/.syncengine/pairs/id"], token).replace("<Prefix>p/</Prefix>", "");
+    let pages = ["x", "y", "z", "x"].map(|token| answer(200, "", of_markers(token)));
+    let peer = Peer::start(script(pages.to_vec()));
+    assert_eq!(client(&peer).marker_ids().await.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(peer.asked("prefix").len(), 4);
+}
+
+#[tokio::test]
 async fn localstack_is_asked_plainly_from_the_second_page_on() {
     let seen = "x-localstack: true\r\n";
     let second = page(&["p/é"], "").replace("%C3%A9", "é").replace("<EncodingType>url</EncodingType>", "");
@@ -409,6 +433,17 @@ async fn markers_are_read_off_the_first_page_only_if_it_comes_past_them() {
     assert!(other.bucket_exists().await.unwrap());
     assert_eq!(other.marker_ids().await.unwrap(), ["id"]);
     assert_eq!(peer.asked("prefix"), ["p/"]);
+}
+
+#[tokio::test]
+async fn markers_are_read_off_a_page_that_is_the_whole_listing() {
+    for (names_of, expected) in [(vec![], vec![]), (vec!["p/.syncengine/pairs/id".to_owned()], vec!["id"])] {
+        let peer = Peer::start(store(names_of, 1000));
+        let client = client(&peer);
+        assert!(client.bucket_exists().await.unwrap());
+        assert_eq!(client.marker_ids().await.unwrap(), expected);
+        assert_eq!(peer.asked("prefix"), ["p/"]);
+    }
 }
 
 #[tokio::test]
