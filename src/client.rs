@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, Result};
 use crate::filter::{Filter, Rules};
-use crate::fingerprint::{ContentHash, HashForm};
+use crate::fingerprint::ContentHash;
 use crate::key::Key;
 use crate::report::{Conditions, Requests};
 
@@ -100,11 +100,26 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
     /// Removes the marker of a pair, if it is there.
     fn remove_marker<'a>(&'a self, pair_id: &'a str) -> BoxFuture<'a, Result<()>>;
 
-    /// Returns in which form the content hash of a file of `size` bytes is to be made, so that it is the ETag
-    /// the store will give it.
-    fn hash_form(&self, size: u64) -> HashForm {
-        let _ = size;
-        HashForm::Whole
+    /// Returns whether [`Self::stage`] makes the content hash of what it takes in.
+    fn hashes_what_it_stages(&self) -> bool {
+        false
+    }
+
+    /// Returns where a store keeps a file, so that the same store can copy it by itself.
+    fn origin(&self, key: &Key) -> Option<Origin> {
+        let _ = key;
+        None
+    }
+
+    /// As [`Self::copy`], from another tree of the same store; `None` if the store does not let us.
+    fn copy_from<'a>(
+        &'a self,
+        origin: Origin,
+        from: &'a Entry,
+        target: Target,
+    ) -> BoxFuture<'a, Result<Option<Staged>>> {
+        drop((origin, from, target));
+        Box::pin(async { Ok(None) })
     }
 
     /// Returns how many bytes of a file of `size` bytes are in memory at once while it is read or staged.
@@ -229,6 +244,9 @@ pub struct Body {
     pub modified: Option<Timestamp>,
     /// Whether the owner may execute the file, where the client knows.
     pub executable: Option<bool>,
+    /// The hash that the bytes must turn out to have, where the client knows it. Whoever reads them all
+    /// compares: it tells bytes that were damaged on their way.
+    pub proof: Option<ContentHash>,
     /// The bytes, in pieces of at most a few hundred KiB.
     pub chunks: BoxStream<'static, Result<Bytes>>,
 }
@@ -240,6 +258,17 @@ impl fmt::Debug for Body {
             .field("modified", &self.modified)
             .finish_non_exhaustive()
     }
+}
+
+/// Where a store keeps a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// What tells the store from other ones.
+    pub store: String,
+    /// The bucket.
+    pub bucket: String,
+    /// The name of the object.
+    pub key: String,
 }
 
 /// Where a new version goes and what it may replace.

@@ -150,6 +150,13 @@ impl Effects {
         counter.0 += 1;
         counter.1 += bytes;
     }
+
+    /// Notes that a store made the copies by itself.
+    pub(crate) fn pass_within_store(&mut self) {
+        for (_, bytes) in [&mut self.uploaded, &mut self.downloaded] {
+            self.copied_within += std::mem::take(bytes);
+        }
+    }
 }
 
 impl Line {

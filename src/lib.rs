@@ -60,6 +60,9 @@ pub mod report;
 
 pub mod engine;
 
+#[cfg(feature = "embedded")]
+pub mod embedded;
+
 pub use client::StorageClient;
 pub use client::local::LocalClient;
 pub use client::memory::MemoryClient;

@@ -99,6 +99,32 @@ pub struct Conditions {
     pub delete_if_match: Option<bool>,
 }
 
+impl Requests {
+    /// Adds the requests of another store.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.list += more.list;
+        self.head += more.head;
+        self.get += more.get;
+        self.put += more.put;
+        self.copy += more.copy;
+        self.delete += more.delete;
+        self.multipart += more.multipart;
+    }
+}
+
+impl Conditions {
+    /// Takes another store into account: a condition is in force if each store that was asked honours it.
+    pub(crate) fn join(&mut self, more: Self) {
+        let both = |a: Option<bool>, b: Option<bool>| match (a, b) {
+            (Some(a), Some(b)) => Some(a && b),
+            (a, b) => a.or(b),
+        };
+        self.put_if_none_match = both(self.put_if_none_match, more.put_if_none_match);
+        self.put_if_match = both(self.put_if_match, more.put_if_match);
+        self.delete_if_match = both(self.delete_if_match, more.delete_if_match);
+    }
+}
+
 /// What a run did.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {

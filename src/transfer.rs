@@ -52,14 +52,31 @@ pub struct Tuning {
     pub memory_bytes: u64,
     /// Bytes copied in a second, at most.
     pub bytes_per_second: Option<u64>,
+    /// Requests to a store in flight at once, at most; `None` finds out how many are best.
+    pub requests: Option<usize>,
+    /// The size of the parts of large uploads in bytes; `None` follows from the size of the file.
+    pub part_bytes: Option<u64>,
+    /// Files above this many bytes go up in parts; `None` is 16 MiB.
+    pub multipart_threshold: Option<u64>,
 }
 
 impl Default for Tuning {
     /// 16 files and 256 MiB. No source: enough to keep disk and processor busy on the machines tried.
     fn default() -> Self {
-        Self { transfers: 16, memory_bytes: 256 * 1024 * 1024, bytes_per_second: None }
+        Self {
+            transfers: 16,
+            memory_bytes: 256 * 1024 * 1024,
+            bytes_per_second: None,
+            requests: None,
+            part_bytes: None,
+            multipart_threshold: None,
+        }
     }
 }
+
+/// Files under way at once where a side is a store and nobody says how many: requests wait for the network,
+/// not for a disk, and the store's client sends no more than are good for it.
+const STORE_TRANSFERS: usize = 128;
 
 /// What a run may do to each side, checked at the moment of doing it.
 #[derive(Debug, Clone, Copy)]
@@ -148,11 +165,14 @@ impl<'a> Transfer<'a> {
         rights: Rights,
         disposal: Disposal,
         run_tag: u32,
-        tuning: Tuning,
+        mut tuning: Tuning,
         control: &'a SyncController,
         ports: (&'a Arc<dyn Clock>, &'a Arc<dyn Entropy>),
         recorder: &'a Recorder,
     ) -> Self {
+        if tuning.requests.is_none() && Side::BOTH.iter().any(|side| !clients.get(*side).is_folder()) {
+            tuning.transfers = tuning.transfers.max(STORE_TRANSFERS);
+        }
         let kibibytes = usize::try_from(tuning.memory_bytes / 1024).unwrap_or(usize::MAX);
         let memory = Arc::new(Semaphore::new(kibibytes.clamp(1, Semaphore::MAX_PERMITS)));
         let throttle = tuning.bytes_per_second.map(|rate| Arc::new(Throttle::new(rate)));

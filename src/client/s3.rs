@@ -1,26 +1,61 @@
 //! The client of S3-compatible stores. Its files are the only ones that know the AWS SDK.
+//!
+//! A version is visible as soon as the store has all of it, so staging and publishing are one step here: what a
+//! version replaces is in the trash before, and the write is conditional. Names are `<prefix><key>`; what is
+//! ours is below `<prefix>.syncengine/`. In data-flow order: `connect` and `store` (sending one request),
+//! `list`, `object` and `read`, `probe`, `stage` and `multipart`, `copy`, `remove`.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
-use crate::error::Result;
+use aws_sdk_s3::error::BuildError;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::BoxStream;
+use md5::{Digest, Md5};
+use tokio::sync::OnceCell;
+
+use super::{Body, Disposal, Held, ListRequest, Listed, Origin, RootIdentity, Staged, StorageClient, Target};
+use crate::entry::{Entry, Timestamp};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
 use crate::location::{Bucket, StoreOptions};
+use crate::report::{Conditions, Requests};
 
 mod connect;
+mod copy;
 mod fault;
+mod ledger;
 mod limiter;
 mod list;
+mod metadata;
+mod multipart;
+mod object;
 mod order;
 mod page;
+mod probe;
+mod read;
+mod remove;
 mod requests;
+mod stage;
 mod store;
 mod walk;
 
+use fault::Fault;
+use ledger::Ledger;
+use probe::{Capabilities, Probe};
 use requests::RequestLog;
 use store::Store;
 
 pub use store::Ports;
+
+/// Where the markers of pairs are, below the prefix.
+const PAIRS: &str = ".syncengine/pairs/";
 
 /// How a client of a store works, apart from where the store is.
 #[derive(Debug, Clone)]
@@ -48,6 +83,15 @@ pub struct S3Client {
     at: Bucket,
     store: Store,
     setup: Setup,
+    probe: Probe,
+    /// What the store can do, once it was asked.
+    capabilities: OnceCell<Capabilities>,
+    /// Whether the bucket keeps old versions, once it was asked.
+    versioned: OnceCell<bool>,
+    /// Whether the answer to a write tells the ETag that listings show, although it is not made of the content.
+    tells_etags: AtomicBool,
+    /// The names this run has used in the trash.
+    trashed: Mutex<BTreeSet<String>>,
     /// Whatever must live as long as the client.
     _keep: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -56,8 +100,8 @@ impl S3Client {
     /// Connects to a store. Nothing is sent to it yet; credentials are looked for.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for options that cannot work, and
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if no credentials were found within 5 seconds.
+    /// [`ErrorKind::Invalid`] for options that cannot work, and [`ErrorKind::Unavailable`] if no credentials
+    /// were found within 5 seconds.
     pub async fn open(at: Bucket, options: &StoreOptions, setup: Setup) -> Result<Self> {
         let log = RequestLog::default();
         let connection = connect::connect(options, log.clone()).await?;
@@ -67,7 +111,7 @@ impl S3Client {
             Some(endpoint) => format!("s3+{}/{at}", endpoint.trim_end_matches('/')),
         };
         let store = Store::new(connection, at.name.clone(), log, setup.ports.clone(), setup.requests);
-        Ok(Self { location, identity, at, store, setup, _keep: None })
+        Ok(Self::new(location, identity, at, store, setup, None))
     }
 
     /// Connects to the server inside this process that keeps its objects in `dir` (canonical) and answers at
@@ -85,6 +129,269 @@ impl S3Client {
         let location = format!("embedded://{at}");
         let identity = format!("embedded:{}//{at}", dir.display());
         let store = Store::new(connection, at.name.clone(), log, setup.ports.clone(), setup.requests);
-        Self { location, identity, at, store, setup, _keep: Some(keep) }
+        Self::new(location, identity, at, store, setup, Some(keep))
+    }
+
+    fn new(
+        location: String,
+        identity: String,
+        at: Bucket,
+        store: Store,
+        setup: Setup,
+        keep: Option<Arc<dyn Any + Send + Sync>>,
+    ) -> Self {
+        let memory = setup.memory_dir.as_ref().map(|dir| dir.join(bucket_name(&identity, &at)));
+        Self {
+            probe: Probe {
+                file: memory.as_ref().map(|dir| dir.join("probe.json")),
+                prefix: at.prefix.clone(),
+            },
+            location,
+            identity,
+            at,
+            store: store.with_ledger(Ledger::new(memory)),
+            setup,
+            capabilities: OnceCell::new(),
+            versioned: OnceCell::new(),
+            tells_etags: AtomicBool::new(false),
+            trashed: Mutex::default(),
+            _keep: keep,
+        }
+    }
+
+    fn object_key(&self, key: &Key) -> String {
+        format!("{}{}", self.at.prefix, key.as_str())
+    }
+
+    fn threshold(&self) -> u64 {
+        self.setup.multipart_threshold.unwrap_or(multipart::THRESHOLD)
+    }
+
+    /// Returns what the store can do, asking it if nobody has for a while.
+    async fn capabilities(&self) -> Result<Capabilities, Fault> {
+        self.capabilities.get_or_try_init(|| self.probe.capabilities(&self.store)).await.copied()
+    }
+
+    async fn head_key(&self, key: &Key) -> Result<Option<Listed>> {
+        let object = self.store.head(&self.object_key(key)).await;
+        let object = object.map_err(|fault| fault.error(format!("look at `{key}`")))?;
+        Ok(object.filter(|_| !key.is_reserved()).map(|object| object.listed(key)))
+    }
+
+    async fn create_bucket(&self) -> Result<()> {
+        let store = &self.store;
+        let region = store.sdk().config().region().map(ToString::to_string);
+        // AWS wants the region said unless it is the first one; other stores do not care.
+        let elsewhere = region.filter(|region| region != "us-east-1" && store.connection.endpoint.is_none());
+        let place = elsewhere.map(|region| {
+            let constraint = BucketLocationConstraint::from(region.as_str());
+            CreateBucketConfiguration::builder().location_constraint(constraint).build()
+        });
+        let created = store
+            .send(|| async {
+                let request = store.sdk().create_bucket().bucket(&store.bucket);
+                Ok(request.set_create_bucket_configuration(place.clone()).send().await?)
+            })
+            .await;
+        match created {
+            Err(fault) if fault.code != "BucketAlreadyOwnedByYou" => {
+                Err(fault.error(format!("make the bucket `{}`", self.at.name)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn sweep_all(&self, leftovers: Vec<Key>) -> Result<()> {
+        if leftovers.is_empty() {
+            self.abort_orphans().await;
+        }
+        for key in leftovers {
+            self.delete_ours(&self.object_key(&key)).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes an object that only we write.
+    async fn delete_ours(&self, key: &str) -> Result<()> {
+        let store = &self.store;
+        let deleted = store
+            .send(|| async { Ok(store.sdk().delete_object().bucket(&store.bucket).key(key).send().await?) })
+            .await;
+        match deleted {
+            Err(fault) if !fault.is_missing() => Err(fault.error(format!("delete `{key}`"))),
+            _ => Ok(()),
+        }
+    }
+
+    async fn write_marker(&self, pair_id: &str, text: &str) -> Result<()> {
+        let store = &self.store;
+        let key = format!("{}{PAIRS}{pair_id}", self.at.prefix);
+        let bytes = Bytes::copy_from_slice(text.as_bytes());
+        let written = store.send(|| async {
+            let request = store.sdk().put_object().bucket(&store.bucket).key(&key);
+            let request = request.content_type("application/json").checksum_crc32(stage::checksum(&bytes));
+            let request = request.body(ByteStream::from(bytes.clone()));
+            Ok(request.customize().disable_payload_signing().send().await?)
+        });
+        written.await.map(drop).map_err(|fault| fault.error(format!("write `{key}`")))
+    }
+}
+
+/// Returns a name for what is remembered of a bucket: it depends on the store and the bucket, not on the prefix.
+fn bucket_name(identity: &str, at: &Bucket) -> String {
+    let whole = at.to_string();
+    let store = identity.strip_suffix(&whole).unwrap_or(identity);
+    let digest: [u8; 16] = Md5::digest(format!("{store}\n{}", at.name)).into();
+    format!("{:032x}", u128::from_be_bytes(digest))
+}
+
+/// The SDK does not let a request be built that lacks something; ours lack nothing.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
+fn unbuildable(error: BuildError) -> Fault {
+    Fault::new(ErrorKind::Internal, format!("build a request: {error}"))
+}
+
+impl StorageClient for S3Client {
+    fn location(&self) -> &str {
+        &self.location
+    }
+
+    fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    fn root(&self) -> BoxFuture<'_, Result<Option<RootIdentity>>> {
+        async move { Ok(self.bucket_exists().await?.then(RootIdentity::default)) }.boxed()
+    }
+
+    fn create_root(&self) -> BoxFuture<'_, Result<()>> {
+        self.create_bucket().boxed()
+    }
+
+    fn list(&self, request: ListRequest) -> BoxStream<'_, Result<Listed>> {
+        self.list_all(request)
+    }
+
+    fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Listed>>> {
+        self.head_key(key).boxed()
+    }
+
+    fn read<'a>(&'a self, entry: &'a Entry) -> BoxFuture<'a, Result<Body>> {
+        self.read_object(entry).boxed()
+    }
+
+    fn stage(&self, target: Target, body: Body) -> BoxFuture<'_, Result<Staged>> {
+        self.stage_object(target, body).boxed()
+    }
+
+    fn copy<'a>(&'a self, from: &'a Entry, target: Target) -> BoxFuture<'a, Result<Staged>> {
+        self.copy_within(from, target).boxed()
+    }
+
+    fn origin(&self, key: &Key) -> Option<Origin> {
+        let store = self.identity.strip_suffix(&self.at.to_string())?.to_owned();
+        Some(Origin { store, bucket: self.at.name.clone(), key: self.object_key(key) })
+    }
+
+    fn copy_from<'a>(
+        &'a self,
+        origin: Origin,
+        from: &'a Entry,
+        target: Target,
+    ) -> BoxFuture<'a, Result<Option<Staged>>> {
+        self.copy_across(origin, from, target).boxed()
+    }
+
+    fn publish(&self, staged: Vec<Staged>) -> BoxFuture<'_, Vec<Result<Entry>>> {
+        // It is visible already.
+        let published = staged.into_iter().map(|staged| match staged.held {
+            Held::Published(entry) => Ok(entry),
+            Held::Temporary(_) | Held::Memory(..) => {
+                let message = format!("publish `{}`: staged elsewhere", staged.target.key);
+                Err(Error::new(ErrorKind::Internal, message))
+            }
+        });
+        let published = published.collect();
+        async move { published }.boxed()
+    }
+
+    fn discard(&self, staged: Staged) -> BoxFuture<'_, ()> {
+        // What a store has shown is not taken back: the next run finds it equal and adopts it.
+        async move { drop(staged) }.boxed()
+    }
+
+    fn rename<'a>(&'a self, from: &'a Entry, to: &'a Key) -> BoxFuture<'a, Result<Entry>> {
+        self.rename_object(from, to).boxed()
+    }
+
+    fn remove<'a>(&'a self, entries: Vec<Entry>, disposal: &'a Disposal) -> BoxFuture<'a, Vec<Result<()>>> {
+        self.remove_objects(entries, disposal).boxed()
+    }
+
+    fn sweep(&self, leftovers: Vec<Key>) -> BoxFuture<'_, Result<()>> {
+        self.sweep_all(leftovers).boxed()
+    }
+
+    fn purge_trash(&self, before: Timestamp) -> BoxFuture<'_, Result<u64>> {
+        self.purge(before).boxed()
+    }
+
+    fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>> {
+        self.marker_ids().boxed()
+    }
+
+    fn put_marker<'a>(&'a self, pair_id: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.write_marker(pair_id, text).boxed()
+    }
+
+    fn remove_marker<'a>(&'a self, pair_id: &'a str) -> BoxFuture<'a, Result<()>> {
+        async move { self.delete_ours(&format!("{}{PAIRS}{pair_id}", self.at.prefix)).await }.boxed()
+    }
+
+    fn hashes_what_it_stages(&self) -> bool {
+        true
+    }
+
+    fn resident_bytes(&self, size: u64) -> u64 {
+        if size <= self.threshold() {
+            return size.max(read::resident_bytes(size));
+        }
+        let parts =
+            multipart::part_bytes(size, self.setup.part_bytes) * (multipart::PARTS_IN_FLIGHT as u64 + 1);
+        size.min(parts.max(read::resident_bytes(size)))
+    }
+
+    fn requests(&self) -> Requests {
+        self.store.log.counts()
+    }
+
+    fn conditions(&self) -> Conditions {
+        self.capabilities.get().map_or_else(Conditions::default, |can| Conditions {
+            put_if_none_match: Some(can.put_if_none_match),
+            put_if_match: Some(can.put_if_match),
+            delete_if_match: Some(can.delete_if_match),
+        })
+    }
+
+    fn weaknesses(&self) -> Vec<(&'static str, String)> {
+        let Some(can) = self.capabilities.get() else { return Vec::new() };
+        let ignored: Vec<&str> = [
+            ("If-None-Match on PUT", can.put_if_none_match),
+            ("If-Match on PUT", can.put_if_match),
+            ("If-Match on DELETE", can.delete_if_match),
+        ]
+        .into_iter()
+        .filter_map(|(name, honoured)| (!honoured).then_some(name))
+        .collect();
+        if ignored.is_empty() {
+            return Vec::new();
+        }
+        let message = format!(
+            "the store of `{}` ignores {}: it is looked at before each such write instead, which leaves a \
+             moment in which another program's write could be missed",
+            self.location,
+            ignored.join(", ")
+        );
+        vec![("weak-conditions", message)]
     }
 }

@@ -6,7 +6,7 @@ use super::prepare::Prepared;
 use super::tell::{announce, foresee, tell};
 use super::{SyncEngine, SyncOptions, unreachable};
 use crate::entry::Timestamp;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::event::{Event, first_difference};
 use crate::examine::Examiner;
 use crate::filter::Filter;
@@ -29,20 +29,39 @@ impl SyncEngine {
         recorder: &Recorder,
     ) -> Result<()> {
         options.controller.checkpoint().await?;
-        let mut prepared = self.prepare(pair, options.create).await?;
+        let mut prepared = self.prepare(pair, options).await?;
         recorder.with(|report| {
             report.source.clone_from(&prepared.locations().source);
             report.destination.clone_from(&prepared.locations().destination);
         });
+        let result = self.run_prepared(pair, options, recorder, &mut prepared).await;
+        recorder.with(|report| {
+            for side in Side::BOTH {
+                let client = prepared.clients.get(side);
+                report.requests.add(client.requests());
+                report.conditions.join(client.conditions());
+            }
+        });
+        prepared.servers.stop().await;
+        result
+    }
+
+    async fn run_prepared(
+        &self,
+        pair: &SyncPair,
+        options: &SyncOptions,
+        recorder: &Recorder,
+        prepared: &mut Prepared,
+    ) -> Result<()> {
         let access = if options.dry_run { Access::ReadOnly } else { Access::Write };
-        let mut past = self.recall(pair, options.initial_sync, &prepared, access, recorder).await?;
+        let mut past = self.recall(pair, options.initial_sync, prepared, access, recorder).await?;
         if !options.dry_run {
             prepared.mend().await?;
         }
-        let examiner = examiner(pair, &prepared, &past);
-        let mut found = look(&examiner, &prepared, &past, options, recorder).await?;
+        let examiner = examiner(pair, prepared, &past);
+        let mut found = look(&examiner, prepared, &past, options, recorder).await?;
         let unreadable = found.unreadable.source || found.unreadable.destination;
-        let (plan, mut judgement) = judge(pair, options, &prepared, &past, &mut found);
+        let (plan, mut judgement) = judge(pair, options, prepared, &past, &mut found);
         judgement.refusals.extend(unexpected(options, &plan));
         tell(&judgement, &found, recorder);
         if !judgement.refusals.is_empty() || options.dry_run {
@@ -56,11 +75,11 @@ impl SyncEngine {
         if changes {
             self.begin(&mut past, pair, options).await?;
         }
-        let swept = self.sweep(&found, &prepared, recorder).await;
+        let swept = self.sweep(&found, prepared, recorder).await;
         announce(&plan, recorder);
         let into_trash =
             Side::BOTH.map(|side| pair.trash && plan.actions.iter().any(|a| a.work.discards_on(side)));
-        let run = Run { engine: self, pair, options, prepared: &prepared, past: &past, recorder };
+        let run = Run { engine: self, pair, options, prepared, past: &past, recorder };
         let result = run.carry_out(&examiner, plan, found, unreadable).await;
         for side in Side::BOTH {
             for (code, message) in prepared.clients.get(side).weaknesses() {
@@ -71,11 +90,11 @@ impl SyncEngine {
             for side in
                 Side::BOTH.into_iter().zip(into_trash).filter_map(|(side, wrote)| wrote.then_some(side))
             {
-                self.purge(side, &prepared, recorder).await;
+                self.purge(side, prepared, recorder).await;
             }
         }
         match result {
-            Ok(()) => self.end(past, pair, &prepared, swept, recorder).await,
+            Ok(()) => self.end(past, pair, prepared, swept, recorder).await,
             Err(error) => {
                 // What was recorded so far is true; keep it whatever ended the run.
                 if let Err(lost) = past.state.flush().await {
@@ -140,14 +159,20 @@ pub(super) async fn look(
 ) -> Result<Survey> {
     // Rules live in the source, or in the destination where only that is a folder.
     let is_folder = |side: Side| prepared.listed.get(side).is_folder();
-    let wanted = Wanted {
+    let wanted = || Wanted {
         filter: Filter::new(prepared.rules.clone()),
         ignore_files_on: Side::BOTH.into_iter().find(|side| is_folder(*side)),
         leftover_tags: past.record.run_tags.clone(),
     };
-    let found = survey(examiner, &past.state, wanted, &options.controller, recorder)
-        .await
-        .map_err(|error| unreachable(error, "a side could not be listed"))?;
+    let told = recorder.with(|report| report.clone());
+    let look = || survey(examiner, &past.state, wanted(), &options.controller, recorder);
+    let mut found = look().await;
+    if found.as_ref().is_err_and(|error| error.kind() == ErrorKind::Disordered) {
+        // Its client knows now that the store lists in an order of its own, and restores ours.
+        recorder.with(|report| *report = told);
+        found = look().await;
+    }
+    let found = found.map_err(|error| unreachable(error, "a side could not be listed"))?;
     recorder.emit(&Event::Compared { unchanged: found.unchanged, first_sync: past.first_sync });
     Ok(found)
 }

@@ -8,6 +8,7 @@ use futures::StreamExt;
 use crate::client::Body;
 use crate::clock::Clock;
 use crate::control::SyncController;
+use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::fingerprint::{ContentHash, HashForm, Hasher};
 use crate::report::Recorder;
@@ -36,20 +37,34 @@ impl Throttle {
     }
 }
 
-/// Learns the hash of a body as its bytes pass.
+/// Learns the hash of a body as its bytes pass, and compares it with what the body must turn out to be.
 #[derive(Debug, Clone)]
 pub(super) struct Tap {
-    hasher: Arc<Mutex<Hasher>>,
+    hasher: Arc<Mutex<Option<Hasher>>>,
+    proof: Option<ContentHash>,
 }
 
 impl Tap {
-    pub(super) fn new(form: HashForm) -> Self {
-        Self { hasher: Arc::new(Mutex::new(Hasher::new(form))) }
+    /// Returns a tap that checks `proof`, and learns a hash even without one if it is wanted.
+    pub(super) fn new(proof: Option<ContentHash>, wanted: bool) -> Self {
+        let form = proof.map(|proof| proof.form()).or(wanted.then_some(HashForm::Whole));
+        Self { hasher: Arc::new(Mutex::new(form.map(Hasher::new))), proof }
     }
 
-    /// Returns the hash of what has passed.
-    pub(super) fn hash(&self) -> ContentHash {
-        self.hasher.lock().unwrap_or_else(PoisonError::into_inner).clone().finish()
+    /// Returns the hash of what has passed, if it was learned.
+    pub(super) fn hash(&self) -> Option<ContentHash> {
+        self.hasher().clone().map(Hasher::finish)
+    }
+
+    fn hasher(&self) -> std::sync::MutexGuard<'_, Option<Hasher>> {
+        self.hasher.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns an error if what has passed is not what was announced.
+    fn verdict(&self) -> Option<crate::Result<bytes::Bytes>> {
+        let damaged = self.proof.is_some() && self.hash() != self.proof;
+        let message = "the bytes that came are not those of the version: they were damaged on their way";
+        damaged.then(|| Err(Error::new(ErrorKind::Unavailable, message)))
     }
 
     /// Returns `body` with everything that is done to its bytes on their way.
@@ -68,12 +83,16 @@ impl Tap {
             clock: Arc::clone(clock),
             recorder: recorder.clone(),
         };
-        let Body { size, modified, executable, chunks } = body;
+        let Body { size, modified, executable, proof, chunks } = body;
+        let tap = self.clone();
         let chunks = chunks.scan(way, |way, chunk| {
             let way = way.clone();
             async move { Some(way.pass(chunk).await) }
         });
-        Body { size, modified, executable, chunks: chunks.boxed() }
+        // Before the end, so that whoever takes the bytes in does not show them.
+        let verdict = futures::stream::once(async move { tap.verdict() }).filter_map(std::future::ready);
+        let chunks = chunks.chain(verdict);
+        Body { size, modified, executable, proof, chunks: chunks.boxed() }
     }
 }
 
@@ -99,7 +118,9 @@ impl Way {
                 }
             }
         }
-        self.tap.hasher.lock().unwrap_or_else(PoisonError::into_inner).update(&chunk);
+        if let Some(hasher) = self.tap.hasher().as_mut() {
+            hasher.update(&chunk);
+        }
         self.recorder.emit(&Event::Moved { bytes: chunk.len() as u64 });
         Ok(chunk)
     }

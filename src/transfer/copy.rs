@@ -5,9 +5,10 @@ use tokio::sync::mpsc;
 
 use super::body::Tap;
 use super::{Executed, Job, Transfer, seen};
-use crate::client::Staged;
+use crate::client::{Held, Staged};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::{ContentHash, HashForm};
+use crate::examine::listed_hashes;
+use crate::fingerprint::ContentHash;
 use crate::mode::{Side, Sides};
 use crate::retry::{Schedule, retry};
 use crate::state::{Agreed, BaseRow};
@@ -18,16 +19,30 @@ const FILES_PER_BATCH: usize = 1000;
 /// Bytes made durable and visible together, at most.
 const BYTES_PER_BATCH: u64 = 256 * 1024 * 1024;
 
-/// Most of a file that is in memory at once.
-const RESIDENT_BYTES: u64 = 2 * 1024 * 1024;
-
 /// A staged copy, or why it could not be staged.
-type Ready = (Job, Result<(Staged, ContentHash)>);
+type Ready = (Job, Result<Copied>);
+
+/// A staged copy.
+#[derive(Debug)]
+struct Copied {
+    staged: Staged,
+    /// Its content hash, where it is known.
+    hash: Option<ContentHash>,
+    /// Whether the store made the copy, without the bytes passing through here.
+    within_store: bool,
+}
 
 #[derive(Debug, Default)]
 struct Batch {
-    items: Vec<(Job, Staged, ContentHash)>,
+    items: Vec<(Job, Copied)>,
     bytes: u64,
+}
+
+impl Batch {
+    /// A store shows each file at once: then nothing is gained by waiting for more before it is recorded.
+    fn is_visible(&self) -> bool {
+        self.items.first().is_some_and(|(_, copied)| matches!(copied.staged.held, Held::Published(_)))
+    }
 }
 
 impl Transfer<'_> {
@@ -57,12 +72,13 @@ impl Transfer<'_> {
         let mut end = Ok(());
         while let Some((job, result)) = ready.recv().await {
             match result {
-                Ok((staged, hash)) => {
+                Ok(copied) => {
                     let side = job.to;
                     let batch = batches.get_mut(side);
-                    batch.bytes += staged.size;
-                    batch.items.push((job, staged, hash));
-                    if batch.items.len() >= FILES_PER_BATCH || batch.bytes >= BYTES_PER_BATCH {
+                    batch.bytes += copied.staged.size;
+                    batch.items.push((job, copied));
+                    let full = batch.items.len() >= FILES_PER_BATCH || batch.bytes >= BYTES_PER_BATCH;
+                    if full || (batch.is_visible() && ready.is_empty()) {
                         let full = std::mem::take(batch);
                         if let Err(error) = self.publish(side, full, executed).await {
                             end = Err(error);
@@ -82,15 +98,15 @@ impl Transfer<'_> {
         let state_is_lost = end.as_ref().is_err_and(|error| error.kind() != ErrorKind::Cancelled);
         ready.close();
         while let Some((job, result)) = ready.recv().await {
-            if let Ok((staged, _)) = result {
-                self.clients.get(job.to).discard(staged).await;
+            if let Ok(copied) = result {
+                self.clients.get(job.to).discard(copied.staged).await;
             }
         }
         for side in Side::BOTH {
             let batch = std::mem::take(batches.get_mut(side));
             if state_is_lost {
-                for (_, staged, _) in batch.items {
-                    self.clients.get(side).discard(staged).await;
+                for (_, copied) in batch.items {
+                    self.clients.get(side).discard(copied.staged).await;
                 }
             } else {
                 self.publish(side, batch, executed).await?;
@@ -103,15 +119,10 @@ impl Transfer<'_> {
     async fn stage(&self, job: Job) -> Ready {
         let attempt = async || {
             self.control.checkpoint().await?;
-            let resident = job.from.size.clamp(1024, RESIDENT_BYTES.min(self.tuning.memory_bytes.max(1024)));
-            let resident = u32::try_from(resident / 1024).unwrap_or(u32::MAX);
-            let _permit = self.progress.memory.acquire_many(resident).await;
-            let body = self.clients.get(job.to.other()).read(&job.from).await?;
-            let tap = Tap::new(HashForm::Whole);
-            let throttle = self.progress.throttle.as_ref();
-            let body = tap.attach(body, self.control, throttle, self.clock, self.recorder);
-            let staged = self.clients.get(job.to).stage(job.target.clone(), body).await?;
-            Ok((staged, tap.hash()))
+            match self.copy_in_store(&job).await? {
+                Some(copied) => Ok(copied),
+                None => self.copy_through(&job).await,
+            }
         };
         let staged =
             retry(Schedule::default(), self.clock.as_ref(), self.entropy.as_ref(), self.control, attempt);
@@ -122,6 +133,36 @@ impl Transfer<'_> {
         (job, result)
     }
 
+    /// Lets the store copy, if both sides are in one that can.
+    async fn copy_in_store(&self, job: &Job) -> Result<Option<Copied>> {
+        let (reader, writer) = (self.clients.get(job.to.other()), self.clients.get(job.to));
+        let (Some(from), Some(to)) = (reader.origin(&job.from.key), writer.origin(&job.target.key)) else {
+            return Ok(None);
+        };
+        if from.store != to.store {
+            return Ok(None);
+        }
+        let staged = writer.copy_from(from, &job.from, job.target.clone()).await?;
+        let hash = listed_hashes(&job.from).first().filter(|hash| hash.parts.is_none()).copied();
+        Ok(staged.map(|staged| Copied { staged, hash, within_store: true }))
+    }
+
+    /// Reads a version from one side and stages it on the other.
+    async fn copy_through(&self, job: &Job) -> Result<Copied> {
+        let (reader, writer) = (self.clients.get(job.to.other()), self.clients.get(job.to));
+        let resident = reader.resident_bytes(job.from.size) + writer.resident_bytes(job.from.size);
+        let resident = resident.clamp(1024, self.tuning.memory_bytes.max(1024));
+        let resident = u32::try_from(resident / 1024).unwrap_or(u32::MAX);
+        let _permit = self.progress.memory.acquire_many(resident).await;
+        let body = reader.read(&job.from).await?;
+        let tap = Tap::new(body.proof, !writer.hashes_what_it_stages());
+        let throttle = self.progress.throttle.as_ref();
+        let body = tap.attach(body, self.control, throttle, self.clock, self.recorder);
+        let staged = writer.stage(job.target.clone(), body).await?;
+        let hash = staged.hash.or_else(|| tap.hash());
+        Ok(Copied { staged, hash, within_store: false })
+    }
+
     /// Makes a batch durable and visible, then records it.
     async fn publish(&self, side: Side, batch: Batch, executed: &mut Executed) -> Result<()> {
         if batch.items.is_empty() {
@@ -129,10 +170,12 @@ impl Transfer<'_> {
         }
         let mut jobs = Vec::with_capacity(batch.items.len());
         let mut staged = Vec::with_capacity(batch.items.len());
-        for (job, version, hash) in batch.items {
-            let hash = version.hash.unwrap_or(hash);
-            jobs.push((job, hash));
-            staged.push(version);
+        for (mut job, copied) in batch.items {
+            if let Some(line) = job.line.as_mut().filter(|_| copied.within_store) {
+                line.effects.pass_within_store();
+            }
+            jobs.push((job, copied.hash));
+            staged.push(copied.staged);
         }
         let results = self.clients.get(side).publish(staged).await;
         let mut rows = Vec::with_capacity(jobs.len());
@@ -141,7 +184,7 @@ impl Transfer<'_> {
             match result {
                 Ok(entry) => {
                     let seen = seen(side, &entry, &job.from);
-                    let row = Agreed { size: entry.size, hash: Some(hash), seen };
+                    let row = Agreed { size: entry.size, hash, seen };
                     rows.push((job.target.key, Some(BaseRow::Agreed(row))));
                     lines.push(job.line);
                 }

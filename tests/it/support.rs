@@ -10,6 +10,8 @@ use syncengine::{Key, LocalClient, MemoryClient, StorageClient, Timestamp};
 
 #[cfg(feature = "cli")]
 pub(crate) mod bench;
+#[cfg(feature = "embedded")]
+pub(crate) mod bucket;
 
 /// Files by name.
 pub(crate) type Tree = BTreeMap<String, Vec<u8>>;

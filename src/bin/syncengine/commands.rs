@@ -21,6 +21,8 @@ use crate::{logging, render::modes};
 
 mod apply;
 mod inspect;
+#[cfg(feature = "embedded")]
+mod serve;
 mod state;
 mod sync;
 
@@ -113,6 +115,8 @@ impl Session {
             Command::Status(args) => Box::pin(inspect::status(self, args)).await,
             Command::State { command: StateCommand::Show(at) } => state::show(self, at).await,
             Command::State { command: StateCommand::Forget(at) } => state::forget(self, at).await,
+            #[cfg(feature = "embedded")]
+            Command::Serve(args) => Box::pin(serve::serve(self, args)).await,
             Command::Modes => {
                 let modes = modes::document();
                 Ok(self.finished(ExitCode::Done, modes::text(&modes), String::new(), &modes))
@@ -169,7 +173,12 @@ struct Failed {
 
 /// Returns what a command leaves behind that ended with an error.
 fn failed(format: Format, command: &Command, error: &Error, signal: Option<ExitCode>) -> Finished {
-    let code = ExitCode::of_error(error.kind(), signal);
+    let code = match command {
+        // Nothing was asked of a pair that could be refused: the store is out of reach.
+        #[cfg(feature = "embedded")]
+        Command::Serve(_) if error.kind() == syncengine::ErrorKind::Locked => ExitCode::Unreachable,
+        _ => ExitCode::of_error(error.kind(), signal),
+    };
     let line = ErrorLine::of(error);
     let document = match command {
         Command::Sync(args) => {

@@ -53,7 +53,7 @@ pub(super) fn begin(local: &Local, entry: Entry) -> Result<Body> {
     });
     // The last step of a longer file may find that nothing is left.
     let rest = rest.try_filter(|chunk| std::future::ready(!chunk.is_empty()));
-    Ok(Body { size, modified, executable, chunks: stream::iter(first).chain(rest).boxed() })
+    Ok(Body { size, modified, executable, proof: None, chunks: stream::iter(first).chain(rest).boxed() })
 }
 
 /// Opens the file of `entry` and checks that it is that version.

@@ -28,7 +28,7 @@ use crate::location::StoreOptions;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long to wait for the first byte of an answer; large copies within a store take minutes.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How long the chain of credential sources may take, so that none found is told soon.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(4);

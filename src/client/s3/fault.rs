@@ -27,6 +27,18 @@ impl Fault {
         Self { status: 0, code: String::new(), message: message.into(), kind: Some(kind) }
     }
 
+    /// Returns the fault of one key of a request about many.
+    pub(super) fn of_key(code: &str, message: &str) -> Self {
+        let status = match code {
+            "PreconditionFailed" => 412,
+            "NoSuchKey" | "NoSuchVersion" => 404,
+            "AccessDenied" => 403,
+            "NotImplemented" => 501,
+            _ => 500,
+        };
+        Self { status, code: code.to_owned(), message: message.to_owned(), kind: None }
+    }
+
     /// Returns the fault of a request that was dropped because the run was cancelled.
     pub(super) fn cancelled() -> Self {
         Self::new(ErrorKind::Cancelled, "the run was cancelled")
@@ -54,6 +66,11 @@ impl Fault {
     /// The store does not know the request or the condition in it.
     pub(super) fn is_unsupported(&self) -> bool {
         self.status == 501 || matches!(self.code.as_str(), "NotImplemented" | "MethodNotAllowed")
+    }
+
+    /// The store said something, be it that it is busy.
+    pub(super) fn is_answer(&self) -> bool {
+        self.is_throttling() || !matches!(self.status, 0 | 500..=599)
     }
 
     /// It cannot be told whether the request took effect, or another try can help.

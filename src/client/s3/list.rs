@@ -13,7 +13,7 @@ use super::S3Client;
 use super::fault::Fault;
 use super::page::{Object, Page, Position};
 use super::store::Store;
-use super::walk::{self, PAGE_KEYS, TRASH, Walk};
+use super::walk::{self, PAGE_KEYS, Walk};
 use crate::client::{ListRequest, Listed, SkipReason};
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
@@ -217,14 +217,13 @@ fn unmappable(name: &str, error: KeyError) -> Listed {
 }
 
 impl Store {
-    /// Lists the trash in `root` (a prefix that ends in `.syncengine/trash/`) that is of runs whose names come
+    /// Lists the trash in `root` (a prefix) that is of runs whose names come
     /// before `before`, page by page. What is not of a run is left out; a page can be empty.
     pub(super) fn old_trash(
         &self,
         root: String,
         before: String,
     ) -> BoxStream<'_, Result<Vec<Object>, Fault>> {
-        debug_assert!(root.ends_with(TRASH), "`{root}` is no trash");
         let walk = Walk::in_any_order(self, &root, None);
         let state = (walk, root, before, false);
         let pages = stream::try_unfold(state, |(mut walk, root, before, ended)| async move {

@@ -1,0 +1,355 @@
+//! Large uploads: parts in parallel, completed under a condition, aborted if anything goes wrong.
+
+use std::collections::HashMap;
+
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt;
+use futures::stream::{FuturesUnordered, StreamExt};
+use md5::{Digest, Md5};
+
+use super::S3Client;
+use super::fault::Fault;
+use super::ledger::Orphan;
+use super::metadata::{MTIME, content_type, write_mtime};
+use super::stage::{Writing, checksum, wrong_length};
+use super::store::{Store, patient};
+use crate::client::{Body, Target};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::{ContentHash, ETag, Parts};
+
+const MIB: u64 = 1024 * 1024;
+
+/// Files above this size go up in parts: below it one request is as fast.
+pub(super) const THRESHOLD: u64 = 16 * MIB;
+
+/// The usual size of a part, also that of the AWS tools, so that their ETags are the same.
+const PART_BYTES: u64 = 8 * MIB;
+
+/// A store takes 10,000 parts; some room is left.
+const MAX_PARTS: u64 = 9000;
+
+/// Parts of one file under way at once.
+pub(super) const PARTS_IN_FLIGHT: usize = 4;
+
+/// How far the clocks of a store and of this machine may be apart, in seconds.
+const SKEW_SECONDS: i64 = 900;
+
+/// Returns the size of the parts of a file of `size` bytes.
+pub(super) fn part_bytes(size: u64, wanted: Option<u64>) -> u64 {
+    let least = size.div_ceil(MAX_PARTS).div_ceil(MIB) * MIB;
+    wanted.unwrap_or(PART_BYTES).max(least)
+}
+
+/// An upload under way.
+#[derive(Debug)]
+pub(super) struct Upload {
+    key: String,
+    pub(super) id: String,
+    number: u64,
+}
+
+/// A part that the store has.
+struct Part {
+    number: i32,
+    etag: Option<String>,
+    md5: [u8; 16],
+}
+
+impl S3Client {
+    /// Uploads a body in parts and returns its ETag and hash.
+    pub(super) async fn upload_parts(
+        &self,
+        target: &Target,
+        writing: &Writing,
+        body: Body,
+    ) -> Result<(ETag, ContentHash)> {
+        let doing = || format!("write `{}`", target.key);
+        let fail = |fault: Fault| fault.error(doing());
+        let can = self.capabilities().await.map_err(fail)?;
+        let part = part_bytes(body.size, self.setup.part_bytes);
+        let metadata = writing.modified.map(|time| HashMap::from([(MTIME.to_owned(), write_mtime(time))]));
+        let upload = self.store.begin_upload(&writing.key, content_type(&writing.key), metadata).await;
+        let upload = upload.map_err(fail)?;
+        let uploaded = self.send_parts(target, writing, &upload.id, part, body).await;
+        let completed = match uploaded {
+            Err(error) => Err(error),
+            Ok(uploaded) => match self.make_room(target).await {
+                Err(fault) => Err(fail(fault)),
+                Ok(()) => self.complete(can, writing, &upload.id, uploaded, part).await.map_err(fail),
+            },
+        };
+        self.store.end_upload(upload, completed.is_ok()).await;
+        completed
+    }
+
+    /// Cuts a body into parts and sends several at once.
+    async fn send_parts(
+        &self,
+        target: &Target,
+        writing: &Writing,
+        id: &str,
+        part_bytes: u64,
+        mut body: Body,
+    ) -> Result<(Vec<Part>, u64)> {
+        let fail = |fault: Fault| fault.error(format!("write `{}`", target.key));
+        let room = usize::try_from(part_bytes).unwrap_or(usize::MAX);
+        let mut sending = FuturesUnordered::new();
+        let mut sent: Vec<Part> = Vec::new();
+        let mut filling = BytesMut::new();
+        let (mut total, mut number, mut ended) = (0, 0, false);
+        while !ended {
+            match body.chunks.try_next().await? {
+                Some(chunk) => {
+                    total += chunk.len() as u64;
+                    filling.extend_from_slice(&chunk);
+                }
+                None => ended = true,
+            }
+            if total > body.size {
+                return Err(wrong_length(target));
+            }
+            while filling.len() >= room || (ended && !filling.is_empty()) {
+                number += 1;
+                let bytes = filling.split_to(room.min(filling.len())).freeze();
+                sending.push(self.store.send_part(&writing.key, id, number, bytes));
+                if sending.len() >= PARTS_IN_FLIGHT
+                    && let Some(part) = sending.next().await
+                {
+                    sent.push(part.map_err(fail)?);
+                }
+            }
+        }
+        while let Some(part) = sending.next().await {
+            sent.push(part.map_err(fail)?);
+        }
+        if total != body.size {
+            return Err(wrong_length(target));
+        }
+        sent.sort_by_key(|part| part.number);
+        Ok((sent, total))
+    }
+
+    /// Puts the parts together, if the condition holds.
+    async fn complete(
+        &self,
+        can: super::probe::Capabilities,
+        writing: &Writing,
+        id: &str,
+        (parts, size): (Vec<Part>, u64),
+        part_bytes: u64,
+    ) -> Result<(ETag, ContentHash), Fault> {
+        let hash = hash_of(&parts, part_bytes);
+        let completed = parts
+            .into_iter()
+            .map(|part| CompletedPart::builder().part_number(part.number).set_e_tag(part.etag).build());
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(completed.collect())).build();
+        // What a store does with a condition here it was asked apart; where it ignores it, we look first.
+        let can = super::probe::Capabilities {
+            put_if_none_match: can.complete_if_none_match,
+            put_if_match: can.put_if_match && can.complete_if_none_match,
+            ..can
+        };
+        let etag = self
+            .write(can, writing, (&hash.etag(), size), |if_none_match, if_match| {
+                let store = &self.store;
+                let request = store.sdk().complete_multipart_upload().bucket(&store.bucket).key(&writing.key);
+                let request = request.upload_id(id).multipart_upload(parts.clone());
+                let request = request.set_if_none_match(if_none_match).set_if_match(if_match);
+                async move {
+                    match request.send().await.map_err(Fault::from) {
+                        // An earlier try has completed it, or somebody aborted it: what is there tells.
+                        Err(fault) if fault.code == "NoSuchUpload" => Err(Fault::new(
+                            ErrorKind::Unavailable,
+                            "the upload is no longer known to the store",
+                        )),
+                        answer => Ok(answer?.e_tag),
+                    }
+                }
+            })
+            .await?;
+        Ok((etag, hash))
+    }
+
+    /// Aborts the uploads that dead processes left, and forgets them.
+    pub(super) async fn abort_orphans(&self) {
+        for ledger in self.store.ledger.inherited() {
+            let mut settled = true;
+            for orphan in &ledger.orphans {
+                if let Err(fault) = self.abort_orphan(orphan).await {
+                    tracing::debug!(?fault, key = orphan.key, "an unfinished upload stays");
+                    settled = false;
+                }
+            }
+            if settled {
+                ledger.settle();
+            }
+        }
+    }
+
+    async fn abort_orphan(&self, orphan: &Orphan) -> Result<(), Fault> {
+        if let Some(id) = &orphan.id {
+            return self.store.try_abort(&orphan.key, id).await;
+        }
+        // The process died before it knew the id: ours began about when it was asked for.
+        for (id, begun) in self.store.uploads_of(&orphan.key).await? {
+            if begun.is_none_or(|begun| (begun - orphan.at).abs() <= SKEW_SECONDS) {
+                self.store.try_abort(&orphan.key, &id).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the hash of the whole from those of its parts.
+fn hash_of(parts: &[Part], part_bytes: u64) -> ContentHash {
+    let mut all = Md5::new();
+    for part in parts {
+        all.update(part.md5);
+    }
+    let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+    ContentHash { md5: all.finalize().into(), parts: Some(Parts { count, size: part_bytes }) }
+}
+
+impl Store {
+    /// Begins an upload. What is wanted is noted before, and what came of it after.
+    pub(super) async fn begin_upload(
+        &self,
+        key: &str,
+        content_type: &str,
+        metadata: Option<HashMap<String, String>>,
+    ) -> Result<Upload, Fault> {
+        let unnoted = |error: Error| Fault::new(error.kind(), error.chain());
+        let now = self.ports.clock.now().seconds;
+        let number = self.ledger.want(key, now, || self.ports.entropy.next_u64()).map_err(unnoted)?;
+        let begun = self
+            .send_once(|| async {
+                let request = self.sdk().create_multipart_upload().bucket(&self.bucket).key(key);
+                let request = request.content_type(content_type).set_metadata(metadata.clone());
+                Ok(request.send().await?)
+            })
+            .await;
+        match begun.map(|answer| answer.upload_id.filter(|id| !id.is_empty())) {
+            Ok(Some(id)) => {
+                self.ledger.begun(number, &id).map_err(unnoted)?;
+                Ok(Upload { key: key.to_owned(), id, number })
+            }
+            Ok(None) => Err(Fault::new(ErrorKind::Unavailable, "the store began an upload without an id")),
+            Err(fault) => {
+                // An answer that was lost may have been a yes: then a later run must look.
+                if !fault.is_passing() {
+                    self.ledger.ended(number);
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    /// Ends an upload: forgets a completed one, aborts another one.
+    pub(super) async fn end_upload(&self, upload: Upload, is_complete: bool) {
+        // One that cannot be aborted now stays noted, for a later run.
+        if is_complete || self.try_abort(&upload.key, &upload.id).await.is_ok() {
+            self.ledger.ended(upload.number);
+        }
+    }
+
+    /// Sends one part, and checks that the store has the bytes that were sent.
+    async fn send_part(&self, key: &str, id: &str, number: i32, bytes: Bytes) -> Result<Part, Fault> {
+        let (bytes, md5, crc) = digest(bytes).await?;
+        let answer = self
+            .send(|| async {
+                let request = self.sdk().upload_part().bucket(&self.bucket).key(key).upload_id(id);
+                let request = request.part_number(number).checksum_crc32(&crc);
+                let request = request.body(ByteStream::from(bytes.clone()));
+                let request = request.customize().disable_payload_signing();
+                Ok(request.config_override(patient(bytes.len() as u64)).send().await?)
+            })
+            .await?;
+        Ok(Part { number, etag: answer.e_tag, md5 })
+    }
+
+    /// Ends an upload; failing to costs room until a later run tries again.
+    pub(super) async fn abort(&self, key: &str, id: &str) {
+        if let Err(fault) = self.try_abort(key, id).await {
+            tracing::debug!(?fault, key, "an unfinished upload stays");
+        }
+    }
+
+    async fn try_abort(&self, key: &str, id: &str) -> Result<(), Fault> {
+        let aborted = self.send_even_if_cancelled(|| async {
+            let request = self.sdk().abort_multipart_upload().bucket(&self.bucket).key(key).upload_id(id);
+            Ok(request.send().await?)
+        });
+        match aborted.await {
+            Err(fault) if !fault.is_missing() => Err(fault),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the ids of the unfinished uploads of one object, and when they began. All of the bucket are
+    /// listed where a store finds none by a prefix.
+    async fn uploads_of(&self, key: &str) -> Result<Vec<(String, Option<i64>)>, Fault> {
+        let answer = self
+            .send(|| async {
+                Ok(self.sdk().list_multipart_uploads().bucket(&self.bucket).prefix(key).send().await?)
+            })
+            .await?;
+        let uploads = answer.uploads.unwrap_or_default().into_iter();
+        let ours = uploads.filter(|upload| upload.key.as_deref() == Some(key));
+        Ok(ours
+            .filter_map(|upload| Some((upload.upload_id?, upload.initiated.map(|time| time.secs()))))
+            .collect())
+    }
+}
+
+/// Hashes a part away from the threads that serve the network.
+async fn digest(bytes: Bytes) -> Result<(Bytes, [u8; 16], String), Fault> {
+    let hashed = tokio::task::spawn_blocking(move || {
+        let md5: [u8; 16] = Md5::digest(&bytes).into();
+        let crc = checksum(&bytes);
+        (bytes, md5, crc)
+    });
+    hashed
+        .await
+        .map_err(|_| Fault::new(ErrorKind::Internal, "hashing a part ended in a defect of this program"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_grow_so_that_there_are_never_more_than_a_store_takes() {
+        const GIB: u64 = 1024 * MIB;
+        for (size, wanted, expected) in [
+            (0, None, 8 * MIB),
+            (17 * MIB, None, 8 * MIB),
+            (70 * GIB, None, 8 * MIB),
+            (71 * GIB, None, 9 * MIB),
+            (100 * GIB, None, 12 * MIB),
+            (5 * 1024 * GIB, None, 583 * MIB),
+            (100 * GIB, Some(5 * MIB), 12 * MIB),
+            (GIB, Some(5 * MIB), 5 * MIB),
+            (GIB, Some(64 * MIB), 64 * MIB),
+        ] {
+            let part = part_bytes(size, wanted);
+            assert_eq!(part, expected, "{size} {wanted:?}");
+            assert!(size.div_ceil(part) <= 10_000);
+        }
+    }
+
+    #[test]
+    fn the_hash_of_parts_is_that_of_the_whole() {
+        use crate::fingerprint::{HashForm, Hasher};
+        let content: Vec<u8> = (0..100_u8).collect();
+        let mut hasher = Hasher::new(HashForm::Parts(30));
+        hasher.update(&content);
+        let parts = content.chunks(30).zip(1..).map(|(chunk, number)| Part {
+            number,
+            etag: None,
+            md5: Md5::digest(chunk).into(),
+        });
+        assert_eq!(hash_of(&parts.collect::<Vec<_>>(), 30), hasher.finish());
+    }
+}

@@ -1,0 +1,240 @@
+//! What a store can do: asked once, by requests whose conditions must not hold, and remembered for 30 days.
+//!
+//! A store that ignores a condition answers such a request with success; one that knows it answers 412. Asked
+//! just before the first conditional request of a run, under `.syncengine/probe/`, with objects of our own.
+
+use std::path::PathBuf;
+
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::fault::Fault;
+use super::object::quoted;
+use super::store::Store;
+use crate::fingerprint::ETag;
+
+/// Where probes are made, below the prefix.
+pub(super) const PROBE: &str = ".syncengine/probe/";
+
+/// How long answers are believed, in seconds: servers are updated.
+const REMEMBERED_SECONDS: i64 = 30 * 24 * 3600;
+
+/// The form of the file.
+const SCHEMA: u32 = 1;
+
+/// An ETag that no object has.
+const WRONG: &str = "\"00000000000000000000000000000000\"";
+
+/// Which conditions a store honours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Capabilities {
+    pub(super) put_if_none_match: bool,
+    pub(super) put_if_match: bool,
+    /// The store compares what stands in `If-Match` with the bare ETag, as Ceph does.
+    pub(super) unquoted: bool,
+    pub(super) complete_if_none_match: bool,
+    pub(super) delete_if_match: bool,
+    pub(super) delete_many_if_match: bool,
+    pub(super) copy_if_none_match: bool,
+    pub(super) copy_source_if_match: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Remembered {
+    schema: u32,
+    asked_at: i64,
+    capabilities: Capabilities,
+}
+
+impl Capabilities {
+    /// Returns an ETag as the store wants it in `If-Match`.
+    pub(super) fn if_match(self, etag: &ETag) -> String {
+        if self.unquoted { etag.to_string() } else { quoted(etag) }
+    }
+}
+
+/// Asks a store, or remembers what it answered.
+#[derive(Debug)]
+pub(super) struct Probe {
+    /// Where answers are remembered.
+    pub(super) file: Option<PathBuf>,
+    /// The prefix below which to ask.
+    pub(super) prefix: String,
+}
+
+impl Probe {
+    /// Returns what the store can do.
+    pub(super) async fn capabilities(&self, store: &Store) -> Result<Capabilities, Fault> {
+        let now = store.ports.clock.now().seconds;
+        if let Some(known) = self.remembered(now) {
+            return Ok(known);
+        }
+        let key = format!("{}{PROBE}{:016x}", self.prefix, store.ports.entropy.next_u64());
+        let asked = Asking { store, key: &key }.ask().await;
+        // Whatever was answered, nothing of it stays behind.
+        for key in [key.clone(), format!("{key}-copy")] {
+            let removed = store.send(|| async {
+                Ok(store.sdk().delete_object().bucket(&store.bucket).key(&key).send().await?)
+            });
+            if let Err(fault) = removed.await {
+                tracing::debug!(?fault, "a probe stays behind");
+            }
+        }
+        let capabilities = asked?;
+        tracing::debug!(?capabilities, "the store was asked what it can do");
+        self.remember(now, capabilities);
+        Ok(capabilities)
+    }
+
+    fn remembered(&self, now: i64) -> Option<Capabilities> {
+        let text = std::fs::read(self.file.as_ref()?).ok()?;
+        let known: Remembered = serde_json::from_slice(&text).ok()?;
+        let fresh = (0..REMEMBERED_SECONDS).contains(&now.saturating_sub(known.asked_at));
+        (known.schema == SCHEMA && fresh).then_some(known.capabilities)
+    }
+
+    /// Remembers the answers. If that fails they are asked for again, nothing else.
+    fn remember(&self, asked_at: i64, capabilities: Capabilities) {
+        let Some(file) = &self.file else { return };
+        let Ok(text) = serde_json::to_vec(&Remembered { schema: SCHEMA, asked_at, capabilities }) else {
+            return;
+        };
+        let temporary = file.with_extension("new");
+        let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let written = folder
+            .and_then(|()| std::fs::write(&temporary, text))
+            .and_then(|()| std::fs::rename(&temporary, file));
+        if let Err(error) = written {
+            tracing::debug!(%error, "what the store can do is not remembered");
+        }
+    }
+}
+
+/// The questions, in an order in which each finds what it needs.
+struct Asking<'a> {
+    store: &'a Store,
+    key: &'a str,
+}
+
+impl Asking<'_> {
+    async fn ask(&self) -> Result<Capabilities, Fault> {
+        let mut found = Capabilities::default();
+        let etag = self.put(None, None).await?;
+        found.put_if_none_match = refused(self.put(Some("*"), None).await)?;
+        found.put_if_match = refused(self.put(None, Some(WRONG)).await)?;
+        if found.put_if_match {
+            // Ceph refuses the right ETag too, unless it comes without quotes.
+            found.unquoted = refused(self.put(None, Some(&quoted(&etag))).await)?;
+        }
+        found.complete_if_none_match = self.complete().await?;
+        found.copy_source_if_match = refused(self.copy(Some(WRONG), None).await)?;
+        self.copy(None, None).await?;
+        found.copy_if_none_match = refused(self.copy(None, Some("*")).await)?;
+        found.delete_many_if_match = self.delete_many().await?;
+        self.put(None, None).await?;
+        found.delete_if_match = refused(self.delete().await)?;
+        Ok(found)
+    }
+
+    async fn put(&self, if_none_match: Option<&str>, if_match: Option<&str>) -> Result<ETag, Fault> {
+        let store = self.store;
+        let answer = store
+            .send(|| async {
+                let request = store.sdk().put_object().bucket(&store.bucket).key(self.key);
+                let request = request.body(ByteStream::from(Bytes::from_static(b"probe")));
+                let request = request
+                    .set_if_none_match(if_none_match.map(str::to_owned))
+                    .set_if_match(if_match.map(str::to_owned));
+                Ok(request.customize().disable_payload_signing().send().await?)
+            })
+            .await?;
+        Ok(ETag::new(answer.e_tag.as_deref().unwrap_or_default()))
+    }
+
+    async fn copy(&self, source_if_match: Option<&str>, if_none_match: Option<&str>) -> Result<(), Fault> {
+        let store = self.store;
+        let source = super::copy::source(&store.bucket, self.key);
+        let target = format!("{}-copy", self.key);
+        let copied = store.send(|| async {
+            let request = store.sdk().copy_object().bucket(&store.bucket).key(&target).copy_source(&source);
+            let request = request
+                .set_copy_source_if_match(source_if_match.map(str::to_owned))
+                .set_if_none_match(if_none_match.map(str::to_owned));
+            Ok(request.send().await?)
+        });
+        copied.await.map(drop)
+    }
+
+    async fn delete(&self) -> Result<(), Fault> {
+        let store = self.store;
+        let deleted = store.send(|| async {
+            let request = store.sdk().delete_object().bucket(&store.bucket).key(self.key);
+            Ok(request.if_match(WRONG).send().await?)
+        });
+        deleted.await.map(drop)
+    }
+
+    async fn delete_many(&self) -> Result<bool, Fault> {
+        let store = self.store;
+        let deleted = store.send(|| async {
+            let object = ObjectIdentifier::builder().key(self.key).e_tag(WRONG).build();
+            let delete = Delete::builder().objects(object.map_err(super::unbuildable)?).build();
+            let delete = delete.map_err(super::unbuildable)?;
+            let request = store.sdk().delete_objects().bucket(&store.bucket).delete(delete);
+            Ok(request.send().await?)
+        });
+        match deleted.await {
+            Ok(answer) => Ok(answer.errors().iter().any(|error| error.key() == Some(self.key))),
+            Err(fault) => refused::<()>(Err(fault)),
+        }
+    }
+
+    /// Asks for a multipart upload in place of an object that is there.
+    async fn complete(&self) -> Result<bool, Fault> {
+        let store = self.store;
+        let created = store
+            .send(|| async {
+                Ok(store.sdk().create_multipart_upload().bucket(&store.bucket).key(self.key).send().await?)
+            })
+            .await?;
+        let id = created.upload_id.unwrap_or_default();
+        let answer = self.complete_upload(&id).await;
+        let refused = refused(answer)?;
+        if refused {
+            store.abort(self.key, &id).await;
+        }
+        Ok(refused)
+    }
+
+    async fn complete_upload(&self, id: &str) -> Result<(), Fault> {
+        let store = self.store;
+        let part = store
+            .send(|| async {
+                let request = store.sdk().upload_part().bucket(&store.bucket).key(self.key).upload_id(id);
+                let request = request.part_number(1).body(ByteStream::from(Bytes::from_static(b"probe")));
+                Ok(request.customize().disable_payload_signing().send().await?)
+            })
+            .await?;
+        let part = CompletedPart::builder().part_number(1).set_e_tag(part.e_tag).build();
+        let parts = CompletedMultipartUpload::builder().parts(part).build();
+        let completed = store.send(|| async {
+            let request = store.sdk().complete_multipart_upload().bucket(&store.bucket).key(self.key);
+            let request = request.upload_id(id).multipart_upload(parts.clone()).if_none_match("*");
+            Ok(request.send().await?)
+        });
+        completed.await.map(drop)
+    }
+}
+
+/// Returns whether a request whose condition does not hold was refused. A store that does not know the
+/// condition may also say so.
+fn refused<T>(answer: Result<T, Fault>) -> Result<bool, Fault> {
+    match answer {
+        Ok(_) => Ok(false),
+        Err(fault) if fault.is_refused_condition() => Ok(true),
+        Err(fault) if fault.is_unsupported() || fault.status == 400 => Ok(false),
+        Err(fault) => Err(fault),
+    }
+}

@@ -1,0 +1,231 @@
+//! Reading an object: one GET, or parallel ranged GETs for a large one.
+//!
+//! Every GET asks for one version, and what comes is measured: an answer that is short, long, too slow, or of
+//! another version is an error. A range that breaks off is asked for again from where it broke.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::types::ServerSideEncryption;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+
+use super::S3Client;
+use super::fault::Fault;
+use super::metadata::{mtime_of, timestamp};
+use super::object::{etag_of, quoted};
+use super::store::Store;
+use crate::client::Body;
+use crate::clock::Clock;
+use crate::entry::Entry;
+use crate::error::{ErrorKind, Result};
+use crate::fingerprint::{ContentHash, ETag, Parts, likely_part_sizes};
+
+/// Bytes of one ranged GET. Large enough that the request costs nothing beside it.
+const RANGE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Ranges of one object under way at once.
+const RANGES: usize = 4;
+
+/// Larger objects come in ranges.
+const WHOLE_BYTES: u64 = 2 * RANGE_BYTES;
+
+/// How long nothing may come before an answer counts as stalled.
+const STALL: Duration = Duration::from_secs(30);
+
+/// How many bytes a second must come on average once [`PATIENCE`] is over.
+const LEAST_RATE: u64 = 1024;
+
+/// How long an answer may be slower than that.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Returns how many bytes of an object are in memory at once while it is read.
+pub(super) fn resident_bytes(size: u64) -> u64 {
+    if size <= WHOLE_BYTES { size.min(1024 * 1024) } else { size.min(RANGE_BYTES * RANGES as u64) }
+}
+
+/// One version of an object, to be read.
+#[derive(Debug, Clone)]
+struct Version {
+    store: Store,
+    key: String,
+    size: u64,
+    etag: ETag,
+}
+
+impl S3Client {
+    /// Opens a version for reading.
+    pub(super) async fn read_object(&self, entry: &Entry) -> Result<Body> {
+        let doing = || format!("read `{}`", entry.key);
+        let etag = etag_of(entry).map_err(|fault| fault.error(doing()))?;
+        let version =
+            Version { store: self.store.clone(), key: self.object_key(&entry.key), size: entry.size, etag };
+        let first = 0..if entry.size > WHOLE_BYTES { RANGE_BYTES } else { entry.size };
+        let answer =
+            version.store.send(|| version.get(&first)).await.map_err(|fault| gone(fault).error(doing()))?;
+        let modified = mtime_of(answer.metadata.as_ref()).or(answer.last_modified.as_ref().map(timestamp));
+        let proof = if hides_its_hash(&answer) { None } else { version.proof().await };
+        let chunks = version.chunks(first, answer);
+        let doing = doing();
+        let chunks = chunks.map_err(move |fault| gone(fault).error(&doing)).boxed();
+        Ok(Body { size: entry.size, modified, executable: None, proof, chunks })
+    }
+}
+
+/// A version that is not there any more was changed, as far as whoever planned for it is concerned.
+fn gone(fault: Fault) -> Fault {
+    if fault.code == "NoSuchKey" || (fault.is_missing() && fault.code.is_empty()) {
+        return Fault::new(ErrorKind::Changed, "the object is no longer there");
+    }
+    fault
+}
+
+/// Returns whether the ETag is not made of the content: where the store encrypts with keys of others.
+fn hides_its_hash(answer: &GetObjectOutput) -> bool {
+    let managed = |kind: &ServerSideEncryption| !matches!(kind, ServerSideEncryption::Aes256);
+    answer.sse_customer_algorithm.is_some() || answer.server_side_encryption.as_ref().is_some_and(managed)
+}
+
+impl Version {
+    /// Asks for a range of bytes, and checks that the answer is what was asked for.
+    async fn get(&self, range: &Range<u64>) -> Result<GetObjectOutput, Fault> {
+        let whole = range.start == 0 && range.end == self.size;
+        let request = self.store.sdk().get_object().bucket(&self.store.bucket).key(&self.key);
+        let request = request.if_match(quoted(&self.etag));
+        let asked = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
+        let request = if whole { request } else { request.range(asked) };
+        let answer = request.send().await?;
+        let length = answer.content_length.and_then(|length| u64::try_from(length).ok());
+        if length != Some(range.end - range.start) {
+            return Err(Fault::new(
+                ErrorKind::Changed,
+                format!("{} bytes were asked for and {length:?} come", range.end - range.start),
+            ));
+        }
+        if answer.e_tag.as_deref().map(ETag::new).is_some_and(|etag| etag != self.etag) {
+            return Err(Fault::new(ErrorKind::Changed, "another version than the one listed comes"));
+        }
+        let starts = format!("bytes {}-", range.start);
+        let ranged = answer.content_range.as_deref().is_some_and(|told| told.starts_with(&starts));
+        if !whole && !ranged {
+            return Err(Fault::new(
+                ErrorKind::Unavailable,
+                "the store does not send the range it was asked for",
+            ));
+        }
+        Ok(answer)
+    }
+
+    /// Returns the bytes from `first`, of which the answer is here, to the end.
+    fn chunks(self, first: Range<u64>, answer: GetObjectOutput) -> BoxStream<'static, Result<Bytes, Fault>> {
+        if first.end == self.size {
+            return stream::try_unfold(
+                Pace::new(answer, first, &self.store.ports.clock),
+                |mut pace| async move { Ok(pace.next().await?.map(|chunk| (chunk, pace))) },
+            )
+            .boxed();
+        }
+        let starts = (first.end..self.size).step_by(usize::try_from(RANGE_BYTES).unwrap_or(usize::MAX));
+        let size = self.size;
+        let later = starts.map(move |start| (start..size.min(start.saturating_add(RANGE_BYTES)), None));
+        let ranges = std::iter::once((first, Some(answer))).chain(later);
+        let fetched = stream::iter(ranges).map(move |(range, answer)| {
+            let version = self.clone();
+            async move { version.fetch(range, answer).await }
+        });
+        let chunks = fetched.buffered(RANGES);
+        chunks.map_ok(|chunks| stream::iter(chunks.into_iter().map(Ok))).try_flatten().boxed()
+    }
+
+    /// Fetches a range whole, asking again from where an answer broke off.
+    async fn fetch(&self, range: Range<u64>, answer: Option<GetObjectOutput>) -> Result<Vec<Bytes>, Fault> {
+        let mut chunks = Vec::new();
+        let mut at = range.start;
+        let mut answer = answer;
+        let mut tries = 0;
+        while at < range.end {
+            let rest = at..range.end;
+            let now = match answer.take() {
+                Some(answer) => answer,
+                None => self.store.send(|| self.get(&rest)).await?,
+            };
+            let mut pace = Pace::new(now, rest, &self.store.ports.clock);
+            loop {
+                match pace.next().await {
+                    Ok(Some(chunk)) => {
+                        at += chunk.len() as u64;
+                        chunks.push(chunk);
+                    }
+                    Ok(None) => break,
+                    Err(fault) if fault.is_passing() => {
+                        self.store.wait(&mut tries, fault).await?;
+                        break;
+                    }
+                    Err(fault) => return Err(fault),
+                }
+            }
+        }
+        Ok(chunks)
+    }
+
+    /// Returns what the ETag says of the content. For an object of parts the size of the first one is asked for:
+    /// a guess would reject good bytes.
+    async fn proof(&self) -> Option<ContentHash> {
+        if let Some(hash) = self.etag.whole_md5() {
+            return Some(hash);
+        }
+        let (md5, count) = self.etag.multipart()?;
+        let size = self.store.first_part_bytes(&self.key, &self.etag).await?;
+        let fits = size > 0 && self.size.div_ceil(size).max(1) == u64::from(count);
+        let known = fits || likely_part_sizes(self.size, count).contains(&size);
+        known.then_some(ContentHash { md5, parts: Some(Parts { count, size }) })
+    }
+}
+
+/// The bytes of one answer, counted and timed.
+struct Pace {
+    answer: GetObjectOutput,
+    expected: u64,
+    come: u64,
+    /// Time spent waiting for the store; that of the reader does not count.
+    waited: Duration,
+    clock: Arc<dyn Clock>,
+}
+
+impl Pace {
+    fn new(answer: GetObjectOutput, range: Range<u64>, clock: &Arc<dyn Clock>) -> Self {
+        let (expected, clock) = (range.end - range.start, Arc::clone(clock));
+        Self { answer, expected, come: 0, waited: Duration::ZERO, clock }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        let broken = |what: String| Fault::new(ErrorKind::Unavailable, what);
+        let began = self.clock.monotonic();
+        let chunk = tokio::select! {
+            chunk = self.answer.body.next() => chunk,
+            () = self.clock.sleep(STALL) => {
+                return Err(broken(format!("nothing came for {} s", STALL.as_secs())));
+            }
+        };
+        self.waited += self.clock.monotonic().saturating_sub(began);
+        match chunk {
+            Some(Err(error)) => Err(broken(format!("the answer broke off: {error}"))),
+            Some(Ok(chunk)) => {
+                self.come += chunk.len() as u64;
+                if self.come > self.expected {
+                    return Err(broken("more bytes came than were announced".into()));
+                }
+                if self.waited > PATIENCE && self.come / self.waited.as_secs().max(1) < LEAST_RATE {
+                    return Err(broken(format!("less than {LEAST_RATE} bytes come in a second")));
+                }
+                Ok(Some(chunk))
+            }
+            None if self.come < self.expected => {
+                Err(broken(format!("the answer ended after {} of {} bytes", self.come, self.expected)))
+            }
+            None => Ok(None),
+        }
+    }
+}

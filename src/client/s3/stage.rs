@@ -1,0 +1,216 @@
+//! Taking in a new version: one PUT for a small one, a multipart upload for a large one.
+//!
+//! A store shows a version as soon as it has all of it. So what the version replaces goes to the trash first,
+//! and the write carries a condition. When an answer does not come, the store is asked what is there before
+//! another try: a condition that our own first try has met must not look like somebody else's write.
+
+use std::sync::atomic::Ordering;
+
+use aws_sdk_s3::primitives::ByteStream;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt;
+
+use super::S3Client;
+use super::fault::Fault;
+use super::metadata::{MTIME, content_type, write_mtime};
+use super::object::{Condition, Object};
+use super::probe::Capabilities;
+use super::store::patient;
+use crate::client::{Body, Held, Staged, Target};
+use crate::entry::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::{ContentHash, ETag, HashForm, Hasher};
+
+/// Longest name of an object, in bytes (S3).
+const MAX_OBJECT_KEY_BYTES: usize = 1024;
+
+/// What is written.
+#[derive(Debug, Clone)]
+pub(super) struct Writing {
+    /// The name of the object.
+    pub(super) key: String,
+    pub(super) modified: Option<Timestamp>,
+    pub(super) condition: Condition,
+}
+
+impl S3Client {
+    /// Writes a version.
+    pub(super) async fn stage_object(&self, target: Target, body: Body) -> Result<Staged> {
+        let doing = || format!("write `{}`", target.key);
+        let writing = self.writing(&target, body.modified).map_err(|fault| fault.error(doing()))?;
+        let (size, modified) = (body.size, body.modified);
+        let (etag, hash) = if size > self.threshold() {
+            self.upload_parts(&target, &writing, body).await?
+        } else {
+            let bytes = collect(body, &target).await?;
+            self.put_bytes(&target, &writing, bytes).await.map_err(|fault| fault.error(doing()))?
+        };
+        let entry =
+            Object { etag, size, mtime: modified, last_modified: None, archived: false }.entry(&target.key);
+        Ok(Staged { target, size, hash: Some(hash), held: Held::Published(entry) })
+    }
+
+    /// Returns what a write to `target` is, if it can be.
+    pub(super) fn writing(&self, target: &Target, modified: Option<Timestamp>) -> Result<Writing, Fault> {
+        let key = self.object_key(&target.key);
+        if target.key.is_reserved() {
+            return Err(Fault::new(ErrorKind::Invalid, "the name is reserved"));
+        }
+        if key.len() > MAX_OBJECT_KEY_BYTES {
+            let what = format!("the name has {} bytes, and a store takes {MAX_OBJECT_KEY_BYTES}", key.len());
+            return Err(Fault::new(ErrorKind::Invalid, what));
+        }
+        Ok(Writing { key, modified, condition: Condition::of(target.replaces.as_ref())? })
+    }
+
+    /// Writes bytes with one request.
+    async fn put_bytes(
+        &self,
+        target: &Target,
+        writing: &Writing,
+        bytes: Bytes,
+    ) -> Result<(ETag, ContentHash), Fault> {
+        let can = self.capabilities().await?;
+        self.make_room(target).await?;
+        let mut hasher = Hasher::new(HashForm::Whole);
+        hasher.update(&bytes);
+        let hash = hasher.finish();
+        let crc = checksum(&bytes);
+        let size = bytes.len() as u64;
+        let etag = self
+            .write(can, writing, (&hash.etag(), size), |if_none_match, if_match| {
+                let store = &self.store;
+                let request = store.sdk().put_object().bucket(&store.bucket).key(&writing.key);
+                let request = request
+                    .body(ByteStream::from(bytes.clone()))
+                    .checksum_crc32(&crc)
+                    .content_type(content_type(&writing.key))
+                    .set_if_none_match(if_none_match)
+                    .set_if_match(if_match);
+                let request = match writing.modified {
+                    Some(time) => request.metadata(MTIME, write_mtime(time)),
+                    None => request,
+                };
+                // The checksum above protects the bytes; hashing them for the signature too costs as much again.
+                let request = request.customize().disable_payload_signing().config_override(patient(size));
+                async move { Ok(request.send().await?.e_tag) }
+            })
+            .await?;
+        Ok((etag, hash))
+    }
+
+    /// Sends a conditional write until it is known what became of it. `mine` is the ETag and the size that
+    /// the object has if it is ours.
+    pub(super) async fn write<F>(
+        &self,
+        can: Capabilities,
+        writing: &Writing,
+        mine: (&ETag, u64),
+        send: impl Fn(Option<String>, Option<String>) -> F,
+    ) -> Result<ETag, Fault>
+    where
+        F: Future<Output = Result<Option<String>, Fault>>,
+    {
+        let (if_none_match, if_match) = match &writing.condition {
+            Condition::Absent => (can.put_if_none_match.then(|| "*".to_owned()), None),
+            Condition::Is(etag) => (None, can.put_if_match.then(|| can.if_match(etag))),
+        };
+        let unguarded = if_none_match.is_none() && if_match.is_none();
+        let mut tries = 0;
+        loop {
+            if unguarded
+                && tries == 0
+                && !writing.condition.holds(self.store.head(&writing.key).await?.as_ref())
+            {
+                return Err(meanwhile());
+            }
+            let sent = self.store.send_once(|| send(if_none_match.clone(), if_match.clone())).await;
+            let fault = match sent {
+                Ok(etag) => return self.confirm(writing, etag, mine).await,
+                Err(fault) => fault,
+            };
+            let refused = fault.is_refused_condition() || (if_match.is_some() && fault.code == "NoSuchKey");
+            if !refused && !fault.is_passing() {
+                return Err(fault);
+            }
+            if refused && tries == 0 {
+                return Err(meanwhile());
+            }
+            // Did an earlier try get there, although nobody said so?
+            let there = self.store.head(&writing.key).await?;
+            match &there {
+                Some(object) if is_mine(object, mine) => return Ok(object.etag.clone()),
+                there if writing.condition.holds(there.as_ref()) => {
+                    self.store.wait(&mut tries, fault).await?;
+                }
+
+                _ => return Err(meanwhile()),
+            }
+        }
+    }
+
+    /// Returns the ETag of what was written, as listings will show it.
+    async fn confirm(
+        &self,
+        writing: &Writing,
+        told: Option<String>,
+        mine: (&ETag, u64),
+    ) -> Result<ETag, Fault> {
+        let told = told.filter(|etag| !etag.is_empty()).map(|etag| ETag::new(&etag));
+        if told.as_ref() == Some(mine.0) {
+            return Ok(mine.0.clone());
+        }
+        if let Some(told) = told.as_ref().filter(|_| self.tells_etags.load(Ordering::Relaxed)) {
+            return Ok(told.clone());
+        }
+        // None came (Ceph after multipart uploads), or one that is not made of the content (encryption).
+        match self.store.head(&writing.key).await? {
+            Some(object) if object.size == mine.1 => {
+                // Where it is not made of the content, but is the one that is told, looking once is enough.
+                self.tells_etags.fetch_or(told.as_ref() == Some(&object.etag), Ordering::Relaxed);
+                Ok(object.etag)
+            }
+            Some(_) => Err(meanwhile()),
+            None => Err(Fault::new(
+                ErrorKind::Unavailable,
+                "the store took the object and does not have it; its name may be one the store cannot keep",
+            )),
+        }
+    }
+}
+
+fn is_mine(object: &Object, (etag, size): (&ETag, u64)) -> bool {
+    object.size == size && object.etag == *etag
+}
+
+/// Returns the fault of a write that would have replaced what nobody has seen.
+pub(super) fn meanwhile() -> Fault {
+    Fault::new(ErrorKind::Changed, "somebody else wrote there meanwhile; nothing of theirs was replaced")
+}
+
+/// Returns the checksum header of a body.
+pub(super) fn checksum(bytes: &[u8]) -> String {
+    BASE64_STANDARD.encode(crc32fast::hash(bytes).to_be_bytes())
+}
+
+/// Takes a small body into memory.
+async fn collect(mut body: Body, target: &Target) -> Result<Bytes> {
+    let mut bytes = BytesMut::with_capacity(usize::try_from(body.size).unwrap_or(0));
+    while let Some(chunk) = body.chunks.try_next().await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() as u64 > body.size {
+            break;
+        }
+    }
+    if bytes.len() as u64 != body.size {
+        return Err(wrong_length(target));
+    }
+    Ok(bytes.freeze())
+}
+
+pub(super) fn wrong_length(target: &Target) -> Error {
+    let message = format!("`{}` came with another number of bytes than announced", target.key);
+    Error::new(ErrorKind::Changed, message)
+}

@@ -1,0 +1,191 @@
+//! Faults on request, for tests of clients: what a network or a server does on a bad day.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt, stream};
+use s3s::access::{S3Access, S3AccessContext};
+use s3s::dto::StreamingBlob;
+use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
+
+use crate::clock::Clock;
+
+/// Decides what happens to each request.
+pub trait Disturb: fmt::Debug + Send + Sync + 'static {
+    /// Returns what is to happen to a request whose signature is right, before it is carried out.
+    fn disturb(&self, request: &Request<'_>) -> Disturbance;
+}
+
+/// What a [`Disturb`] knows of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Request<'a> {
+    /// The operation as S3 names it, such as `PutObject`.
+    pub operation: &'a str,
+    /// The bucket, if the request is about one.
+    pub bucket: Option<&'a str>,
+    /// The key, if the request is about an object.
+    pub key: Option<&'a str>,
+    /// How many requests the server had got before this one.
+    pub number: u64,
+}
+
+/// What happens to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disturbance {
+    /// Nothing.
+    Pass,
+    /// It is carried out after a while.
+    Delay(Duration),
+    /// It is not carried out; the answer is this HTTP status and S3 code, such as 503 and `SlowDown`.
+    Refuse(u16, String),
+    /// It is not carried out, and the connection ends without an answer.
+    Cut,
+    /// It is carried out, and the connection ends without an answer.
+    CutAfter,
+    /// It is carried out, and the answer is this HTTP status and S3 code.
+    RefuseAfter(u16, String),
+    /// It is carried out; a body of the answer ends after so many bytes, and the connection with it. Acts on
+    /// `GetObject`.
+    Truncate(u64),
+}
+
+/// What all connections of a server share.
+#[derive(Debug)]
+pub(super) struct Watch {
+    disturb: Option<Arc<dyn Disturb>>,
+    clock: Arc<dyn Clock>,
+    number: AtomicU64,
+    counts: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Watch {
+    pub(super) fn new(disturb: Option<Arc<dyn Disturb>>, clock: Arc<dyn Clock>) -> Self {
+        Self { disturb, clock, number: AtomicU64::new(0), counts: Mutex::default() }
+    }
+
+    /// Returns how many requests of each operation there have been.
+    pub(super) fn counts(&self) -> BTreeMap<String, u64> {
+        locked(&self.counts).clone()
+    }
+
+    fn count(&self, operation: &str) -> u64 {
+        let mut counts = locked(&self.counts);
+        match counts.get_mut(operation) {
+            Some(count) => *count += 1,
+            None => drop(counts.insert(operation.to_owned(), 1)),
+        }
+        self.number.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds one of these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The request that a connection carries now; HTTP/1 carries one at a time.
+#[derive(Debug)]
+pub(super) struct Turn {
+    watch: Arc<Watch>,
+    /// No answer leaves this connection any more.
+    cut: AtomicBool,
+    after: Mutex<After>,
+}
+
+/// What is done to the answer.
+#[derive(Debug, Default)]
+struct After {
+    refuse: Option<(u16, String)>,
+    truncate: Option<u64>,
+}
+
+impl Turn {
+    pub(super) fn new(watch: Arc<Watch>) -> Self {
+        Self { watch, cut: AtomicBool::new(false), after: Mutex::default() }
+    }
+
+    /// Returns whether the connection is to end without an answer.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    /// Returns the answer as the client is to see it.
+    pub(super) fn answer<T>(&self, answer: S3Result<T>) -> S3Result<T> {
+        match locked(&self.after).refuse.take() {
+            Some((status, code)) => Err(refusal(status, &code)),
+            None => answer,
+        }
+    }
+
+    /// Returns the body of an answer as the client is to see it.
+    pub(super) fn body(
+        &self,
+        body: impl Stream<Item = io::Result<Bytes>> + Send + Sync + 'static,
+    ) -> StreamingBlob {
+        let Some(mut left) = locked(&self.after).truncate.take() else { return StreamingBlob::wrap(body) };
+        let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+        let cut = body.map(move |bytes| {
+            let mut bytes = bytes?;
+            if left == 0 {
+                return Err(reset());
+            }
+            bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            left -= bytes.len() as u64;
+            Ok(bytes)
+        });
+        // A body that ends just there is cut too: what follows it is never an end.
+        StreamingBlob::wrap(cut.chain(stream::once(async move { Err(reset()) })))
+    }
+
+    async fn disturb(&self, disturbance: Disturbance) -> S3Result<()> {
+        *locked(&self.after) = After::default();
+        match disturbance {
+            Disturbance::Pass => {}
+            Disturbance::Delay(duration) => self.watch.clock.sleep(duration).await,
+            Disturbance::Refuse(status, code) => return Err(refusal(status, &code)),
+            Disturbance::Cut => {
+                self.cut.store(true, Ordering::Release);
+                return Err(s3_error!(InternalError));
+            }
+            Disturbance::CutAfter => self.cut.store(true, Ordering::Release),
+            Disturbance::RefuseAfter(status, code) => locked(&self.after).refuse = Some((status, code)),
+            Disturbance::Truncate(bytes) => locked(&self.after).truncate = Some(bytes),
+        }
+        Ok(())
+    }
+}
+
+fn refusal(status: u16, code: &str) -> S3Error {
+    let code = S3ErrorCode::from_bytes(code.as_bytes()).unwrap_or(S3ErrorCode::InternalError);
+    let mut error = S3Error::with_message(code, "As the test asked.");
+    if let Ok(status) = status.try_into() {
+        error.set_status_code(status);
+    }
+    error
+}
+
+/// Stands before every operation: lets in who has the keys, counts, and disturbs.
+#[derive(Debug)]
+pub(super) struct Gate(pub(super) Arc<Turn>);
+
+#[async_trait::async_trait]
+impl S3Access for Gate {
+    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        if context.credentials().is_none() {
+            return Err(s3_error!(AccessDenied, "Signature is required"));
+        }
+        let watch = &self.0.watch;
+        let operation = context.s3_op().name();
+        let number = watch.count(operation);
+        let Some(disturb) = &watch.disturb else { return Ok(()) };
+        let (bucket, key) = (context.s3_path().get_bucket_name(), context.s3_path().get_object_key());
+        let disturbance = disturb.disturb(&Request { operation, bucket, key, number });
+        self.0.disturb(disturbance).await
+    }
+}

@@ -1,0 +1,280 @@
+//! A prefix of a bucket as one side of a pair, looked at and edited past its client.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex};
+
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::primitives::ByteStream;
+use syncengine::client::s3::{Ports, S3Client, Setup};
+use syncengine::clock::{SystemClock, SystemEntropy};
+use syncengine::embedded::{Disturb, EmbeddedOptions, EmbeddedServer};
+use syncengine::location;
+use syncengine::{Key, StorageClient, SyncController, Timestamp};
+
+use super::{Root, Tree};
+
+/// Runs what tests do to a store while their own runtime waits.
+static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+});
+
+/// Waits for a future on another thread, whatever the caller runs on.
+pub(crate) fn block<T: Send>(future: impl Future<Output = T> + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(|| RUNTIME.block_on(future)).join().unwrap())
+}
+
+/// A store that tests may use.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    pub(crate) endpoint: String,
+    pub(crate) access_key: String,
+    pub(crate) secret_key: String,
+}
+
+/// A prefix of a bucket.
+#[derive(Debug, Clone)]
+pub(crate) struct Bucket {
+    pub(crate) server: Server,
+    pub(crate) at: location::Bucket,
+    sdk: aws_sdk_s3::Client,
+}
+
+impl Server {
+    fn sdk(&self) -> aws_sdk_s3::Client {
+        let keys = Credentials::new(&self.access_key, &self.secret_key, None, None, "tests");
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .endpoint_url(&self.endpoint)
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .credentials_provider(keys)
+            .force_path_style(true);
+        aws_sdk_s3::Client::from_conf(config.build())
+    }
+
+    /// Makes a bucket of this name and returns a prefix of it.
+    pub(crate) fn bucket(&self, name: &str, prefix: &str) -> Bucket {
+        let sdk = self.sdk();
+        block(async {
+            if sdk.head_bucket().bucket(name).send().await.is_err() {
+                sdk.create_bucket().bucket(name).send().await.unwrap();
+            }
+        });
+        let at = location::Bucket { name: name.to_owned(), prefix: prefix.to_owned() };
+        Bucket { server: self.clone(), at, sdk }
+    }
+}
+
+impl Bucket {
+    /// Returns a client that remembers what it needs in `memory_dir`.
+    pub(crate) fn open(&self, memory_dir: Option<PathBuf>) -> S3Client {
+        let ports = Ports {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            control: SyncController::new(),
+        };
+        let setup = Setup {
+            ports,
+            requests: None,
+            part_bytes: None,
+            multipart_threshold: None,
+            trash: None,
+            memory_dir,
+        };
+        let keys = (self.server.access_key.as_str(), self.server.secret_key.as_str());
+        let dir = PathBuf::from(&self.server.endpoint);
+        S3Client::open_embedded(self.at.clone(), &self.server.endpoint, keys, &dir, Arc::new(()), setup)
+    }
+
+    fn name(&self, name: &str) -> String {
+        format!("{}{name}", self.at.prefix)
+    }
+
+    /// Writes an object, with a time of modification if one is given.
+    pub(crate) fn put(&self, name: &str, bytes: &[u8], modified: Option<Timestamp>) {
+        let request = self.sdk.put_object().bucket(&self.at.name).key(self.name(name));
+        let request = request.body(ByteStream::from(bytes.to_vec()));
+        let request = match modified {
+            Some(time) => request.metadata("mtime", format!("{}.{:09}", time.seconds, time.nanoseconds)),
+            None => request,
+        };
+        block(async { request.send().await.unwrap() });
+    }
+
+    /// Deletes an object.
+    pub(crate) fn remove(&self, name: &str) {
+        let request = self.sdk.delete_object().bucket(&self.at.name).key(self.name(name));
+        block(async { request.send().await.unwrap() });
+    }
+
+    /// Returns everything below the prefix, ours too.
+    pub(crate) fn objects(&self) -> BTreeMap<String, Vec<u8>> {
+        block(async {
+            let request = self.sdk.list_objects_v2().bucket(&self.at.name).prefix(&self.at.prefix);
+            let mut pages = request.into_paginator().send();
+            let mut found = BTreeMap::new();
+            while let Some(page) = pages.next().await {
+                for object in page.unwrap().contents.unwrap_or_default() {
+                    let key = object.key.unwrap();
+                    let read = self.sdk.get_object().bucket(&self.at.name).key(&key).send().await.unwrap();
+                    let bytes = read.body.collect().await.unwrap().to_vec();
+                    found.insert(key[self.at.prefix.len()..].to_owned(), bytes);
+                }
+            }
+            found
+        })
+    }
+
+    /// Returns the names of the unfinished uploads of the bucket.
+    pub(crate) fn uploads(&self) -> Vec<String> {
+        let listed =
+            block(async { self.sdk.list_multipart_uploads().bucket(&self.at.name).send().await.unwrap() });
+        listed.uploads.unwrap_or_default().into_iter().filter_map(|upload| upload.key).collect()
+    }
+
+    /// Returns the metadata of an object.
+    pub(crate) fn metadata(&self, name: &str) -> BTreeMap<String, String> {
+        let request = self.sdk.head_object().bucket(&self.at.name).key(self.name(name));
+        let answer = block(async { request.send().await.unwrap() });
+        answer.metadata.unwrap_or_default().into_iter().collect()
+    }
+}
+
+impl Root for Bucket {
+    fn client(&self) -> Arc<dyn StorageClient> {
+        Arc::new(self.open(None))
+    }
+
+    fn write(&self, name: &str, content: &[u8], modified: Timestamp) {
+        let key = Key::parse(name).unwrap();
+        for other in self.files().keys().map(|other| Key::parse(other).unwrap()) {
+            if other.is_below(name) || key.is_below(other.as_str()) {
+                self.remove(other.as_str());
+            }
+        }
+        self.put(name, content, Some(modified));
+    }
+
+    fn delete(&self, name: &str) {
+        self.remove(name);
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        let content = self.files().remove(from).unwrap();
+        self.remove(from);
+        Root::write(self, to, &content, Timestamp::new(1_700_000_000, 0));
+    }
+
+    fn touch(&self, name: &str, modified: Timestamp) {
+        let content = self.files().remove(name).unwrap();
+        self.put(name, &content, Some(modified));
+    }
+
+    fn files(&self) -> Tree {
+        let reserved = |name: &str| Key::parse(name).is_ok_and(|key| key.is_reserved());
+        self.objects().into_iter().filter(|(name, _)| !reserved(name)).collect()
+    }
+
+    fn trash(&self) -> Vec<Vec<u8>> {
+        let objects = self.objects().into_iter();
+        objects.filter(|(name, _)| name.starts_with(".syncengine/trash/")).map(|(_, bytes)| bytes).collect()
+    }
+}
+
+/// Returns a bucket name nobody has used yet.
+pub(crate) fn fresh_name() -> String {
+    static NEXT: Mutex<u32> = Mutex::new(0);
+    let mut next = NEXT.lock().unwrap();
+    *next += 1;
+    format!("test-{}-{next}", std::process::id())
+}
+
+/// A server inside this process, and the folder it keeps its objects in.
+#[derive(Debug)]
+pub(crate) struct Embedded {
+    pub(crate) server: Server,
+    pub(crate) running: EmbeddedServer,
+    _dir: Option<tempfile::TempDir>,
+}
+
+impl Embedded {
+    /// Starts a server of `dir`, which other processes may have used before.
+    pub(crate) fn start(dir: &Path) -> Self {
+        Self::with(EmbeddedOptions::new(dir), None)
+    }
+
+    /// Starts a server of a new folder that `disturb` disturbs.
+    pub(crate) fn disturbed(disturb: Arc<dyn Disturb>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = EmbeddedOptions { disturb: Some(disturb), ..EmbeddedOptions::new(dir.path()) };
+        Self::with(options, Some(dir))
+    }
+
+    fn with(options: EmbeddedOptions, dir: Option<tempfile::TempDir>) -> Self {
+        let (access_key, secret_key) = (options.access_key.clone(), options.secret_key.clone());
+        let running = block(async { EmbeddedServer::start(options).await.unwrap() });
+        let server = Server { endpoint: running.endpoint(), access_key, secret_key };
+        Self { server, running, _dir: dir }
+    }
+
+    pub(crate) fn stop(self) {
+        block(async { self.running.stop().await.unwrap() });
+    }
+}
+
+/// Returns the server that all tests of this process share.
+pub(crate) fn embedded() -> Server {
+    static SHARED: LazyLock<Embedded> = LazyLock::new(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let options = EmbeddedOptions::new(dir.path());
+        Embedded::with(options, Some(dir))
+    });
+    SHARED.server.clone()
+}
+
+/// A bucket that other processes serve to themselves: here it is served for the time of each look.
+#[derive(Debug)]
+pub(crate) struct AtRest {
+    pub(crate) dir: PathBuf,
+    pub(crate) name: String,
+}
+
+impl AtRest {
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&Bucket) -> T) -> T {
+        let embedded = Embedded::start(&self.dir);
+        let seen = look(&embedded.server.bucket(&self.name, ""));
+        embedded.stop();
+        seen
+    }
+}
+
+impl Root for AtRest {
+    fn client(&self) -> Arc<dyn StorageClient> {
+        unreachable!("other processes have it")
+    }
+
+    fn write(&self, name: &str, content: &[u8], modified: Timestamp) {
+        self.with(|bucket| Root::write(bucket, name, content, modified));
+    }
+
+    fn delete(&self, name: &str) {
+        self.with(|bucket| bucket.remove(name));
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        self.with(|bucket| Root::rename(bucket, from, to));
+    }
+
+    fn touch(&self, name: &str, modified: Timestamp) {
+        self.with(|bucket| bucket.touch(name, modified));
+    }
+
+    fn files(&self) -> Tree {
+        self.with(Root::files)
+    }
+
+    fn trash(&self) -> Vec<Vec<u8>> {
+        self.with(Root::trash)
+    }
+}
