@@ -190,7 +190,7 @@ impl Sorted {
 
 impl Ord for Head {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.key.cmp(&other.0.key).then(self.1.cmp(&other.1))
+        self.0.key.cmp(&other.0.key)
     }
 }
 

@@ -64,7 +64,14 @@ pub(super) struct Page {
 impl Store {
     /// Asks for the part of the listing of `prefix` that begins at `position`.
     pub(super) async fn page(&self, prefix: &str, position: &Position, max_keys: i32) -> Result<Page, Fault> {
-        self.send(|| self.page_once(prefix, position, max_keys)).await
+        let result = self.send(|| self.page_once(prefix, position, max_keys)).await;
+        result.map_err(
+            |fault| if fault.status == 200 && self.asks_plainly(position) { unlistable() } else { fault },
+        )
+    }
+
+    fn asks_plainly(&self, position: &Position) -> bool {
+        *position != Position::Start && self.listing.pages_plainly()
     }
 
     async fn page_once(&self, prefix: &str, position: &Position, max_keys: i32) -> Result<Page, Fault> {
@@ -92,12 +99,17 @@ impl Store {
             Position::After(name) => request.start_after(name),
             Position::Token(token) => request.continuation_token(token),
         };
-        let is_first = *position == Position::Start;
-        let encoding = (is_first || !self.listing.pages_plainly()).then_some(EncodingType::Url);
+        let encoding = (!self.asks_plainly(position)).then_some(EncodingType::Url);
         let sent =
             request.set_encoding_type(encoding).customize().interceptor(Watch(Arc::clone(&self.listing)));
         Ok(sent.send().await?)
     }
+}
+
+/// An answer came again and again that is no XML.
+fn unlistable() -> Fault {
+    let message = "LocalStack cannot show names with control characters behind the first page of a listing";
+    Fault::new(ErrorKind::Unsupported, message)
 }
 
 /// What listings have shown about the store, shared by all that list it.
@@ -168,7 +180,7 @@ impl Page {
         let encoded = answer.encoding_type == Some(EncodingType::Url);
         let objects: Vec<Object> =
             contents.into_iter().map(|told| object(told, encoded, prefix)).collect::<Result<_, _>>()?;
-        let next = is_truncated.then(|| go_on(token, &objects));
+        let next = is_truncated.then(|| go_on(token, &objects)).transpose()?;
         Ok(Self { objects, next })
     }
 }
@@ -210,13 +222,14 @@ fn object(told: aws_sdk_s3::types::Object, encoded: bool, prefix: &str) -> Resul
     Ok(Object { key, size, etag, modified, is_archived })
 }
 
-/// Returns where the next page begins. A token with U+FFFD is a name that XML cannot carry (SeaweedFS uses
-/// names as tokens): the store would go on behind the wrong name, past others. The right one is known.
-fn go_on(token: String, objects: &[Object]) -> Position {
-    match objects.last() {
-        Some(last) if token.contains(char::REPLACEMENT_CHARACTER) => Position::After(last.key.clone()),
-        _ => Position::Token(token),
+/// Returns where the next page begins. A token with U+FFFD is a name that XML cannot carry: SeaweedFS (4.48)
+/// uses names as tokens, and sent such a token it ends the listing early. The right name is known.
+fn go_on(token: String, objects: &[Object]) -> Result<Position, String> {
+    if !token.contains(char::REPLACEMENT_CHARACTER) {
+        return Ok(Position::Token(token));
     }
+    let last = objects.last().ok_or("it goes on at a name that cannot be shown")?;
+    Ok(Position::After(last.key.clone()))
 }
 
 /// Decodes `%XX` and `+`, once; `None` if that does not lead to a name in UTF-8.
@@ -416,11 +429,11 @@ mod tests {
         let went_on = |token: &str, names: &[&str]| {
             let mut answer = answer(names.iter().map(|name| told(name)).collect());
             (answer.is_truncated, answer.next_continuation_token) = (Some(true), Some(token.into()));
-            Page::from_answer(answer, "vault", "p/").unwrap().next.unwrap()
+            Page::from_answer(answer, "vault", "p/").map(|page| page.next.unwrap())
         };
-        assert_eq!(went_on("p/b\u{fffd}", &["p/a", "p/b%01"]), Position::After("p/b\u{1}".into()));
-        assert_eq!(went_on("opaque", &["p/a"]), Position::Token("opaque".into()));
-        assert_eq!(went_on("\u{fffd}", &[]), Position::Token("\u{fffd}".into()));
+        assert_eq!(went_on("p/b\u{fffd}", &["p/a", "p/b%01"]), Ok(Position::After("p/b\u{1}".into())));
+        assert_eq!(went_on("opaque", &["p/a"]), Ok(Position::Token("opaque".into())));
+        assert!(went_on("\u{fffd}", &[]).is_err());
     }
 
     #[test]
