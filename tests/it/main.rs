@@ -12,5 +12,7 @@ mod kills;
 mod local;
 #[cfg(feature = "cli")]
 mod scenarios;
+#[cfg(all(feature = "s3", feature = "embedded"))]
+mod stores;
 mod support;
 mod tidy;
