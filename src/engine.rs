@@ -20,11 +20,21 @@ use crate::transfer::Tuning;
 
 mod carry_out;
 pub mod check;
+mod ground;
+#[cfg(not(feature = "s3"))]
+mod no_stores;
+mod open;
 mod past;
 mod prepare;
+pub mod remembered;
 mod run;
 pub mod status;
+#[cfg(feature = "s3")]
+mod stores;
 mod tell;
+
+#[cfg(not(feature = "s3"))]
+use no_stores as stores;
 
 /// Keeps pairs of trees in agreement.
 ///
@@ -57,7 +67,7 @@ pub struct SyncEngine {
 pub struct SyncOptions {
     /// Plan only; nothing is written anywhere.
     pub dry_run: bool,
-    /// Make a missing receiving root.
+    /// Make a missing receiving folder or bucket.
     pub create: bool,
     /// Overrides the pair's first-sync preference.
     pub initial_sync: Option<InitialSyncPreference>,
@@ -106,7 +116,7 @@ impl SyncOptions {
         self
     }
 
-    /// Sets whether to make a missing receiving root.
+    /// Sets whether to make a missing receiving folder or bucket.
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
         self
@@ -134,6 +144,13 @@ impl SyncOptions {
     pub fn controller(mut self, controller: SyncController) -> Self {
         self.controller = controller;
         self
+    }
+}
+
+impl SyncOptions {
+    /// Returns these options for something that only looks.
+    fn looking(&self) -> Self {
+        Self { dry_run: true, create: false, ..self.clone() }
     }
 }
 
@@ -176,8 +193,9 @@ impl SyncEngine {
     /// is not an error: its report says so ([`Report::outcome`]).
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] and [`ErrorKind::NotFound`] for a pair that cannot work as given; other
-    /// kinds if a side could not be listed or the state could not be read or written.
+    /// [`ErrorKind::Invalid`] and [`ErrorKind::NotFound`] for a pair that cannot work as given,
+    /// [`ErrorKind::Unsupported`] for a location this build knows nothing of; other kinds if a side could not
+    /// be reached or listed or the state could not be read or written.
     ///
     /// # Cancellation
     /// Through the options' [`SyncController`]. Dropping the future instead leaves what a kill of the

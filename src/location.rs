@@ -1,7 +1,7 @@
 //! `Location`: where a tree is, as users write it: a folder, `s3://bucket/prefix` or `embedded://bucket/prefix`.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,13 @@ pub struct StoreOptions {
     pub embedded_dir: Option<PathBuf>,
 }
 
+impl StoreOptions {
+    /// Returns whether nothing is said.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Longest name of a bucket. S3 stops at 63 bytes; old buckets and other stores have longer ones.
 const MAX_BUCKET_BYTES: usize = 255;
 
@@ -88,6 +95,12 @@ impl Location {
 }
 
 impl Bucket {
+    /// Returns what tells this prefix in the server inside this process from all others: the folder (canonical)
+    /// in which the server keeps its objects, never its port.
+    pub fn embedded_identity(&self, dir: &Path) -> String {
+        format!("embedded:{}//{self}", dir.display())
+    }
+
     fn parse(whole: &str, text: &str) -> Result<Self> {
         let invalid = |why: &str, hint: &str| {
             let message = format!("`{}` cannot be a location: {why}", escape(whole.as_bytes()));

@@ -9,6 +9,7 @@ use crate::client::StorageClient;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Rules;
 use crate::guard::MaxDelete;
+use crate::location::StoreOptions;
 use crate::mode::{ComparisonMode, ConflictStrategy, InitialSyncPreference, Side, Sides, SyncMode};
 
 /// Two trees of files and the policy that keeps them in agreement.
@@ -29,12 +30,18 @@ use crate::mode::{ComparisonMode, ConflictStrategy, InitialSyncPreference, Side,
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SyncPair {
-    /// Where the source is: a path.
+    /// Where the source is: a path, `s3://bucket/prefix` or `embedded://bucket/prefix`.
     #[serde(alias = "source_root", alias = "sourceRoot", alias = "local")]
     pub source: String,
-    /// Where the destination is: a path.
+    /// Where the destination is: a path, `s3://bucket/prefix` or `embedded://bucket/prefix`.
     #[serde(alias = "destination_root", alias = "destinationRoot", alias = "remote")]
     pub destination: String,
+    /// How the store of the source is reached, if it is in one.
+    #[serde(default, alias = "sourceStore", skip_serializing_if = "StoreOptions::is_default")]
+    pub source_store: StoreOptions,
+    /// How the store of the destination is reached, if it is in one.
+    #[serde(default, alias = "destinationStore", skip_serializing_if = "StoreOptions::is_default")]
+    pub destination_store: StoreOptions,
     /// In which directions changes travel.
     #[serde(default, alias = "sync_mode", alias = "syncMode")]
     pub mode: SyncMode,
@@ -62,6 +69,10 @@ pub struct SyncPair {
     /// Whether replaced and deleted versions are kept in the trash.
     #[serde(default = "yes")]
     pub trash: bool,
+    /// Where the sides of its kind keep their trash instead of below the tree: `s3://bucket/prefix` or
+    /// `embedded://bucket/prefix`, in the same store as the side.
+    #[serde(default, alias = "trashLocation", skip_serializing_if = "Option::is_none")]
+    pub trash_location: Option<String>,
     /// How many files a run may delete; `None` for half of them, if they are more than 20.
     #[serde(default, alias = "maxDelete")]
     pub max_delete: Option<MaxDelete>,
@@ -79,6 +90,8 @@ impl SyncPair {
         Self {
             source: source.into(),
             destination: destination.into(),
+            source_store: StoreOptions::default(),
+            destination_store: StoreOptions::default(),
             mode: SyncMode::default(),
             initial_sync: None,
             conflict: ConflictStrategy::default(),
@@ -86,6 +99,7 @@ impl SyncPair {
             pull: true,
             rules: Vec::new(),
             trash: true,
+            trash_location: None,
             max_delete: None,
             clients: Sides::default(),
         }
@@ -96,6 +110,15 @@ impl SyncPair {
         let mut pair = Self::new(source.location(), destination.location());
         pair.clients = Sides::new(Some(source), Some(destination));
         pair
+    }
+
+    /// Sets how the store of `side` is reached.
+    pub fn store(mut self, side: Side, options: StoreOptions) -> Self {
+        match side {
+            Side::Source => self.source_store = options,
+            Side::Destination => self.destination_store = options,
+        }
+        self
     }
 
     /// Sets the mode.
@@ -147,6 +170,12 @@ impl SyncPair {
         self
     }
 
+    /// Sets where sides in a store keep their trash.
+    pub fn trash_location(mut self, location: impl Into<String>) -> Self {
+        self.trash_location = Some(location.into());
+        self
+    }
+
     /// Sets how many files a run may delete.
     pub fn max_delete(mut self, limit: MaxDelete) -> Self {
         self.max_delete = Some(limit);
@@ -179,6 +208,14 @@ impl SyncPair {
         }
     }
 
+    /// Returns how the store of `side` is reached.
+    pub fn store_options(&self, side: Side) -> &StoreOptions {
+        match side {
+            Side::Source => &self.source_store,
+            Side::Destination => &self.destination_store,
+        }
+    }
+
     /// Returns the rules, compiled.
     ///
     /// # Errors
@@ -203,6 +240,8 @@ impl PartialEq for SyncPair {
         policy(self) == policy(other)
             && (&self.source, &self.destination, &self.rules)
                 == (&other.source, &other.destination, &other.rules)
+            && (&self.source_store, &self.destination_store, &self.trash_location)
+                == (&other.source_store, &other.destination_store, &other.trash_location)
     }
 }
 
@@ -312,6 +351,9 @@ mod tests {
             pair().trash(false),
             pair().max_delete(MaxDelete::Files(0)),
             pair().exclude("x"),
+            pair().trash_location("s3://trash"),
+            pair().store(Side::Source, StoreOptions { allow_http: true, ..StoreOptions::default() }),
+            pair().store(Side::Destination, StoreOptions { allow_http: true, ..StoreOptions::default() }),
         ];
         for other in &others {
             assert_ne!(*other, pair(), "{other:?}");
@@ -319,6 +361,40 @@ mod tests {
         assert_eq!((pair().location(Side::Source), pair().location(Side::Destination)), ("/a", "/b"));
         let shown = format!("{:?}", pair().mode(SyncMode::SourceBackup));
         assert!(shown.contains("/a") && shown.contains("/b") && shown.contains("SourceBackup"), "{shown}");
+    }
+
+    #[test]
+    fn how_stores_are_reached_is_written_and_read_and_left_out_where_there_is_nothing_to_say() {
+        let store = StoreOptions {
+            endpoint_url: Some("https://minio.example.org:9000".into()),
+            profile: Some("backup".into()),
+            ..StoreOptions::default()
+        };
+        let pair = SyncPair::new("/a", "s3://vault/a")
+            .store(Side::Destination, store.clone())
+            .trash_location("s3://trash/of-a");
+        let written = serde_json::to_value(&pair).unwrap();
+        assert!(written.get("source_store").is_none(), "{written}");
+        assert_eq!(written["destination_store"]["profile"], "backup");
+        assert!(written["destination_store"].get("region").is_none(), "{written}");
+        assert_eq!(read(written), pair);
+        assert_eq!(pair.store_options(Side::Destination), &store);
+        assert_eq!(pair.store_options(Side::Source), &StoreOptions::default());
+        let folders = serde_json::to_value(SyncPair::new("/a", "/b")).unwrap();
+        for key in ["source_store", "destination_store", "trash_location"] {
+            assert!(folders.get(key).is_none(), "{folders}");
+        }
+        assert_eq!(
+            read(json!({"source": "/a", "destination": "s3://vault/a", "trashLocation": "s3://trash/of-a",
+                        "destinationStore": {"endpoint_url": "https://minio.example.org:9000", "profile": "backup"}})),
+            pair
+        );
+        for bad in [
+            json!({"source": "/a", "destination": "s3://b1b", "destination_store": {"secret_access_key": "x"}}),
+            json!({"source": "/a", "destination": "s3://b1b", "endpoint_url": "https://x"}),
+        ] {
+            assert!(serde_json::from_value::<SyncPair>(bad.clone()).is_err(), "{bad}");
+        }
     }
 
     #[test]

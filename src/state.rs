@@ -66,7 +66,7 @@ impl Agreed {
 pub struct PairRecord {
     /// The random id of the pair, 32 hexadecimal digits; it names the markers.
     pub pair_id: String,
-    /// Canonical location of each side.
+    /// What tells the tree of each side from all others: a canonical path, or a bucket, a prefix and the store.
     pub locations: Sides<String>,
     /// The mode of the last run that changed something; tombstones of another mode mean nothing.
     pub mode: SyncMode,

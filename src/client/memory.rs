@@ -31,6 +31,7 @@ const CHUNK_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct MemoryClient {
     location: String,
+    identity: Option<String>,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
 }
@@ -53,7 +54,13 @@ impl MemoryClient {
     /// Returns an empty tree that calls itself `location`.
     pub fn new(location: &str) -> Self {
         let state = Mutex::new(State::default());
-        Self { location: location.to_owned(), clock: Arc::new(SystemClock), state }
+        Self { location: location.to_owned(), identity: None, clock: Arc::new(SystemClock), state }
+    }
+
+    /// Tells the tree from others with the same location.
+    pub fn with_identity(mut self, identity: impl Into<String>) -> Self {
+        self.identity = Some(identity.into());
+        self
     }
 
     /// Stamps what comes without a time by `clock`.
@@ -309,6 +316,10 @@ fn reserved(name: &str) -> Result<Key> {
 impl StorageClient for MemoryClient {
     fn location(&self) -> &str {
         &self.location
+    }
+
+    fn identity(&self) -> &str {
+        self.identity.as_deref().unwrap_or(&self.location)
     }
 
     fn root(&self) -> BoxFuture<'_, Result<Option<RootIdentity>>> {

@@ -8,6 +8,7 @@
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use aws_sdk_s3::error::BuildError;
@@ -82,12 +83,13 @@ pub struct S3Client {
     at: Bucket,
     store: Store,
     setup: Setup,
-    ledger: Ledger,
     probe: Probe,
     /// What the store can do, once it was asked.
     capabilities: OnceCell<Capabilities>,
     /// Whether the bucket keeps old versions, once it was asked.
     versioned: OnceCell<bool>,
+    /// Whether the answer to a write tells the ETag that listings show, although it is not made of the content.
+    tells_etags: AtomicBool,
     /// The names this run has used in the trash.
     trashed: Mutex<BTreeSet<String>>,
     /// Whatever must live as long as the client.
@@ -140,15 +142,18 @@ impl S3Client {
     ) -> Self {
         let memory = setup.memory_dir.as_ref().map(|dir| dir.join(bucket_name(&identity, &at)));
         Self {
-            ledger: Ledger::new(memory.clone()),
-            probe: Probe { file: memory.map(|dir| dir.join("probe.json")), prefix: at.prefix.clone() },
+            probe: Probe {
+                file: memory.as_ref().map(|dir| dir.join("probe.json")),
+                prefix: at.prefix.clone(),
+            },
             location,
             identity,
             at,
-            store,
+            store: store.with_ledger(Ledger::new(memory)),
             setup,
             capabilities: OnceCell::new(),
             versioned: OnceCell::new(),
+            tells_etags: AtomicBool::new(false),
             trashed: Mutex::default(),
             _keep: keep,
         }

@@ -3,6 +3,7 @@
 use futures::StreamExt;
 use serde::Serialize;
 
+use super::prepare::Prepared;
 use super::{SyncEngine, SyncOptions, unreachable};
 use crate::client::{ListRequest, Listed};
 use crate::diff::{Change, Diff, Found, Observed};
@@ -54,7 +55,19 @@ impl SyncEngine {
     /// # Errors
     /// As [`Self::sync_pair`], and [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
     pub async fn check(&self, pair: &SyncPair, quick: bool, options: &SyncOptions) -> Result<CheckReport> {
-        let prepared = self.prepare(pair, false).await?;
+        let prepared = self.prepare(pair, &options.looking()).await?;
+        let compared = self.compare(pair, quick, options, &prepared).await;
+        prepared.servers.stop().await;
+        compared
+    }
+
+    async fn compare(
+        &self,
+        pair: &SyncPair,
+        quick: bool,
+        options: &SyncOptions,
+        prepared: &Prepared,
+    ) -> Result<CheckReport> {
         let empty = Report::new(String::new(), String::new(), pair.mode, true);
         let recorder = Recorder::new(empty, std::sync::Arc::clone(&options.observer));
         let policy =
@@ -63,7 +76,7 @@ impl SyncEngine {
         let clients = prepared.clients.clone();
         let examiner = Examiner { clients, compare, policy, tombstones_hold: false };
         let filter = Filter::new(prepared.rules.clone());
-        let rules_on = Side::BOTH.into_iter().find(|side| pair_is_folder(&examiner, *side));
+        let rules_on = Side::BOTH.into_iter().find(|side| examiner.clients.get(*side).is_folder());
         let list = |side: Side| {
             let read_ignore_files = rules_on == Some(side);
             let filter = filter.clone();
@@ -100,10 +113,6 @@ impl SyncEngine {
         recorder.emit(&Event::Compared { unchanged: report.equal_files, first_sync: false });
         Ok(report.finished())
     }
-}
-
-fn pair_is_folder(examiner: &Examiner, side: Side) -> bool {
-    examiner.clients.get(side).location().starts_with('/')
 }
 
 async fn compare_one(

@@ -37,7 +37,7 @@ impl SyncEngine {
         access: Access,
         recorder: &Recorder,
     ) -> Result<Past> {
-        let (state, mut found, lock) = self.open_state(prepared, access).await?;
+        let (state, mut found, lock) = self.open_state(prepared.identities(), access).await?;
         let record = state.pair_record();
         let mut common = None;
         let mut foreign_marker = false;
@@ -77,7 +77,7 @@ impl SyncEngine {
         let first = if first_sync { FirstSync::Begun(preference) } else { FirstSync::Spent };
         let record = record.unwrap_or_else(|| PairRecord {
             pair_id: common.unwrap_or_else(|| self.new_pair_id()),
-            locations: prepared.locations(),
+            locations: prepared.identities(),
             mode: pair.mode,
             first_sync: first,
             marked: false,
@@ -88,9 +88,10 @@ impl SyncEngine {
         Ok(Past { state, record, first_sync, winner, foreign_marker, _lock: lock })
     }
 
-    async fn open_state(
+    /// Opens the base of the pair of these trees.
+    pub(super) async fn open_state(
         &self,
-        prepared: &Prepared,
+        identities: Sides<String>,
         access: Access,
     ) -> Result<(Arc<dyn StateStore>, Found, Option<PairLock>)> {
         if let Some((state, found)) = &self.state {
@@ -100,7 +101,7 @@ impl SyncEngine {
         }
         let opened = crate::state::open(
             self.state_dir.clone(),
-            prepared.locations(),
+            identities,
             access,
             self.scratch_dir.clone(),
             Arc::clone(&self.clock),

@@ -1,12 +1,12 @@
-//! Before a run: are the locations usable, and do they go together?
+//! Before a run: are the roots there, and may those that are missing be made?
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::SyncEngine;
-use crate::client::local::LocalClient;
+use super::open::{Opened, Servers};
+use super::remembered::{identities, locations};
+use super::{SyncEngine, SyncOptions};
+use crate::client::RootIdentity;
 use crate::client::memory::MemoryClient;
-use crate::client::{RootIdentity, StorageClient};
 use crate::error::{Error, ErrorKind, Result};
 use crate::examine::Clients;
 use crate::filter::Rules;
@@ -24,13 +24,19 @@ pub(super) struct Prepared {
     pub(super) roots: Sides<Option<RootIdentity>>,
     /// The filter rules of the pair.
     pub(super) rules: Rules,
+    /// What runs for the sides; stopped when the work is done.
+    pub(super) servers: Servers,
 }
 
 impl Prepared {
-    /// Returns the canonical locations.
+    /// Returns the canonical locations, as users are shown them.
     pub(super) fn locations(&self) -> Sides<String> {
-        let location = |side| self.clients.get(side).location().to_owned();
-        Sides::new(location(Side::Source), location(Side::Destination))
+        locations(&self.clients)
+    }
+
+    /// Returns what tells the two trees from all others; it names the pair.
+    pub(super) fn identities(&self) -> Sides<String> {
+        identities(&self.clients)
     }
 
     /// Lets each side finish or take back what a killed run began, so that the listing shows it whole.
@@ -75,13 +81,9 @@ impl Prepared {
 
 impl SyncEngine {
     /// Opens both sides of `pair` and checks that they can be synced.
-    pub(super) async fn prepare(&self, pair: &SyncPair, create: bool) -> Result<Prepared> {
+    pub(super) async fn prepare(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Prepared> {
         let rules = pair.compiled_rules()?;
-        let clients = Sides::new(open(pair, Side::Source)?, open(pair, Side::Destination)?);
-        check_apart(clients.source.location(), clients.destination.location())?;
-        if self.state.is_none() {
-            self.check_state_dir(&clients)?;
-        }
+        let Opened { clients, makes_root, servers } = self.open(pair, options).await?;
         let mut roots = Sides::new(None, None);
         for side in Side::BOTH {
             let client = clients.get(side);
@@ -94,79 +96,19 @@ impl SyncEngine {
         let mut listed = clients.clone();
         for side in Side::BOTH {
             if roots.get(side).is_none() {
-                check_missing(pair, side, &roots, create)?;
-                let location = clients.get(side).location();
-                *listed.get_mut(side) = Arc::new(MemoryClient::new(location));
+                let client = clients.get(side);
+                check_missing(
+                    pair,
+                    side,
+                    &roots,
+                    options.create || *makes_root.get(side),
+                    client.is_folder(),
+                )?;
+                *listed.get_mut(side) = Arc::new(MemoryClient::new(client.location()));
             }
         }
-        Ok(Prepared { clients, listed, roots, rules })
+        Ok(Prepared { clients, listed, roots, rules, servers })
     }
-
-    /// Refuses a state directory that would be synced itself.
-    fn check_state_dir(&self, clients: &Clients) -> Result<()> {
-        let state = canonical(&self.state_dir)?;
-        for side in Side::BOTH {
-            let root = Path::new(clients.get(side).location());
-            if !root.is_absolute() {
-                continue;
-            }
-            if root.parent().is_none() {
-                return Err(Error::new(
-                    ErrorKind::Invalid,
-                    format!("the {side} is the root of the file system"),
-                )
-                .with_hint("name the folders to sync"));
-            }
-            if state.starts_with(root) || root.starts_with(&state) {
-                let doing = format!(
-                    "the state directory `{}` and the {side} `{}` are inside each other",
-                    state.display(),
-                    root.display()
-                );
-                return Err(Error::new(ErrorKind::Invalid, doing)
-                    .with_hint("choose a state directory outside both trees with --state-dir"));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn open(pair: &SyncPair, side: Side) -> Result<Arc<dyn StorageClient>> {
-    if let Some(client) = pair.clients.get(side) {
-        return Ok(Arc::clone(client));
-    }
-    let location = pair.location(side);
-    if location.is_empty() {
-        return Err(Error::new(ErrorKind::Invalid, format!("the {side} is empty"))
-            .with_hint("name a folder, such as ./documents"));
-    }
-    if let Some((scheme, _)) = location.split_once("://") {
-        let scheme = crate::key::escape(scheme.as_bytes());
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            format!("the {side} is of an unknown kind, `{scheme}://`"),
-        )
-        .with_hint("this version syncs folders; write ./name for a folder with such a name"));
-    }
-    Ok(Arc::new(LocalClient::open(Path::new(location))?))
-}
-
-/// Refuses two trees of which one is the other or inside it.
-fn check_apart(source: &str, destination: &str) -> Result<()> {
-    let inside = |inner: &str, outer: &str| {
-        inner.strip_prefix(outer.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
-    };
-    let relation = if source == destination {
-        "source and destination are the same"
-    } else if inside(source, destination) {
-        "the source is inside the destination"
-    } else if inside(destination, source) {
-        "the destination is inside the source"
-    } else {
-        return Ok(());
-    };
-    Err(Error::new(ErrorKind::Invalid, format!("{relation}: `{source}` and `{destination}`"))
-        .with_hint("name two trees that lie apart"))
 }
 
 /// Decides about a root that does not exist: only a receiving side may be made.
@@ -175,58 +117,23 @@ fn check_missing(
     side: Side,
     roots: &Sides<Option<RootIdentity>>,
     create: bool,
+    is_folder: bool,
 ) -> Result<()> {
     let receives = match pair.mode.authority() {
         Some(authority) => authority != side,
         None => roots.get(side.other()).is_some(),
     };
+    let (what, check) = if is_folder {
+        ("", "check the spelling, and that the disk is mounted")
+    } else {
+        ("the bucket of ", "check the spelling, and the endpoint and the region of the store")
+    };
     let location = crate::key::escape(pair.location(side).as_bytes());
-    let error = Error::new(ErrorKind::NotFound, format!("the {side} `{location}` does not exist"));
-    if !receives {
-        return Err(error.with_hint("check the spelling, and that the disk is mounted"));
-    }
-    if !create {
-        return Err(error.with_hint("check the spelling; --create makes it"));
-    }
-    Ok(())
-}
-
-/// Returns the absolute form of a path of which the last parts need not exist.
-fn canonical(path: &Path) -> Result<PathBuf> {
-    let absolute = std::path::absolute(path)
-        .map_err(|error| Error::io(format!("resolve the state directory `{}`", path.display()), error))?;
-    let mut missing = Vec::new();
-    let mut existing = absolute.as_path();
-    loop {
-        if let Ok(found) = existing.canonicalize() {
-            return Ok(missing.iter().rev().fold(found, |path, name| path.join(name)));
-        }
-        match (existing.parent(), existing.file_name()) {
-            (Some(parent), Some(name)) => {
-                missing.push(name);
-                existing = parent;
-            }
-            _ => return Ok(absolute),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn b46_trees_must_lie_apart() {
-        for (a, b, fine) in [
-            ("/a", "/b", true),
-            ("/a", "/a", false),
-            ("/a/b", "/a", false),
-            ("/a", "/a/b", false),
-            ("/a", "/ab", true),
-            ("/", "/a", false),
-            ("memory-1", "memory-10", true),
-        ] {
-            assert_eq!(check_apart(a, b).is_ok(), fine, "{a} {b}");
-        }
+    let error = Error::new(ErrorKind::NotFound, format!("{what}the {side} `{location}` does not exist"));
+    match (receives, create) {
+        (true, true) => Ok(()),
+        (true, false) if is_folder => Err(error.with_hint("check the spelling; --create makes it")),
+        (true, false) => Err(error.with_hint("check the spelling and the endpoint; --create makes it")),
+        (false, _) => Err(error.with_hint(check)),
     }
 }

@@ -6,7 +6,7 @@ use super::prepare::Prepared;
 use super::tell::{announce, foresee, tell};
 use super::{SyncEngine, SyncOptions, unreachable};
 use crate::entry::Timestamp;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::event::{Event, first_difference};
 use crate::examine::Examiner;
 use crate::filter::Filter;
@@ -29,7 +29,7 @@ impl SyncEngine {
         recorder: &Recorder,
     ) -> Result<()> {
         options.controller.checkpoint().await?;
-        let mut prepared = self.prepare(pair, options.create).await?;
+        let mut prepared = self.prepare(pair, options).await?;
         recorder.with(|report| {
             report.source.clone_from(&prepared.locations().source);
             report.destination.clone_from(&prepared.locations().destination);
@@ -42,6 +42,7 @@ impl SyncEngine {
                 report.conditions.join(client.conditions());
             }
         });
+        prepared.servers.stop().await;
         result
     }
 
@@ -158,14 +159,20 @@ pub(super) async fn look(
 ) -> Result<Survey> {
     // Rules live in the source, or in the destination where only that is a folder.
     let is_folder = |side: Side| prepared.listed.get(side).is_folder();
-    let wanted = Wanted {
+    let wanted = || Wanted {
         filter: Filter::new(prepared.rules.clone()),
         ignore_files_on: Side::BOTH.into_iter().find(|side| is_folder(*side)),
         leftover_tags: past.record.run_tags.clone(),
     };
-    let found = survey(examiner, &past.state, wanted, &options.controller, recorder)
-        .await
-        .map_err(|error| unreachable(error, "a side could not be listed"))?;
+    let told = recorder.with(|report| report.clone());
+    let look = || survey(examiner, &past.state, wanted(), &options.controller, recorder);
+    let mut found = look().await;
+    if found.as_ref().is_err_and(|error| error.kind() == ErrorKind::Disordered) {
+        // Its client knows now that the store lists in an order of its own, and restores ours.
+        recorder.with(|report| *report = told);
+        found = look().await;
+    }
+    let found = found.map_err(|error| unreachable(error, "a side could not be listed"))?;
     recorder.emit(&Event::Compared { unchanged: found.unchanged, first_sync: past.first_sync });
     Ok(found)
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::prepare::Prepared;
 use super::run::{examiner, judge, look};
 use super::{SyncEngine, SyncOptions};
 use crate::error::Result;
@@ -61,18 +62,29 @@ impl SyncEngine {
     /// # Errors
     /// As [`Self::sync_pair`], and [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
     pub async fn status(&self, pair: &SyncPair, options: &SyncOptions) -> Result<StatusReport> {
-        let prepared = self.prepare(pair, false).await?;
+        let prepared = self.prepare(pair, &options.looking()).await?;
+        let status = self.pending(pair, options, &prepared).await;
+        prepared.servers.stop().await;
+        status
+    }
+
+    async fn pending(
+        &self,
+        pair: &SyncPair,
+        options: &SyncOptions,
+        prepared: &Prepared,
+    ) -> Result<StatusReport> {
         let locations = prepared.locations();
         let empty = Report::new(locations.source.clone(), locations.destination.clone(), pair.mode, true);
         let recorder = Recorder::new(empty, std::sync::Arc::clone(&options.observer));
-        let past = self.recall(pair, options.initial_sync, &prepared, Access::ReadOnly, &recorder).await?;
-        let examiner = examiner(pair, &prepared, &past);
-        let mut found = look(&examiner, &prepared, &past, options, &recorder).await?;
+        let past = self.recall(pair, options.initial_sync, prepared, Access::ReadOnly, &recorder).await?;
+        let examiner = examiner(pair, prepared, &past);
+        let mut found = look(&examiner, prepared, &past, options, &recorder).await?;
         let mut changes = Sides::new(SideChanges::default(), SideChanges::default());
         for side in Side::BOTH {
             found.items.iter().for_each(|item| changes.get_mut(side).see(item, side));
         }
-        let (plan, judgement) = judge(pair, options, &prepared, &past, &mut found);
+        let (plan, judgement) = judge(pair, options, prepared, &past, &mut found);
         let works = |work: &Work| {
             matches!(work, Work::Copy(_) | Work::Delete { .. } | Work::Rename { .. } | Work::KeepBoth { .. })
         };

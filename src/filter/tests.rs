@@ -61,6 +61,12 @@ fn stars_cross_folders_only_where_git_lets_them() {
         ("a**/b", "ab a/b ax/b ax/y/b", "b xa/b abb"),
         ("/a**//b", "a/b", "ab ax/b a/x/b"),
         ("x/a**//", "x/a/y", "x/a x/ab/y a/y"),
+        ("a**/**/b", "ab a/b ax/y/b", "b abb"),
+        // A slash written `\/` has to be there.
+        ("a**/**\\/b", "a/b a/x/b ax/y/b", "b ab"),
+        ("a**\\/b", "a/b a/x/b ax/y/b", "b ab"),
+        // A beginning with a wildcard is not literal, whatever follows the wildcard.
+        ("*a/b**/c", "a/b/c xa/bx/c", "a/bc xa/bc xa/b/y/c"),
     ] {
         assert!(yes.split(' ').all(|path| excludes(rule, path)), "{rule}");
         assert!(!no.split(' ').any(|path| excludes(rule, path)), "{rule}");
@@ -164,6 +170,32 @@ fn entering_forgets_what_was_judged() {
 }
 
 #[test]
+fn folders_judged_are_not_judged_again() {
+    let mut filter = root("/a/x");
+    for (folder, excluded, judged) in
+        [("a/b/c", false, "a/b/c"), ("a/x/y", true, "a/x"), ("a/x/z", true, "a/x"), ("a", false, "a")]
+    {
+        assert_eq!(filter.excludes_folder(folder), excluded, "{folder}");
+        assert_eq!((filter.judged.as_str(), filter.judged_excluded), (judged, excluded), "{folder}");
+    }
+    for (left, right, common) in [
+        ("", "a", ""),
+        ("a", "a", "a"),
+        ("a/b", "a", "a"),
+        ("a/b", "a/c", "a"),
+        ("a/bc", "a/bd", "a"),
+        ("a/b/c", "a/b/d", "a/b"),
+        ("a/b", "a/bc/d", "a"),
+        ("ab", "ac", ""),
+        ("a", "ab", ""),
+        ("é/a", "è/a", ""),
+    ] {
+        assert_eq!(common_folder(left, right), common.len(), "{left} {right}");
+        assert_eq!(common_folder(right, left), common.len(), "{left} {right}");
+    }
+}
+
+#[test]
 fn b47_invalid_lines_match_nothing_and_are_named() {
     for line in
         ["a[b", "a\\", "[[:nope:]]", "[", "[a", "[]", "[!]", "[a-\\", "[[:alpha:]", "a\\/", "a\0b", "![a"]
@@ -202,7 +234,9 @@ fn b47_extreme_rules_stay_cheap() {
         ("x".repeat(4_096), false),
         ("x**/".repeat(1_024), false),
     ] {
-        assert_eq!(root(&line).excludes(&deep), excluded, "{}", &line[..12]);
+        let mut filter = root(&line);
+        assert_eq!(filter.excludes(&deep), excluded, "{}", &line[..12]);
+        assert_eq!(filter.nested[0].1.0.batches().len(), 1, "{}", &line[..12]);
     }
     let many: Vec<String> = (0..100).map(|n| format!("{}{n}", "*?[!b]".repeat(500))).collect();
     let mut filter = root(&format!("a*\n{}\n!ab", many.join("\n")));

@@ -49,7 +49,10 @@ pub struct Opened {
     pub lock: PairLock,
 }
 
-/// Opens the state of the pair of these canonical `locations` in the state directory `dir`.
+/// Opens the state of the pair of these `locations` (what [`StorageClient::identity`] returns) in the state
+/// directory `dir`.
+///
+/// [`StorageClient::identity`]: crate::StorageClient::identity
 ///
 /// `scratch` is where a copy is made for [`Access::ReadOnly`]; it must not be in the state directory.
 ///

@@ -16,6 +16,8 @@ use crate::scenarios::{act, codes, snapshot, sync, trash, tree};
 use crate::support::bench::Bench;
 use crate::support::{read_tree, variable};
 
+#[cfg(all(feature = "s3", feature = "embedded"))]
+mod stores;
 mod unprivileged;
 
 /// Returns the modification time of a file in seconds and nanoseconds.

@@ -149,11 +149,11 @@ fn usage_errors_are_exit_2_say_why_and_change_nothing() {
         ("sync a b --memory -5", "-5"),
         ("sync a b --memory 99999999T", "--memory"),
         ("sync a b --bwlimit fast", "--bwlimit"),
-        // B-43, B-44: later
-        ("sync s3://bucket b", "s3://"),
-        ("sync a embedded://bucket", "embedded://"),
-        ("check a s3://bucket", "s3://"),
-        ("state show a s3://bucket", "s3://"),
+        ("sync a b --part-size 8M", "--part-size"),
+        // B-43
+        ("sync http://bucket b", "http://"),
+        ("check a s3://x", "s3://x"),
+        ("state show a s3://bucket//b", "s3://bucket"),
         // B-46
         ("sync a a", "same"),
         ("sync a a/sub --create", "inside"),

@@ -285,3 +285,27 @@ async fn histories_between_a_folder_and_memory() {
     }
     println!("ci: random histories between folder and memory {} {total:?}", seeds.end - seeds.start);
 }
+
+/// A folder and a bucket, two prefixes of one bucket, and two buckets of which one is at another address.
+#[cfg(feature = "embedded")]
+#[tokio::test]
+async fn histories_over_buckets() {
+    use crate::support::bucket::{self, Embedded};
+    let mut total = Kinds::default();
+    let seeds = seeds(36);
+    let parent = tempfile::tempdir().unwrap();
+    let here = bucket::embedded();
+    let elsewhere = Embedded::start(&parent.path().join("elsewhere"));
+    for seed in seeds.clone() {
+        let destination = here.bucket(&bucket::fresh_name(), "destination/");
+        let source: Box<dyn Root> = match seed % 3 {
+            0 => Box::new(Folder::new(parent.path(), &format!("{seed}-source"))),
+            1 => Box::new(here.bucket(&destination.at.name, "source/")),
+            _ => Box::new(elsewhere.server.bucket(&bucket::fresh_name(), "")),
+        };
+        let history = History::new(seed, source, Box::new(destination), fresh_engine(Found::Nothing));
+        add(&mut total, live_through(history, 4).await);
+    }
+    elsewhere.stop();
+    println!("ci: random histories over buckets {} {total:?}", seeds.end - seeds.start);
+}

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use syncengine::{ConflictStrategy, InitialSyncPreference, SyncMode, Timestamp};
 
+#[cfg(feature = "embedded")]
+use crate::support::bucket::AtRest;
 use crate::support::{Folder, Random, Root, Tree, variable};
 
 const NAMES: usize = 24;
@@ -32,7 +34,7 @@ fn name(random: &mut Random) -> String {
     }
 }
 
-fn edits(random: &mut Random, count: usize) -> Vec<Edit> {
+fn edits(random: &mut Random, count: usize, sizes: &[usize]) -> Vec<Edit> {
     let mut all = Vec::new();
     for _ in 0..count {
         let at_source = random.below(2) == 0;
@@ -44,7 +46,7 @@ fn edits(random: &mut Random, count: usize) -> Vec<Edit> {
                 to: format!("renamed-{}", random.below(NAMES)),
             },
             _ => {
-                let size = *random.pick(&[0, 20, 4_000, 300_000]);
+                let size = *random.pick(sizes);
                 let mut content = random.next().to_string().into_bytes();
                 content.resize(size.max(content.len()), b'x');
                 let second = 1_600_000_000 + i64::try_from(random.below(1000)).unwrap();
@@ -55,24 +57,66 @@ fn edits(random: &mut Random, count: usize) -> Vec<Edit> {
     all
 }
 
-/// Two folders and a state directory.
+/// Two trees and a state directory.
 struct World {
     root: tempfile::TempDir,
     source: Folder,
-    destination: Folder,
+    destination: Place,
     arguments: Vec<String>,
 }
 
+/// Where the destination is.
+enum Place {
+    Folder(Folder),
+    #[cfg(feature = "embedded")]
+    Bucket(AtRest),
+}
+
+impl Place {
+    fn tree(&self) -> &dyn Root {
+        match self {
+            Self::Folder(folder) => folder,
+            #[cfg(feature = "embedded")]
+            Self::Bucket(bucket) => bucket,
+        }
+    }
+
+    /// How many temporaries or unfinished uploads there are.
+    fn leftovers(&self) -> usize {
+        match self {
+            Self::Folder(folder) => temporaries(&folder.0),
+            #[cfg(feature = "embedded")]
+            Self::Bucket(bucket) => bucket.with(|bucket| {
+                let probes = bucket.objects().into_keys().filter(|name| name.starts_with(PROBE)).count();
+                bucket.uploads().len() + probes
+            }),
+        }
+    }
+}
+
+/// What a run leaves of its questions to a store, if it is killed while it asks.
+#[cfg(feature = "embedded")]
+const PROBE: &str = ".syncengine/probe/";
+
 impl World {
-    fn new(arguments: &[String]) -> Self {
+    fn of_folders(arguments: &[String]) -> Self {
         let root = tempfile::tempdir().unwrap();
         let source = Folder::new(root.path(), "source");
-        let destination = Folder::new(root.path(), "destination");
+        let destination = Place::Folder(Folder::new(root.path(), "destination"));
         Self { root, source, destination, arguments: arguments.to_vec() }
     }
 
-    fn side(&self, at_source: bool) -> &Folder {
-        if at_source { &self.source } else { &self.destination }
+    #[cfg(feature = "embedded")]
+    fn with_a_bucket(arguments: &[String]) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let source = Folder::new(root.path(), "source");
+        let bucket = AtRest { dir: root.path().join("server"), name: "vault".into() };
+        bucket.with(drop);
+        Self { root, source, destination: Place::Bucket(bucket), arguments: arguments.to_vec() }
+    }
+
+    fn side(&self, at_source: bool) -> &dyn Root {
+        if at_source { &self.source } else { self.destination.tree() }
     }
 
     fn apply(&self, edit: &Edit) {
@@ -97,7 +141,15 @@ impl World {
 
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_syncengine"));
-        command.env_clear().arg("sync").arg(&self.source.0).arg(&self.destination.0).args(&self.arguments);
+        command.env_clear().arg("sync").arg(&self.source.0).args(&self.arguments);
+        match &self.destination {
+            Place::Folder(folder) => command.arg(&folder.0),
+            #[cfg(feature = "embedded")]
+            Place::Bucket(bucket) => {
+                command.arg(format!("embedded://{}", bucket.name)).arg("--embedded-dir").arg(&bucket.dir);
+                command.args(["--part-size", "5M", "--multipart-threshold", "5M"])
+            }
+        };
         command.arg("--state-dir").arg(self.root.path().join("state"));
         command.args([
             "--allow-mass-delete",
@@ -130,7 +182,7 @@ impl World {
     }
 
     fn trees(&self) -> (Tree, Tree) {
-        (self.source.files(), self.destination.files())
+        (self.source.files(), self.destination.tree().files())
     }
 }
 
@@ -140,7 +192,7 @@ fn temporaries(root: &Path) -> usize {
 
 /// Lives through one history in both worlds; returns how many kills hit a running process.
 #[expect(clippy::disallowed_methods, reason = "the length of a run bounds the moment of its kill")]
-fn live_through(seed: u64) -> u32 {
+fn live_through(seed: u64, sizes: &[usize], world: impl Fn(&[String]) -> World) -> u32 {
     let mut random = Random::new(seed);
     let mode = *random.pick(SyncMode::ALL);
     let mut arguments = vec!["--mode".to_owned(), mode.to_string()];
@@ -150,11 +202,11 @@ fn live_through(seed: u64) -> u32 {
         arguments.extend(["--conflict".into(), strategy.to_string()]);
         arguments.extend(["--initial-sync".into(), preference.to_string()]);
     }
-    let (calm, stormy) = (World::new(&arguments), World::new(&arguments));
+    let (calm, stormy) = (world(&arguments), world(&arguments));
     let mut kills = 0;
     for round in 0..3 {
         let count = 4 + random.below(40);
-        for edit in edits(&mut random, count) {
+        for edit in edits(&mut random, count, sizes) {
             calm.apply(&edit);
             stormy.apply(&edit);
         }
@@ -181,7 +233,7 @@ fn live_through(seed: u64) -> u32 {
             story()
         );
         assert!(calm.trees() == stormy.trees(), "contents differ: {}", story());
-        let left = temporaries(&stormy.source.0) + temporaries(&stormy.destination.0);
+        let left = temporaries(&stormy.source.0) + stormy.destination.leftovers();
         assert_eq!(left, 0, "temporaries are left: {}", story());
         let lost = recovered["warnings"].to_string().contains("state-lost");
         assert!(!lost, "a kill must not cost the state: {}", story());
@@ -200,17 +252,29 @@ fn live_through(seed: u64) -> u32 {
     kills
 }
 
-#[test]
-fn f01_a_kill_at_any_moment_costs_nothing() {
+/// Lives through histories until enough kills have hit, and says how many.
+fn kill_often(places: &str, wanted: u32, sizes: &[usize], world: impl Fn(&[String]) -> World) {
     if let Some(seed) = variable("SYNCENGINE_SEED") {
-        live_through(seed.parse().unwrap());
+        live_through(seed.parse().unwrap(), sizes, world);
         return;
     }
-    let wanted: u32 = variable("SYNCENGINE_KILLS").map_or(200, |count| count.parse().unwrap());
+    let wanted: u32 = variable("SYNCENGINE_KILLS").map_or(wanted, |count| count.parse().unwrap());
     let (mut kills, mut histories) = (0, 0);
     while kills < wanted {
-        kills += live_through(histories);
+        kills += live_through(histories, sizes, &world);
         histories += 1;
     }
-    println!("ci: kills {kills} in {histories} histories of 3 runs each");
+    println!("ci: kills {places} {kills} in {histories} histories of 3 runs each");
+}
+
+#[test]
+fn f01_a_kill_at_any_moment_costs_nothing() {
+    kill_often("between folders", 200, &[0, 20, 4_000, 300_000], World::of_folders);
+}
+
+#[cfg(feature = "embedded")]
+#[test]
+fn f01_a_kill_at_any_moment_of_a_sync_with_a_bucket_costs_nothing() {
+    // Some go up in three parts.
+    kill_often("with a bucket", 100, &[0, 20, 4_000, 300_000, 11_000_000], World::with_a_bucket);
 }

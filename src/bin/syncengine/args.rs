@@ -4,6 +4,10 @@ use std::ffi::OsString;
 
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub(crate) mod store;
+
+use store::StoreArgs;
+
 /// Keeps two trees of files in agreement.
 #[derive(Debug, Parser)]
 #[command(name = "syncengine", version, about, max_term_width = 110)]
@@ -72,12 +76,14 @@ pub(crate) struct CommonArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct Locations {
-    /// The first tree: a folder
+    /// The first tree: a folder, s3://bucket/prefix or embedded://bucket/prefix
     #[arg(value_name = "SOURCE")]
     pub(crate) source: Option<String>,
-    /// The second tree: a folder
+    /// The second tree: a folder, s3://bucket/prefix or embedded://bucket/prefix
     #[arg(value_name = "DESTINATION")]
     pub(crate) destination: Option<String>,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
 }
 
 #[derive(Debug, Args)]
@@ -156,14 +162,14 @@ pub(crate) struct PairArgs {
     pub(crate) policy: PolicyArgs,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
-    /// Make a missing receiving folder
+    /// Make a missing receiving folder or bucket
     #[arg(long, help_heading = "Run")]
     pub(crate) create: bool,
     /// Keep replaced and deleted versions: on, off [default: on]
     #[arg(long, value_name = "on|off", help_heading = "Safety")]
     pub(crate) trash: Option<String>,
-    /// Where S3 sides keep their trash
-    #[arg(long, value_name = "L", hide = true)]
+    /// Where sides in a store keep what was replaced and deleted [default: below the side]
+    #[arg(long, value_name = "s3://BUCKET/PREFIX", help_heading = "Safety")]
     pub(crate) trash_location: Option<String>,
     /// Refuse to delete more files than this, or than this share of a side [default: 50% of more than 20]
     #[arg(long, value_name = "N|P%", allow_negative_numbers = true, help_heading = "Safety")]
@@ -230,9 +236,15 @@ pub(crate) struct RunArgs {
     /// Go on although a side is another folder than last time, this once
     #[arg(long, help_heading = "Safety")]
     pub(crate) accept_root: bool,
-    /// How many files are under way at once, 1 to 1024
+    /// How many files, and how many requests to a store, are under way at once, 1 to 1024
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Tuning")]
     pub(crate) transfers: Option<String>,
+    /// How large the parts of large uploads to a store are, 5M to 5G [default: by the size of the file]
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, help_heading = "Tuning")]
+    pub(crate) part_size: Option<String>,
+    /// Files above this size go up to a store in parts, 5M to 5G [default: 16M]
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, help_heading = "Tuning")]
+    pub(crate) multipart_threshold: Option<String>,
     /// How many bytes a second are copied at most, such as 10M
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, help_heading = "Tuning")]
     pub(crate) bwlimit: Option<String>,

@@ -10,11 +10,11 @@ pub(crate) enum ExitCode {
     Done = 0,
     /// Some path failed or could not be judged; `check`: the sides differ; `status`: something is pending.
     Incomplete = 1,
-    /// The command line, the configuration, or a root that is missing.
+    /// The command line, the configuration, or a root or bucket that is missing.
     Invalid = 2,
     /// A guard, a lock or `apply` refused, and nothing was changed; or conflicts wait for the user.
     Refused = 3,
-    /// A side could not be reached or listed, or the state could not be written.
+    /// A side could not be reached, authenticated at or listed, or the state could not be written.
     Unreachable = 4,
     /// Ended by SIGINT.
     Interrupted = 130,
@@ -82,6 +82,8 @@ mod tests {
             (ErrorKind::Invalid, ExitCode::Invalid),
             (ErrorKind::NotFound, ExitCode::Invalid),
             (ErrorKind::Unavailable, ExitCode::Unreachable),
+            (ErrorKind::PermissionDenied, ExitCode::Unreachable),
+            (ErrorKind::Unsupported, ExitCode::Unreachable),
             (ErrorKind::NoSpace, ExitCode::Unreachable),
         ] {
             assert_eq!(ExitCode::of_report(&report, Some(kind), None), code);

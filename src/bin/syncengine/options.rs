@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use syncengine::filter::Rules;
@@ -14,12 +15,16 @@ use crate::sizes;
 
 #[cfg(feature = "embedded")]
 pub(crate) mod keys;
+mod store;
 
 /// More files than this at once only wait for each other. Ours.
 const MAX_TRANSFERS: usize = 1024;
 
 /// With less than one read buffer for each of a few files, copying would stop and go.
 const LEAST_MEMORY: u64 = 1024 * 1024;
+
+/// What S3 allows for a part that is not the last, and for an object in one piece.
+const PART_BYTES: RangeInclusive<u64> = 5 * 1024 * 1024..=5 * 1024 * 1024 * 1024;
 
 /// As long as a `.syncignore` file may be.
 const MAX_IGNORE_BYTES: u64 = 1024 * 1024;
@@ -159,10 +164,10 @@ pub(crate) fn state_dir(common: &Common) -> Result<PathBuf> {
     })
 }
 
-/// Returns the two locations.
-pub(crate) fn locations(args: &Locations) -> Result<(String, String)> {
+/// Returns the pair of two locations, with how they are reached.
+pub(crate) fn located(args: &Locations) -> Result<SyncPair> {
     match (&args.source, &args.destination) {
-        (Some(source), Some(destination)) => Ok((source.clone(), destination.clone())),
+        (Some(source), Some(destination)) => store::reached(SyncPair::new(source, destination), &args.store),
         (Some(one), None) => Err(invalid(
             format!("two locations are needed, and only `{}` is given", escape(one.as_bytes())),
             "name SOURCE and DESTINATION; pairs with a name come in a later release",
@@ -177,12 +182,7 @@ pub(crate) fn pair(args: &PairArgs) -> Result<SyncPair> {
     if let Some(trash) = &args.trash {
         pair = pair.trash(choose("--trash", trash, &[("on", true), ("off", false)])?);
     }
-    if args.trash_location.is_some() {
-        return Err(invalid(
-            "`--trash-location` is for S3 sides, and both sides are folders",
-            "leave it out: a folder keeps its trash in `.syncengine/trash` inside it",
-        ));
-    }
+    pair = store::trashed(pair, args)?;
     if let Some(limit) = &args.max_delete {
         pair = pair.max_delete(limit.parse()?);
     }
@@ -191,8 +191,7 @@ pub(crate) fn pair(args: &PairArgs) -> Result<SyncPair> {
 
 /// Returns the pair without what concerns deletions.
 pub(crate) fn policy(at: &Locations, args: &PolicyArgs, filter: &FilterArgs) -> Result<SyncPair> {
-    let (source, destination) = locations(at)?;
-    let mut pair = SyncPair::new(source, destination).pull(!args.no_pull);
+    let mut pair = located(at)?.pull(!args.no_pull);
     if let Some(mode) = &args.mode {
         pair = pair.mode(mode.parse()?);
     }
@@ -266,8 +265,9 @@ fn rules_of_file(path: &Path) -> Result<Vec<String>> {
     Ok(rules)
 }
 
-/// Returns the options of one run.
-pub(crate) fn run(args: &RunArgs) -> Result<SyncOptions> {
+/// Returns the options of one run of `pair`.
+pub(crate) fn run(args: &RunArgs, pair: &SyncPair) -> Result<SyncOptions> {
+    store::check_tuning(args, pair)?;
     Ok(SyncOptions {
         allow_mass_delete: args.allow_mass_delete,
         allow_empty_side: args.allow_empty_side,
@@ -285,7 +285,10 @@ fn tuning(args: &RunArgs) -> Result<Tuning> {
             let message = format!("`{}` is not a number of transfers", escape(text.as_bytes()));
             invalid(message, "give a whole number from 1 to 1024")
         })?;
+        tuning.requests = Some(tuning.transfers);
     }
+    tuning.part_bytes = part_bytes("--part-size", args.part_size.as_deref())?;
+    tuning.multipart_threshold = part_bytes("--multipart-threshold", args.multipart_threshold.as_deref())?;
     if let Some(text) = &args.memory {
         tuning.memory_bytes = sizes::parse("--memory", text)?;
         if tuning.memory_bytes < LEAST_MEMORY {
@@ -297,6 +300,16 @@ fn tuning(args: &RunArgs) -> Result<Tuning> {
         tuning.bytes_per_second = Some(sizes::parse("--bwlimit", text)?);
     }
     Ok(tuning)
+}
+
+fn part_bytes(option: &str, given: Option<&str>) -> Result<Option<u64>> {
+    let Some(text) = given else { return Ok(None) };
+    let bytes = sizes::parse(option, text)?;
+    if PART_BYTES.contains(&bytes) {
+        return Ok(Some(bytes));
+    }
+    let message = format!("`{}` is out of range for `{option}`", escape(text.as_bytes()));
+    Err(invalid(message, "give a size from 5M to 5G, as S3 allows for parts"))
 }
 
 #[cfg(test)]

@@ -68,6 +68,11 @@ impl Fault {
         self.status == 501 || matches!(self.code.as_str(), "NotImplemented" | "MethodNotAllowed")
     }
 
+    /// The store said something, be it that it is busy.
+    pub(super) fn is_answer(&self) -> bool {
+        self.is_throttling() || !matches!(self.status, 0 | 500..=599)
+    }
+
     /// It cannot be told whether the request took effect, or another try can help.
     pub(super) fn is_passing(&self) -> bool {
         self.kind() == ErrorKind::Unavailable

@@ -41,7 +41,7 @@ pub(super) struct Orphan {
 }
 
 /// The ledger of this process for one bucket.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Ledger {
     dir: Option<PathBuf>,
     file: Mutex<Option<Open>>,

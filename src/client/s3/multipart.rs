@@ -1,5 +1,7 @@
 //! Large uploads: parts in parallel, completed under a condition, aborted if anything goes wrong.
 
+use std::collections::HashMap;
+
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::{Bytes, BytesMut};
@@ -12,9 +14,9 @@ use super::fault::Fault;
 use super::ledger::Orphan;
 use super::metadata::{MTIME, content_type, write_mtime};
 use super::stage::{Writing, checksum, wrong_length};
-use super::store::Store;
+use super::store::{Store, patient};
 use crate::client::{Body, Target};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{ContentHash, ETag, Parts};
 
 const MIB: u64 = 1024 * 1024;
@@ -40,6 +42,14 @@ pub(super) fn part_bytes(size: u64, wanted: Option<u64>) -> u64 {
     wanted.unwrap_or(PART_BYTES).max(least)
 }
 
+/// An upload under way.
+#[derive(Debug)]
+pub(super) struct Upload {
+    key: String,
+    pub(super) id: String,
+    number: u64,
+}
+
 /// A part that the store has.
 struct Part {
     number: i32,
@@ -59,40 +69,19 @@ impl S3Client {
         let fail = |fault: Fault| fault.error(doing());
         let can = self.capabilities().await.map_err(fail)?;
         let part = part_bytes(body.size, self.setup.part_bytes);
-        let (number, id) = self.create_upload(writing).await?;
-        let uploaded = self.send_parts(target, writing, &id, part, body).await;
+        let metadata = writing.modified.map(|time| HashMap::from([(MTIME.to_owned(), write_mtime(time))]));
+        let upload = self.store.begin_upload(&writing.key, content_type(&writing.key), metadata).await;
+        let upload = upload.map_err(fail)?;
+        let uploaded = self.send_parts(target, writing, &upload.id, part, body).await;
         let completed = match uploaded {
             Err(error) => Err(error),
             Ok(uploaded) => match self.make_room(target).await {
                 Err(fault) => Err(fail(fault)),
-                Ok(()) => self.complete(can, writing, &id, uploaded, part).await.map_err(fail),
+                Ok(()) => self.complete(can, writing, &upload.id, uploaded, part).await.map_err(fail),
             },
         };
-        if completed.is_err() {
-            self.store.abort(&writing.key, &id).await;
-        }
-        self.ledger.ended(number);
+        self.store.end_upload(upload, completed.is_ok()).await;
         completed
-    }
-
-    /// Begins an upload. What is wanted is noted before, and what came of it after.
-    async fn create_upload(&self, writing: &Writing) -> Result<(u64, String)> {
-        let now = self.store.ports.clock.now().seconds;
-        let number = self.ledger.want(&writing.key, now, || self.store.ports.entropy.next_u64())?;
-        let created = self.store.create_upload(writing).await;
-        match created {
-            Ok(id) => {
-                self.ledger.begun(number, &id)?;
-                Ok((number, id))
-            }
-            Err(fault) => {
-                // An answer that was lost may have been a yes: then the next run must look.
-                if !fault.is_passing() {
-                    self.ledger.ended(number);
-                }
-                Err(fault.error(format!("begin the upload of `{}`", writing.key)))
-            }
-        }
     }
 
     /// Cuts a body into parts and sends several at once.
@@ -185,7 +174,7 @@ impl S3Client {
 
     /// Aborts the uploads that dead processes left, and forgets them.
     pub(super) async fn abort_orphans(&self) {
-        for ledger in self.ledger.inherited() {
+        for ledger in self.store.ledger.inherited() {
             let mut settled = true;
             for orphan in &ledger.orphans {
                 if let Err(fault) = self.abort_orphan(orphan).await {
@@ -224,20 +213,45 @@ fn hash_of(parts: &[Part], part_bytes: u64) -> ContentHash {
 }
 
 impl Store {
-    async fn create_upload(&self, writing: &Writing) -> Result<String, Fault> {
-        let answer = self
+    /// Begins an upload. What is wanted is noted before, and what came of it after.
+    pub(super) async fn begin_upload(
+        &self,
+        key: &str,
+        content_type: &str,
+        metadata: Option<HashMap<String, String>>,
+    ) -> Result<Upload, Fault> {
+        let unnoted = |error: Error| Fault::new(error.kind(), error.chain());
+        let now = self.ports.clock.now().seconds;
+        let number = self.ledger.want(key, now, || self.ports.entropy.next_u64()).map_err(unnoted)?;
+        let begun = self
             .send_once(|| async {
-                let request = self.sdk().create_multipart_upload().bucket(&self.bucket).key(&writing.key);
-                let request = request.content_type(content_type(&writing.key));
-                let request = match writing.modified {
-                    Some(time) => request.metadata(MTIME, write_mtime(time)),
-                    None => request,
-                };
+                let request = self.sdk().create_multipart_upload().bucket(&self.bucket).key(key);
+                let request = request.content_type(content_type).set_metadata(metadata.clone());
                 Ok(request.send().await?)
             })
-            .await?;
-        let id = answer.upload_id.filter(|id| !id.is_empty());
-        id.ok_or_else(|| Fault::new(ErrorKind::Unavailable, "the store began an upload without an id"))
+            .await;
+        match begun.map(|answer| answer.upload_id.filter(|id| !id.is_empty())) {
+            Ok(Some(id)) => {
+                self.ledger.begun(number, &id).map_err(unnoted)?;
+                Ok(Upload { key: key.to_owned(), id, number })
+            }
+            Ok(None) => Err(Fault::new(ErrorKind::Unavailable, "the store began an upload without an id")),
+            Err(fault) => {
+                // An answer that was lost may have been a yes: then a later run must look.
+                if !fault.is_passing() {
+                    self.ledger.ended(number);
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    /// Ends an upload: forgets a completed one, aborts another one.
+    pub(super) async fn end_upload(&self, upload: Upload, is_complete: bool) {
+        // One that cannot be aborted now stays noted, for a later run.
+        if is_complete || self.try_abort(&upload.key, &upload.id).await.is_ok() {
+            self.ledger.ended(upload.number);
+        }
     }
 
     /// Sends one part, and checks that the store has the bytes that were sent.
@@ -248,7 +262,8 @@ impl Store {
                 let request = self.sdk().upload_part().bucket(&self.bucket).key(key).upload_id(id);
                 let request = request.part_number(number).checksum_crc32(&crc);
                 let request = request.body(ByteStream::from(bytes.clone()));
-                Ok(request.customize().disable_payload_signing().send().await?)
+                let request = request.customize().disable_payload_signing();
+                Ok(request.config_override(patient(bytes.len() as u64)).send().await?)
             })
             .await?;
         Ok(Part { number, etag: answer.e_tag, md5 })

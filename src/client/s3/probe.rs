@@ -102,7 +102,10 @@ impl Probe {
             return;
         };
         let temporary = file.with_extension("new");
-        let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, file));
+        let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let written = folder
+            .and_then(|()| std::fs::write(&temporary, text))
+            .and_then(|()| std::fs::rename(&temporary, file));
         if let Err(error) = written {
             tracing::debug!(%error, "what the store can do is not remembered");
         }

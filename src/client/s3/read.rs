@@ -4,6 +4,7 @@
 //! another version is an error. A range that breaks off is asked for again from where it broke.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
@@ -17,6 +18,7 @@ use super::metadata::{mtime_of, timestamp};
 use super::object::{etag_of, quoted};
 use super::store::Store;
 use crate::client::Body;
+use crate::clock::Clock;
 use crate::entry::Entry;
 use crate::error::{ErrorKind, Result};
 use crate::fingerprint::{ContentHash, ETag, Parts, likely_part_sizes};
@@ -119,9 +121,10 @@ impl Version {
     /// Returns the bytes from `first`, of which the answer is here, to the end.
     fn chunks(self, first: Range<u64>, answer: GetObjectOutput) -> BoxStream<'static, Result<Bytes, Fault>> {
         if first.end == self.size {
-            return stream::try_unfold(Pace::new(answer, first), |mut pace| async move {
-                Ok(pace.next().await?.map(|chunk| (chunk, pace)))
-            })
+            return stream::try_unfold(
+                Pace::new(answer, first, &self.store.ports.clock),
+                |mut pace| async move { Ok(pace.next().await?.map(|chunk| (chunk, pace))) },
+            )
             .boxed();
         }
         let starts = (first.end..self.size).step_by(usize::try_from(RANGE_BYTES).unwrap_or(usize::MAX));
@@ -148,7 +151,7 @@ impl Version {
                 Some(answer) => answer,
                 None => self.store.send(|| self.get(&rest)).await?,
             };
-            let mut pace = Pace::new(now, rest);
+            let mut pace = Pace::new(now, rest, &self.store.ports.clock);
             loop {
                 match pace.next().await {
                     Ok(Some(chunk)) => {
@@ -188,22 +191,28 @@ struct Pace {
     come: u64,
     /// Time spent waiting for the store; that of the reader does not count.
     waited: Duration,
+    clock: Arc<dyn Clock>,
 }
 
 impl Pace {
-    fn new(answer: GetObjectOutput, range: Range<u64>) -> Self {
-        Self { answer, expected: range.end - range.start, come: 0, waited: Duration::ZERO }
+    fn new(answer: GetObjectOutput, range: Range<u64>, clock: &Arc<dyn Clock>) -> Self {
+        let (expected, clock) = (range.end - range.start, Arc::clone(clock));
+        Self { answer, expected, come: 0, waited: Duration::ZERO, clock }
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         let broken = |what: String| Fault::new(ErrorKind::Unavailable, what);
-        let began = tokio::time::Instant::now();
-        let chunk = tokio::time::timeout(STALL, self.answer.body.next()).await;
-        self.waited += began.elapsed();
+        let began = self.clock.monotonic();
+        let chunk = tokio::select! {
+            chunk = self.answer.body.next() => chunk,
+            () = self.clock.sleep(STALL) => {
+                return Err(broken(format!("nothing came for {} s", STALL.as_secs())));
+            }
+        };
+        self.waited += self.clock.monotonic().saturating_sub(began);
         match chunk {
-            Err(_) => Err(broken(format!("nothing came for {} s", STALL.as_secs()))),
-            Ok(Some(Err(error))) => Err(broken(format!("the answer broke off: {error}"))),
-            Ok(Some(Ok(chunk))) => {
+            Some(Err(error)) => Err(broken(format!("the answer broke off: {error}"))),
+            Some(Ok(chunk)) => {
                 self.come += chunk.len() as u64;
                 if self.come > self.expected {
                     return Err(broken("more bytes came than were announced".into()));
@@ -213,10 +222,10 @@ impl Pace {
                 }
                 Ok(Some(chunk))
             }
-            Ok(None) if self.come < self.expected => {
+            None if self.come < self.expected => {
                 Err(broken(format!("the answer ended after {} of {} bytes", self.come, self.expected)))
             }
-            Ok(None) => Ok(None),
+            None => Ok(None),
         }
     }
 }

@@ -1,9 +1,13 @@
 //! `Store`: one bucket of a store, and the loop that sends a request until it is answered for good.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_s3::config::timeout::TimeoutConfig;
 
 use super::connect::Connection;
 use super::fault::Fault;
+use super::ledger::Ledger;
 use super::limiter::Limiter;
 use super::list::FirstPage;
 use super::page::Seen;
@@ -13,11 +17,24 @@ use crate::control::SyncController;
 use crate::retry::Schedule;
 
 /// Tries of one request, and how far apart: about a minute in all, which outlasts a restart of a server.
-const SCHEDULE: Schedule = Schedule {
-    attempts: 8,
-    first: std::time::Duration::from_millis(200),
-    longest: std::time::Duration::from_secs(20),
-};
+const SCHEDULE: Schedule =
+    Schedule { attempts: 8, first: Duration::from_millis(200), longest: Duration::from_secs(20) };
+
+/// How long nobody must have been answered before requests stop waiting.
+const LONG_SILENCE: Duration = Duration::from_mins(1);
+
+/// How long a request may take at least.
+const TIMEOUT: Duration = Duration::from_mins(1);
+
+/// How slowly a body may be taken by the store before its request counts as stuck, in bytes a second: a
+/// sixteenth of a megabit line, which 16 requests may share.
+pub(super) const LEAST_UPLOAD_RATE: u64 = 8 * 1024;
+
+/// Returns the settings of a request that sends `size` bytes before it is answered.
+pub(super) fn patient(size: u64) -> aws_sdk_s3::config::Builder {
+    let timeout = TIMEOUT + Duration::from_secs(size / LEAST_UPLOAD_RATE);
+    aws_sdk_s3::Config::builder().timeout_config(TimeoutConfig::builder().read_timeout(timeout).build())
+}
 
 /// What a store is driven by: time, randomness, and who may end the run.
 #[derive(Debug, Clone)]
@@ -40,7 +57,10 @@ pub(super) struct Store {
     /// What listings have shown about it.
     pub(super) listing: Arc<Seen>,
     pub(super) first_page: Arc<FirstPage>,
+    /// Which uploads are under way.
+    pub(super) ledger: Arc<Ledger>,
     limiter: Arc<Limiter>,
+    silence: Arc<Silence>,
 }
 
 impl Store {
@@ -54,7 +74,22 @@ impl Store {
     ) -> Self {
         let (listing, first_page) = (Arc::default(), Arc::default());
         let limiter = Arc::new(Limiter::new(requests));
-        Self { connection, bucket, log, ports, listing, first_page, limiter }
+        Self {
+            connection,
+            bucket,
+            log,
+            ports,
+            listing,
+            first_page,
+            ledger: Arc::default(),
+            limiter,
+            silence: Arc::default(),
+        }
+    }
+
+    /// Notes uploads in `ledger`.
+    pub(super) fn with_ledger(self, ledger: Ledger) -> Self {
+        Self { ledger: Arc::new(ledger), ..self }
     }
 
     /// Returns the SDK's client.
@@ -64,7 +99,7 @@ impl Store {
 
     /// Returns another bucket of the same store.
     pub(super) fn in_bucket(&self, bucket: &str) -> Self {
-        Self { bucket: bucket.to_owned(), ..self.clone() }
+        Self { bucket: bucket.to_owned(), first_page: Arc::default(), ..self.clone() }
     }
 
     /// Sends a request that may safely be sent again, until it succeeds or fails for good.
@@ -108,6 +143,7 @@ impl Store {
             Err(fault) if fault.is_throttling() => self.limiter.throttled(now),
             _ => self.limiter.answered(now),
         }
+        self.silence.note(now, result.as_ref().err().is_none_or(Fault::is_answer));
         result
     }
 
@@ -115,10 +151,49 @@ impl Store {
     pub(super) async fn wait(&self, tries: &mut u32, fault: Fault) -> Result<(), Fault> {
         *tries += 1;
         let Some(wait) = SCHEDULE.wait(*tries, self.ports.entropy.next_u64()) else { return Err(fault) };
+        if self.silence.is_long(self.ports.clock.monotonic()) {
+            return Err(fault);
+        }
         tracing::debug!(?fault, wait_ms = wait.as_millis(), "trying again");
         tokio::select! {
             () = self.ports.clock.sleep(wait) => Ok(()),
             () = self.ports.control.cancelled() => Err(Fault::cancelled()),
         }
+    }
+}
+
+/// How long a store has not answered anybody. When that is long nothing is gained by each request waiting in
+/// its turn: a store that is gone would cost a minute for every file.
+#[derive(Debug, Default)]
+struct Silence(Mutex<Option<Duration>>);
+
+impl Silence {
+    /// Notes what became of a request at `now`.
+    fn note(&self, now: Duration, answered: bool) {
+        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *since = if answered { None } else { since.or(Some(now)) };
+    }
+
+    fn is_long(&self, now: Duration) -> bool {
+        let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.is_some_and(|since| now.saturating_sub(since) > LONG_SILENCE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_is_gone_is_not_waited_for_by_every_request() {
+        let second = Duration::from_secs(1);
+        let silence = Silence::default();
+        assert!(!silence.is_long(second));
+        silence.note(second, false);
+        silence.note(second * 50, false);
+        assert!(!silence.is_long(second + LONG_SILENCE));
+        assert!(silence.is_long(second * 2 + LONG_SILENCE));
+        silence.note(second * 80, true);
+        assert!(!silence.is_long(second * 1000));
     }
 }

@@ -1,13 +1,14 @@
 //! A prefix of a bucket as one side of a pair, looked at and edited past its client.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::primitives::ByteStream;
 use syncengine::client::s3::{Ports, S3Client, Setup};
 use syncengine::clock::{SystemClock, SystemEntropy};
+use syncengine::embedded::{Disturb, EmbeddedOptions, EmbeddedServer};
 use syncengine::location;
 use syncengine::{Key, StorageClient, SyncController, Timestamp};
 
@@ -55,7 +56,11 @@ impl Server {
     /// Makes a bucket of this name and returns a prefix of it.
     pub(crate) fn bucket(&self, name: &str, prefix: &str) -> Bucket {
         let sdk = self.sdk();
-        block(async { sdk.create_bucket().bucket(name).send().await.unwrap() });
+        block(async {
+            if sdk.head_bucket().bucket(name).send().await.is_err() {
+                sdk.create_bucket().bucket(name).send().await.unwrap();
+            }
+        });
         let at = location::Bucket { name: name.to_owned(), prefix: prefix.to_owned() };
         Bucket { server: self.clone(), at, sdk }
     }
@@ -185,11 +190,91 @@ pub(crate) fn fresh_name() -> String {
     format!("test-{}-{next}", std::process::id())
 }
 
+/// A server inside this process, and the folder it keeps its objects in.
+#[derive(Debug)]
+pub(crate) struct Embedded {
+    pub(crate) server: Server,
+    pub(crate) running: EmbeddedServer,
+    _dir: Option<tempfile::TempDir>,
+}
+
+impl Embedded {
+    /// Starts a server of `dir`, which other processes may have used before.
+    pub(crate) fn start(dir: &Path) -> Self {
+        Self::with(EmbeddedOptions::new(dir), None)
+    }
+
+    /// Starts a server of a new folder that `disturb` disturbs.
+    pub(crate) fn disturbed(disturb: Arc<dyn Disturb>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = EmbeddedOptions { disturb: Some(disturb), ..EmbeddedOptions::new(dir.path()) };
+        Self::with(options, Some(dir))
+    }
+
+    fn with(options: EmbeddedOptions, dir: Option<tempfile::TempDir>) -> Self {
+        let (access_key, secret_key) = (options.access_key.clone(), options.secret_key.clone());
+        let running = block(async { EmbeddedServer::start(options).await.unwrap() });
+        let server = Server { endpoint: running.endpoint(), access_key, secret_key };
+        Self { server, running, _dir: dir }
+    }
+
+    pub(crate) fn stop(self) {
+        block(async { self.running.stop().await.unwrap() });
+    }
+}
+
 /// Returns the server that all tests of this process share.
 pub(crate) fn embedded() -> Server {
-    Server {
-        endpoint: super::variable("SYNCENGINE_TEST_ENDPOINT").unwrap(),
-        access_key: "testaccesskey".into(),
-        secret_key: "testsecretkey0123456789".into(),
+    static SHARED: LazyLock<Embedded> = LazyLock::new(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let options = EmbeddedOptions::new(dir.path());
+        Embedded::with(options, Some(dir))
+    });
+    SHARED.server.clone()
+}
+
+/// A bucket that other processes serve to themselves: here it is served for the time of each look.
+#[derive(Debug)]
+pub(crate) struct AtRest {
+    pub(crate) dir: PathBuf,
+    pub(crate) name: String,
+}
+
+impl AtRest {
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&Bucket) -> T) -> T {
+        let embedded = Embedded::start(&self.dir);
+        let seen = look(&embedded.server.bucket(&self.name, ""));
+        embedded.stop();
+        seen
+    }
+}
+
+impl Root for AtRest {
+    fn client(&self) -> Arc<dyn StorageClient> {
+        unreachable!("other processes have it")
+    }
+
+    fn write(&self, name: &str, content: &[u8], modified: Timestamp) {
+        self.with(|bucket| Root::write(bucket, name, content, modified));
+    }
+
+    fn delete(&self, name: &str) {
+        self.with(|bucket| bucket.remove(name));
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        self.with(|bucket| Root::rename(bucket, from, to));
+    }
+
+    fn touch(&self, name: &str, modified: Timestamp) {
+        self.with(|bucket| bucket.touch(name, modified));
+    }
+
+    fn files(&self) -> Tree {
+        self.with(Root::files)
+    }
+
+    fn trash(&self) -> Vec<Vec<u8>> {
+        self.with(Root::trash)
     }
 }

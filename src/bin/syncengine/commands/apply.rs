@@ -12,8 +12,8 @@ use crate::plan_file::SavedPlan;
 
 /// `syncengine apply FILE`. One run plans, compares and goes on, so that nothing can move in between.
 pub(super) async fn apply(session: &Session, args: &ApplyArgs) -> Result<Finished> {
-    let options = options::run(&args.run)?;
     let saved = SavedPlan::load(Path::new(&args.file))?;
+    let options = options::run(&args.run, &saved.pair)?;
     let engine = session.engine()?;
     let options = options.create(saved.create).expecting(saved.actions);
     let (report, result) = engine.run(&saved.pair, session.connected(options)).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use syncengine::state::{Found, memory::MemoryState};
-use syncengine::{Result, SyncEngine, SyncOptions, SyncPair};
+use syncengine::{Result, SyncEngine, SyncOptions};
 
 use super::{Finished, Session};
 use crate::args::{CheckArgs, StatusArgs};
@@ -13,8 +13,7 @@ use crate::render::{self, inspect};
 
 /// `syncengine check SOURCE DESTINATION`.
 pub(super) async fn check(session: &Session, args: &CheckArgs) -> Result<Finished> {
-    let (source, destination) = options::locations(&args.locations)?;
-    let mut pair = SyncPair::new(source, destination);
+    let mut pair = options::located(&args.locations)?;
     pair.rules = options::rules(&args.filter)?;
     // A check needs no past, and so no place for it.
     let engine = SyncEngine::new("").state(Arc::new(MemoryState::new()), Found::Nothing);

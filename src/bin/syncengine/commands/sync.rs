@@ -18,7 +18,7 @@ pub(super) async fn sync(session: &Session, args: &SyncArgs) -> Result<Finished>
         return planned(session, args, None).await;
     }
     let pair = options::pair(&args.pair)?;
-    let options = session.connected(options::run(&args.run)?.create(args.pair.create));
+    let options = session.connected(options::run(&args.run, &pair)?.create(args.pair.create));
     let (report, result) = session.engine()?.run(&pair, options).await;
     Ok(ran(session, &pair, report, result.err().as_ref()))
 }
@@ -30,7 +30,7 @@ pub(super) async fn plan(session: &Session, args: &PlanArgs) -> Result<Finished>
 
 async fn planned(session: &Session, args: &SyncArgs, save: Option<&Path>) -> Result<Finished> {
     let pair = options::pair(&args.pair)?;
-    let options = options::run(&args.run)?.create(args.pair.create).dry_run(true);
+    let options = options::run(&args.run, &pair)?.create(args.pair.create).dry_run(true);
     let (report, result) = session.engine()?.run(&pair, session.connected(options)).await;
     // A plan that a guard refuses can still be read, and applied with the flag that passes the guard. One
     // that was not made because another run holds the pair cannot.

@@ -1,0 +1,140 @@
+//! What is remembered of a pair: looking at it, and forgetting it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+
+use super::{SyncEngine, SyncOptions};
+use crate::error::{Error, Result};
+use crate::examine::Clients;
+use crate::guard::Notice;
+use crate::mode::{Side, Sides};
+use crate::pair::SyncPair;
+use crate::state::{Access, Found, PairRecord};
+
+/// What is remembered of a pair.
+#[derive(Debug, Clone)]
+pub struct Remembered {
+    /// Where the two sides are, in canonical form.
+    pub locations: Sides<String>,
+    /// What is remembered of the pair as a whole, if it was ever synced.
+    pub record: Option<PairRecord>,
+    /// How many paths are remembered.
+    pub rows: u64,
+    /// What is wrong with the state, if anything is.
+    pub lost: Option<String>,
+}
+
+/// What was forgotten of a pair.
+#[derive(Debug, Clone)]
+pub struct Forgotten {
+    /// Where the two sides are, in canonical form.
+    pub locations: Sides<String>,
+    /// Whether there was a base. It was moved aside, not deleted.
+    pub base_removed: bool,
+    /// How many markers were removed.
+    pub markers_removed: u64,
+    /// The markers that could not be removed, and why.
+    pub warnings: Vec<Notice>,
+}
+
+impl SyncEngine {
+    /// Returns what is remembered of `pair`. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::sync_pair`], and [`ErrorKind::Locked`](crate::ErrorKind::Locked) while a run writes.
+    pub async fn state_of(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Remembered> {
+        let opened = self.open(pair, &options.looking()).await?;
+        let remembered = self.look_up(&opened.clients).await;
+        opened.servers.stop().await;
+        remembered
+    }
+
+    async fn look_up(&self, clients: &Clients) -> Result<Remembered> {
+        let (state, found, _lock) = self.open_state(identities(clients), Access::ReadOnly).await?;
+        let rows = state.scan().try_fold(0, async |count, _| Ok(count + 1)).await?;
+        let lost = match found {
+            Found::Lost { why } => Some(why),
+            Found::Nothing | Found::Intact => None,
+        };
+        Ok(Remembered { locations: locations(clients), record: state.pair_record(), rows, lost })
+    }
+
+    /// Moves the base of `pair` aside and removes its markers, so that its next sync is its first. A state
+    /// handed in with [`Self::state`] is left as it is.
+    ///
+    /// # Errors
+    /// As [`Self::sync_pair`], and [`ErrorKind::Locked`](crate::ErrorKind::Locked) while a run has the pair.
+    pub async fn forget(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Forgotten> {
+        // Nothing is made that would only be emptied.
+        let opened = self.open(pair, &options.looking()).await?;
+        let forgotten = self.forget_all(&opened.clients).await;
+        opened.servers.stop().await;
+        forgotten
+    }
+
+    async fn forget_all(&self, clients: &Clients) -> Result<Forgotten> {
+        let (state, _, lock) = self.open_state(identities(clients), Access::ReadOnly).await?;
+        let record = state.pair_record();
+        drop((state, lock));
+        // First of all, because it is what another run's lock refuses.
+        let base_removed = if self.state.is_some() {
+            false
+        } else {
+            let (dir, clock) = (self.state_dir.clone(), Arc::clone(&self.clock));
+            crate::state::forget(dir, identities(clients), clock).await?
+        };
+        let (markers_removed, warnings) = remove_markers(record.as_ref(), clients).await;
+        Ok(Forgotten { locations: locations(clients), base_removed, markers_removed, warnings })
+    }
+}
+
+/// Removes the markers of the pair with this record. Returns how many there were, and what went wrong.
+async fn remove_markers(record: Option<&PairRecord>, clients: &Clients) -> (u64, Vec<Notice>) {
+    let mut markers = Sides::new(BTreeSet::new(), BTreeSet::new());
+    let mut warnings = Vec::new();
+    for side in Side::BOTH {
+        let client = clients.get(side);
+        // A root that does not exist has none.
+        let ids = match client.root().await {
+            Ok(None) => Ok(Vec::new()),
+            Ok(Some(_)) => client.markers().await,
+            Err(error) => Err(error),
+        };
+        match ids {
+            Ok(ids) => markers.get_mut(side).extend(ids),
+            Err(error) => warnings.push(left(side, &error)),
+        }
+    }
+    // Without a record the pair is what both sides carry the marker of.
+    let ids: Vec<String> = match record {
+        Some(record) => vec![record.pair_id.clone()],
+        None => markers.source.intersection(&markers.destination).cloned().collect(),
+    };
+    let mut removed = 0;
+    for side in Side::BOTH {
+        for id in ids.iter().filter(|id| markers.get(side).contains(*id)) {
+            match clients.get(side).remove_marker(id).await {
+                Ok(()) => removed += 1,
+                Err(error) => warnings.push(left(side, &error)),
+            }
+        }
+    }
+    (removed, warnings)
+}
+
+fn left(side: Side, error: &Error) -> Notice {
+    let message = format!("the marker of the pair stays at the {side}: {}", error.chain());
+    Notice::new("marker-stays", message, "run this again when the side can be written")
+}
+
+/// Returns where the clients' trees are, as users are shown it.
+pub(super) fn locations(clients: &Clients) -> Sides<String> {
+    Sides::new(clients.source.location().to_owned(), clients.destination.location().to_owned())
+}
+
+/// Returns what tells the clients' trees from all others.
+pub(super) fn identities(clients: &Clients) -> Sides<String> {
+    Sides::new(clients.source.identity().to_owned(), clients.destination.identity().to_owned())
+}
