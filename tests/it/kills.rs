@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use syncengine::{ConflictStrategy, InitialSyncPreference, SyncMode, Timestamp};
 
-#[cfg(feature = "embedded")]
+#[cfg(all(feature = "s3", feature = "embedded"))]
 use crate::support::bucket::AtRest;
 use crate::support::{Folder, Random, Root, Tree, variable};
 
@@ -68,7 +68,7 @@ struct World {
 /// Where the destination is.
 enum Place {
     Folder(Folder),
-    #[cfg(feature = "embedded")]
+    #[cfg(all(feature = "s3", feature = "embedded"))]
     Bucket(AtRest),
 }
 
@@ -76,7 +76,7 @@ impl Place {
     fn tree(&self) -> &dyn Root {
         match self {
             Self::Folder(folder) => folder,
-            #[cfg(feature = "embedded")]
+            #[cfg(all(feature = "s3", feature = "embedded"))]
             Self::Bucket(bucket) => bucket,
         }
     }
@@ -85,7 +85,7 @@ impl Place {
     fn leftovers(&self) -> usize {
         match self {
             Self::Folder(folder) => temporaries(&folder.0),
-            #[cfg(feature = "embedded")]
+            #[cfg(all(feature = "s3", feature = "embedded"))]
             Self::Bucket(bucket) => bucket.with(|bucket| {
                 let probes = bucket.objects().into_keys().filter(|name| name.starts_with(PROBE)).count();
                 bucket.uploads().len() + probes
@@ -95,7 +95,7 @@ impl Place {
 }
 
 /// What a run leaves of its questions to a store, if it is killed while it asks.
-#[cfg(feature = "embedded")]
+#[cfg(all(feature = "s3", feature = "embedded"))]
 const PROBE: &str = ".syncengine/probe/";
 
 impl World {
@@ -106,7 +106,7 @@ impl World {
         Self { root, source, destination, arguments: arguments.to_vec() }
     }
 
-    #[cfg(feature = "embedded")]
+    #[cfg(all(feature = "s3", feature = "embedded"))]
     fn with_a_bucket(arguments: &[String]) -> Self {
         let root = tempfile::tempdir().unwrap();
         let source = Folder::new(root.path(), "source");
@@ -144,7 +144,7 @@ impl World {
         command.env_clear().arg("sync").arg(&self.source.0).args(&self.arguments);
         match &self.destination {
             Place::Folder(folder) => command.arg(&folder.0),
-            #[cfg(feature = "embedded")]
+            #[cfg(all(feature = "s3", feature = "embedded"))]
             Place::Bucket(bucket) => {
                 command.arg(format!("embedded://{}", bucket.name)).arg("--embedded-dir").arg(&bucket.dir);
                 command.args(["--part-size", "5M", "--multipart-threshold", "5M"])
@@ -272,7 +272,7 @@ fn f01_a_kill_at_any_moment_costs_nothing() {
     kill_often("between folders", 200, &[0, 20, 4_000, 300_000], World::of_folders);
 }
 
-#[cfg(feature = "embedded")]
+#[cfg(all(feature = "s3", feature = "embedded"))]
 #[test]
 fn f01_a_kill_at_any_moment_of_a_sync_with_a_bucket_costs_nothing() {
     // Some go up in three parts.

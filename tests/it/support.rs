@@ -10,7 +10,7 @@ use syncengine::{Key, LocalClient, MemoryClient, StorageClient, Timestamp};
 
 #[cfg(feature = "cli")]
 pub(crate) mod bench;
-#[cfg(feature = "embedded")]
+#[cfg(all(feature = "s3", feature = "embedded"))]
 pub(crate) mod bucket;
 
 /// Files by name.
