@@ -6,12 +6,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use s3s::crypto::{Checksum, Sha256};
 use syncengine::clock::{Clock, SystemClock};
+use syncengine::embedded::{Disturb, Disturbance, EmbeddedOptions, EmbeddedServer, Request};
 
 use crate::support::variable;
 
@@ -206,4 +208,48 @@ fn a_secret_of_the_user_is_not_shown() {
         assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
         assert_eq!(child.wait().unwrap().code(), Some(143));
     }
+}
+
+/// Disturbs by the name of the key.
+#[derive(Debug)]
+struct ByKey;
+
+impl Disturb for ByKey {
+    fn disturb(&self, request: &Request<'_>) -> Disturbance {
+        match request.key {
+            Some("refuse") => Disturbance::Refuse(503, "SlowDown".into()),
+            Some("cut") => Disturbance::Cut,
+            Some("cut-after") if request.operation == "PutObject" => Disturbance::CutAfter,
+            Some("refuse-after") if request.operation == "PutObject" => {
+                Disturbance::RefuseAfter(500, "InternalError".into())
+            }
+            Some("truncate") if request.operation == "GetObject" => Disturbance::Truncate(3),
+            Some("delay") => Disturbance::Delay(Duration::from_millis(50)),
+            _ => Disturbance::Pass,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_disturbed_as_a_test_asks() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = EmbeddedOptions { disturb: Some(Arc::new(ByKey)), ..EmbeddedOptions::new(dir.path()) };
+    let server = EmbeddedServer::start(options).await.unwrap();
+    let host = server.endpoint().strip_prefix("http://").unwrap().to_owned();
+    let asking = tokio::task::spawn_blocking(move || {
+        let put =
+            |key: &str| request(&host, "PUT", &format!("/box/{key}"), b"content").map(|answer| answer.0);
+        let get = |key: &str| request(&host, "GET", &format!("/box/{key}"), b"");
+        assert_eq!(request(&host, "PUT", "/box", b"").unwrap().0, 200);
+        assert_eq!((put("refuse"), get("refuse").unwrap().0), (Some(503), 503));
+        assert_eq!((put("cut"), get("cut")), (None, None));
+        assert_eq!((put("cut-after"), get("cut-after")), (None, Some((200, b"content".to_vec()))));
+        assert_eq!((put("refuse-after"), get("refuse-after")), (Some(500), Some((200, b"content".to_vec()))));
+        assert_eq!((put("truncate"), get("truncate")), (Some(200), Some((200, b"con".to_vec()))));
+        assert_eq!((put("delay"), get("absent").unwrap().0), (Some(200), 404));
+    });
+    asking.await.unwrap();
+    let counts = server.request_counts();
+    assert_eq!((counts["PutObject"], counts["GetObject"], counts["CreateBucket"]), (6, 6, 1));
+    server.stop().await.unwrap();
 }
