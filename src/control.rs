@@ -4,6 +4,9 @@
 //! run given a cancelled controller ends as cancelled before it changes anything, so that a forgotten flag
 //! can never look like success.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use tokio::sync::watch;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -12,6 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Debug, Clone)]
 pub struct SyncController {
     state: watch::Sender<State>,
+    /// How many operations in a row waited in vain for a descriptor.
+    in_vain: Arc<AtomicU32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +35,7 @@ impl Default for SyncController {
 impl SyncController {
     /// Returns a controller that lets runs run.
     pub fn new() -> Self {
-        Self { state: watch::Sender::new(State::Running) }
+        Self { state: watch::Sender::new(State::Running), in_vain: Arc::default() }
     }
 
     /// Lets runs begin nothing new until [`Self::resume`]. What is under way goes on to its next chunk.
@@ -86,6 +91,20 @@ impl SyncController {
         if state.wait_for(|state| *state == State::Cancelled).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Notes how waiting for a descriptor ended.
+    pub(crate) fn note_shortage(&self, in_vain: bool) {
+        if in_vain {
+            self.in_vain.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.in_vain.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns how many operations in a row waited in vain for a descriptor.
+    pub(crate) fn shortages(&self) -> u32 {
+        self.in_vain.load(Ordering::Relaxed)
     }
 
     fn change(&self, from: State, to: State) {

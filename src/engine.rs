@@ -60,6 +60,7 @@ pub struct SyncEngine {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     state: Option<(Arc<dyn StateStore>, Found)>,
+    servers: Arc<stores::Servers>,
 }
 
 /// What one run is to do, apart from the pair's policy.
@@ -163,6 +164,7 @@ impl SyncEngine {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             state: None,
+            servers: Arc::default(),
         }
     }
 
@@ -211,6 +213,7 @@ impl SyncEngine {
         let empty = Report::new(pair.source.clone(), pair.destination.clone(), pair.mode, options.dry_run);
         let recorder = Recorder::new(empty, Arc::clone(&options.observer));
         let result = self.run_recorded(pair, &options, &recorder).await;
+        self.retire().await;
         let result = match result {
             Err(error) if error.kind() == ErrorKind::Cancelled => {
                 recorder.with(|report| report.outcome = Outcome::Cancelled);

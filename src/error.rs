@@ -8,6 +8,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
+use crate::mode::Side;
+
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -59,8 +61,15 @@ impl Error {
     /// Returns the error for an input or output failure while `doing` something.
     pub fn io(doing: impl Into<String>, source: io::Error) -> Self {
         let kind = kind_of(&source);
+        let (too_large, no_descriptor) = (source.kind() == io::ErrorKind::FileTooLarge, is_shortage(&source));
         let error = Self::new(kind, doing).with_source(source);
         match kind {
+            ErrorKind::Unavailable if no_descriptor => {
+                error.with_hint("raise the limit of open files, such as with `ulimit -n 1024`, and run again")
+            }
+            ErrorKind::NoSpace if too_large => error.with_hint(
+                "the receiving side takes no file that large; raise the limit of file sizes (`ulimit -f`) if there is one",
+            ),
             ErrorKind::NoSpace => error.with_hint("free some space on the receiving side and run again"),
             ErrorKind::PermissionDenied => error.with_hint("check the owner and the permissions of the path"),
             _ => error,
@@ -79,6 +88,12 @@ impl Error {
         self
     }
 
+    /// Adds the side it happened on to the message, where the path alone could be of either.
+    pub(crate) fn at(mut self, side: Side) -> Self {
+        self.doing = format!("{} at the {side}", self.doing);
+        self
+    }
+
     /// Returns what the caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         self.kind
@@ -87,6 +102,18 @@ impl Error {
     /// Returns what the user can do next, if there is something to say.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
+    }
+
+    /// Returns whether the cause is that the process or the system has no descriptor left.
+    pub(crate) fn is_shortage(&self) -> bool {
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            if error.downcast_ref::<io::Error>().is_some_and(is_shortage) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
     }
 
     /// Returns the message with all its causes, outermost first, separated by `: `.
@@ -126,10 +153,15 @@ fn kind_of(error: &io::Error) -> ErrorKind {
         Io::AlreadyExists => ErrorKind::Changed,
         Io::InvalidInput | Io::InvalidFilename => ErrorKind::Invalid,
         Io::Unsupported | Io::CrossesDevices => ErrorKind::Unsupported,
-        // EMFILE and ENFILE: descriptors come back when other operations end.
-        _ if matches!(error.raw_os_error(), Some(23 | 24)) => ErrorKind::Unavailable,
+        // Descriptors come back when other operations end.
+        _ if is_shortage(error) => ErrorKind::Unavailable,
         _ => ErrorKind::Internal,
     }
+}
+
+/// Whether the process (`EMFILE`) or the system (`ENFILE`) has no descriptor left.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 #[cfg(test)]
@@ -149,5 +181,6 @@ mod tests {
     fn running_out_of_descriptors_is_worth_another_try() {
         let error = Error::io("open `a`", io::Error::from_raw_os_error(24));
         assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.hint().is_some_and(|hint| hint.contains("ulimit -n")), "{error:?}");
     }
 }

@@ -188,7 +188,8 @@ fn empty_side(view: &View, limits: &Limits, side: Side) -> Option<Notice> {
     let message = if !is_empty || limits.allow_empty_side {
         return None;
     } else if view.base > 0 {
-        format!("the {side} is empty, but {} were synced before", files(view.base))
+        let verb = if view.base == 1 { "was" } else { "were" };
+        format!("the {side} is empty, but {} {verb} synced before", files(view.base))
     } else if has_authority && *view.listed.get(other) > 0 {
         let count = files(*view.listed.get(other));
         format!("the {side} decides and is empty, while the {other} has {count}")
@@ -251,10 +252,8 @@ fn root_moved(view: &View, side: Side) -> Option<Notice> {
         return None;
     }
     let found = *view.recognised.get(side);
-    let message = format!(
-        "the {side} is another folder than last time; {found} of {} are where they were",
-        files(view.base)
-    );
+    let message =
+        format!("the {side} is another folder than last time; {found} of {} found there", files(view.base));
     let code = if found.saturating_mul(2) >= view.base { "root-moved" } else { "root-changed" };
     let hint = "check that the right disk is mounted; --accept-root goes on with the new folder";
     Some(Notice::new(code, message, hint))

@@ -1,13 +1,17 @@
 //! Trying again: a pure schedule and the one loop that follows it.
 //!
 //! Only errors of kind [`ErrorKind::Unavailable`] are worth another try; each wait is drawn between zero and
-//! a bound that doubles (full jitter), so that many clients do not come back at the same moment.
+//! a bound that doubles (full jitter), so that many clients do not come back at the same moment. Where there
+//! are too few descriptors for the whole run, its operations stop waiting for more after a while.
 
 use std::time::Duration;
 
 use crate::clock::{Clock, Entropy};
 use crate::control::SyncController;
 use crate::error::{ErrorKind, Result};
+
+/// How many operations in a row may wait in vain for a descriptor. Ours: as many as are under way at once.
+const MOST_SHORTAGES: u32 = 16;
 
 /// How often and how long apart to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,10 +59,24 @@ pub async fn retry<T>(
     loop {
         let error = match attempt().await {
             Err(error) if error.kind() == ErrorKind::Unavailable => error,
-            result => return result,
+            result => {
+                if result.is_ok() {
+                    control.note_shortage(false);
+                }
+                return result;
+            }
         };
         tries += 1;
-        let Some(wait) = schedule.wait(tries, entropy.next_u64()) else { return Err(error) };
+        let is_shortage = error.is_shortage();
+        if is_shortage && control.shortages() >= MOST_SHORTAGES {
+            return Err(error);
+        }
+        let Some(wait) = schedule.wait(tries, entropy.next_u64()) else {
+            if is_shortage {
+                control.note_shortage(true);
+            }
+            return Err(error);
+        };
         tracing::debug!(error = error.chain(), wait_ms = wait.as_millis(), "trying again");
         tokio::select! {
             () = clock.sleep(wait) => {}
@@ -112,6 +130,26 @@ mod tests {
             .await;
             assert_eq!((result.unwrap_err().kind(), calls), (kind, expected));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn f10_a_shortage_of_descriptors_that_stays_is_waited_for_a_few_times_only() {
+        let control = SyncController::new();
+        let calls = async |raw: Option<i32>| {
+            let mut calls = 0;
+            let attempt = async || {
+                calls += 1;
+                raw.map_or(Ok(()), |raw| Err(Error::io("x", std::io::Error::from_raw_os_error(raw))))
+            };
+            let result = retry(Schedule::default(), &SystemClock, &SystemEntropy, &control, attempt).await;
+            (calls, result.is_ok())
+        };
+        for at in 0..20 {
+            assert_eq!(calls(Some(24)).await, (if at < 16 { 5 } else { 1 }, false), "{at}");
+        }
+        assert_eq!(calls(Some(110)).await, (5, false), "a timeout is another matter");
+        assert_eq!(calls(None).await, (1, true));
+        assert_eq!(calls(Some(23)).await, (5, false), "once there were some it waits again");
     }
 
     #[tokio::test]

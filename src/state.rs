@@ -11,7 +11,7 @@ use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
 use crate::client::RootIdentity;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{ContentHash, Fingerprint};
 use crate::key::Key;
 use crate::mode::{InitialSyncPreference, Side, Sides, SyncMode};
@@ -25,6 +25,7 @@ pub mod memory;
 mod open;
 mod read_only;
 mod row;
+mod scratch;
 pub mod sled_store;
 mod tables;
 #[cfg(test)]
@@ -32,6 +33,23 @@ mod tests;
 
 pub use lock::PairLock;
 pub use open::{Access, Opened, forget, open};
+
+/// Returns the error for an input or output failure in the state directory.
+fn failure(doing: impl Into<String>, source: std::io::Error) -> Error {
+    use std::io::ErrorKind as Io;
+    let cause = source.kind();
+    let error = Error::io(doing, source);
+    match cause {
+        _ if error.kind() == ErrorKind::NoSpace => error.with_hint(
+            "free some space on the disk of the state directory, or choose another with --state-dir",
+        ),
+        Io::NotADirectory | Io::AlreadyExists => {
+            error.with_hint("the state directory must be a folder; choose another with --state-dir")
+        }
+        Io::IsADirectory => error.with_hint("this program did not make it; move it away and run again"),
+        _ => error,
+    }
+}
 
 /// What is remembered of one path.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures::stream::{FuturesOrdered, FuturesUnordered};
 use futures::{FutureExt, StreamExt};
 
-use crate::client::{ListRequest, Listed};
+use crate::client::{ListRequest, Listed, SkipReason};
 use crate::control::SyncController;
 use crate::diff::{Change, Diff, Found, Observed};
 use crate::error::Result;
@@ -22,6 +22,10 @@ use crate::mode::{Side, Sides};
 use crate::plan::{Item, Sight, Step, collide, conflict_name::CopyCounts, rename};
 use crate::report::Recorder;
 use crate::state::{BaseRow, StateStore};
+
+mod obstacle;
+
+use obstacle::Obstacle;
 
 /// How many files are read at once to learn their content. Two a core keep disk and processor busy.
 const READERS: usize = 8;
@@ -92,10 +96,16 @@ pub(crate) async fn survey(
         })
     };
     let diff = Diff::new(list(Side::Source), list(Side::Destination), state.scan(), wanted.filter.clone());
-    let mut survey =
-        Surveyor { found: Survey::default(), watch: collide::Watch::default(), examiner, recorder };
+    let mut survey = Surveyor {
+        found: Survey::default(),
+        watch: collide::Watch::default(),
+        obstacles: obstacle::Watch::default(),
+        examiner,
+        recorder,
+    };
     survey.run(diff, control).await?;
-    let Surveyor { mut found, watch, .. } = survey;
+    let Surveyor { mut found, watch, obstacles, .. } = survey;
+    tell(obstacles.finish(), recorder);
     found.collisions = watch.finish();
     hash_renamed(examiner, &mut found, control).await?;
     for side in Side::BOTH {
@@ -107,6 +117,7 @@ pub(crate) async fn survey(
 struct Surveyor<'a> {
     found: Survey,
     watch: collide::Watch,
+    obstacles: obstacle::Watch,
     examiner: &'a Examiner,
     recorder: &'a Recorder,
 }
@@ -149,6 +160,9 @@ impl Surveyor<'_> {
             matches!(change.sides.destination, Observed::File(_)),
         );
         self.watch.see(&change.key, on);
+        if on.source || on.destination || matches!(change.base, Some(BaseRow::Agreed(_))) {
+            tell(self.obstacles.see(&change.key), self.recorder);
+        }
         found.copies.see(&change.key);
         for side in Side::BOTH.into_iter().filter(|side| *on.get(*side)) {
             let files = found.listed.get_mut(side);
@@ -201,19 +215,37 @@ impl Surveyor<'_> {
     fn note(&mut self, side: Side, note: Listed) {
         let found = &mut self.found;
         match note {
-            Listed::Skipped(path, why) => self.recorder.emit(&Event::Skipped { path, side, why }),
+            Listed::Skipped(path, why) if obstacle::Watch::is_for(why) => {
+                tell(self.obstacles.meet(path, side, why), self.recorder);
+            }
+            Listed::Skipped(path, why) => skip(path, side, why, self.recorder),
             Listed::Unknown(key, error) => {
                 *found.unreadable.get_mut(side) = true;
-                self.recorder.fail(key.as_str(), "list", &error);
+                self.recorder.fail(key.as_str(), "list", &error.at(side));
             }
             Listed::Unmappable { shown, error, .. } => {
-                self.recorder.fail(shown, "list", &error);
+                self.recorder.fail(shown, "list", &error.at(side));
             }
             Listed::Leftover(key) => found.leftovers.get_mut(side).push(key),
             Listed::Foreign(key) => found.foreign.push((side, key)),
             Listed::File(_) | Listed::Rules(..) => {}
         }
     }
+}
+
+/// Tells of what is not synced, once it is known whether it stands in the way of something that is.
+fn tell(judged: Vec<Obstacle>, recorder: &Recorder) {
+    for obstacle in judged {
+        if obstacle.hides {
+            recorder.fail(obstacle.path.as_str(), "sync", &obstacle.error());
+        } else {
+            skip(obstacle.path, obstacle.side, obstacle.why, recorder);
+        }
+    }
+}
+
+fn skip(path: Key, side: Side, why: SkipReason, recorder: &Recorder) {
+    recorder.emit(&Event::Skipped { path, side, why });
 }
 
 /// Learns the content of new files that could be renamed ones: those of the size of a vanished file.

@@ -127,7 +127,7 @@ impl S3Client {
         let log = RequestLog::default();
         let connection = connect::connect_embedded(endpoint, keys, log.clone());
         let location = format!("embedded://{at}");
-        let identity = format!("embedded:{}//{at}", dir.display());
+        let identity = at.embedded_identity(dir);
         let store = Store::new(connection, at.name.clone(), log, setup.ports.clone(), setup.requests);
         Self::new(location, identity, at, store, setup, Some(keep))
     }

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use super::past::Past;
 use super::prepare::Prepared;
-use super::tell::changed_during_sync;
+use super::tell::{changed_during_sync, in_its_place};
 use super::{SyncEngine, SyncOptions};
 use crate::client::Disposal;
-use crate::diff::Change;
+use crate::diff::{Change, Observed};
 use crate::error::Result;
 use crate::event::Event;
 use crate::examine::{Examined, Examiner};
@@ -83,9 +83,9 @@ impl Run<'_> {
             self.recorder.fail(key.as_str(), "sync", &changed_during_sync(&key));
         }
         if held_back > 0 {
-            let message = format!(
-                "{held_back} deletions were held back, because something could not be read or copied"
-            );
+            let held =
+                if held_back == 1 { "1 deletion was".into() } else { format!("{held_back} deletions were") };
+            let message = format!("{held} held back, because something could not be read or copied");
             self.recorder.emit(&Event::Warned(Notice::new(
                 "deletions-held-back",
                 message,
@@ -109,10 +109,14 @@ impl Run<'_> {
         for key in keys {
             self.options.controller.checkpoint().await?;
             let base = self.past.state.get(&key).await?;
-            let mut sides = Sides::new(crate::diff::Observed::Absent, crate::diff::Observed::Absent);
+            let mut sides = Sides::new(Observed::Absent, Observed::Absent);
             let mut failed = false;
             for side in Side::BOTH {
                 match look_again(&self.prepared.clients, side, &key).await {
+                    Ok(Observed::Unknown) if !failed => {
+                        failed = true;
+                        self.recorder.fail(key.as_str(), "sync", &in_its_place(&key, side));
+                    }
                     Ok(observed) => *sides.get_mut(side) = observed,
                     Err(error) => {
                         failed = true;

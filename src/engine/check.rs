@@ -3,7 +3,6 @@
 use futures::StreamExt;
 use serde::Serialize;
 
-use super::prepare::Prepared;
 use super::{SyncEngine, SyncOptions, unreachable};
 use crate::client::{ListRequest, Listed};
 use crate::diff::{Change, Diff, Found, Observed};
@@ -55,25 +54,19 @@ impl SyncEngine {
     /// # Errors
     /// As [`Self::sync_pair`], and [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
     pub async fn check(&self, pair: &SyncPair, quick: bool, options: &SyncOptions) -> Result<CheckReport> {
-        let prepared = self.prepare(pair, &options.looking()).await?;
-        let compared = self.compare(pair, quick, options, &prepared).await;
-        prepared.servers.stop().await;
-        compared
+        let result = Box::pin(self.compare(pair, quick, options)).await;
+        self.retire().await;
+        result
     }
 
-    async fn compare(
-        &self,
-        pair: &SyncPair,
-        quick: bool,
-        options: &SyncOptions,
-        prepared: &Prepared,
-    ) -> Result<CheckReport> {
+    async fn compare(&self, pair: &SyncPair, quick: bool, options: &SyncOptions) -> Result<CheckReport> {
+        let prepared = self.prepare(pair, &options.looking()).await?;
         let empty = Report::new(String::new(), String::new(), pair.mode, true);
         let recorder = Recorder::new(empty, std::sync::Arc::clone(&options.observer));
         let policy =
             Policy { mode: pair.mode, pull: pair.pull, conflict: pair.conflict, first_sync_winner: None };
         let compare = ComparisonMode::HashOnly;
-        let clients = prepared.clients.clone();
+        let clients = prepared.listed.clone();
         let examiner = Examiner { clients, compare, policy, tombstones_hold: false };
         let filter = Filter::new(prepared.rules.clone());
         let rules_on = Side::BOTH.into_iter().find(|side| examiner.clients.get(*side).is_folder());

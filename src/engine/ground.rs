@@ -1,6 +1,6 @@
 //! Where trees, state and embedded objects lie on this machine's disks, and whether that goes together.
 //!
-//! Paths are made canonical here to compare them; nothing is opened and nothing is made.
+//! Paths are made canonical here to compare them; nothing is read but names, and nothing is made.
 
 use std::path::{Path, PathBuf};
 
@@ -79,6 +79,14 @@ fn nested(one: &Path, other: &Path) -> bool {
 
 fn shown(path: &Path) -> String {
     escape(path.as_os_str().as_encoded_bytes())
+}
+
+/// Returns whether nothing is there, or an empty folder. What cannot be looked at counts as something.
+pub(super) fn is_vacant(dir: &Path) -> bool {
+    match dir.read_dir() {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
 }
 
 /// Returns the absolute form of a path of which the last parts need not exist.

@@ -12,12 +12,9 @@ use crate::location::{Bucket, StoreOptions};
 #[derive(Debug)]
 pub(super) enum Server {}
 
-impl Server {
-    #[expect(clippy::unused_async, reason = "as in a build with stores")]
-    pub(super) async fn stop(&self) {
-        match *self {}
-    }
-}
+/// No servers.
+#[derive(Debug, Default)]
+pub(super) struct Servers;
 
 /// Nothing to set.
 #[derive(Debug)]
@@ -29,7 +26,7 @@ impl SyncEngine {
         Setup
     }
 
-    #[expect(clippy::unused_self, clippy::unused_async, reason = "as in a build with stores")]
+    #[expect(clippy::unused_async, reason = "as in a build with stores")]
     pub(super) async fn bucket(
         &self,
         at: &Bucket,
@@ -39,19 +36,24 @@ impl SyncEngine {
         Err(left_out(&format!("`s3://{at}`")))
     }
 
-    #[expect(clippy::unused_self, clippy::unused_async, reason = "as in a build with stores")]
-    pub(super) async fn serve(&self, _: &Path) -> Result<Server> {
+    #[expect(clippy::unused_async, reason = "as in a build with stores")]
+    pub(super) async fn serve(&self, _: &Path) -> Result<Arc<Server>> {
         Err(left_out("`embedded://`"))
+    }
+
+    #[expect(clippy::unused_async, reason = "as in a build with stores")]
+    pub(super) async fn retire(&self) {
+        let Servers = *self.servers;
     }
 
     #[expect(clippy::unused_self, reason = "as in a build with stores")]
     pub(super) fn embedded_bucket(
         &self,
         _: &Bucket,
-        server: &Server,
+        server: &Arc<Server>,
         _: Setup,
-    ) -> Result<Arc<dyn StorageClient>> {
-        match *server {}
+    ) -> Arc<dyn StorageClient> {
+        match **server {}
     }
 }
 

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::ground::{Ground, canonical, check_grounds, check_state_dir};
+use super::ground::{Ground, canonical, check_grounds, check_state_dir, is_vacant};
 use super::stores::Server;
 use super::{SyncEngine, SyncOptions, unreachable};
 use crate::client::StorageClient;
@@ -25,22 +25,6 @@ pub(super) struct Opened {
     pub(super) clients: Clients,
     /// Whether the root is made without being asked when it is missing and receives.
     pub(super) makes_root: Sides<bool>,
-    pub(super) servers: Servers,
-}
-
-/// The servers inside this process that run for the two sides; one can serve both.
-#[derive(Debug, Default)]
-pub(super) struct Servers(Sides<Option<Arc<Server>>>);
-
-impl Servers {
-    /// Ends them in order. Without this they end as by a kill, which the next start makes good.
-    pub(super) async fn stop(&self) {
-        for side in Side::BOTH {
-            if let Some(server) = self.0.get(side) {
-                Box::pin(server.stop()).await;
-            }
-        }
-    }
 }
 
 /// Where a side is.
@@ -127,15 +111,9 @@ impl SyncEngine {
             check_state_dir(&self.state_dir, &grounds)?;
         }
         let trash = trash_location(pair, &places)?;
-        let servers = self.servers(&places, options).await?;
-        let opening = Opening {
-            engine: self,
-            pair,
-            options,
-            places: &places,
-            trash: trash.as_ref(),
-            servers: servers.clone(),
-        };
+        let servers = self.servers(pair, &places, options).await?;
+        let opening =
+            Opening { engine: self, pair, options, places: &places, trash: trash.as_ref(), servers };
         // Together: each may wait for seconds until it is clear that there are no credentials.
         let (source, destination) = futures::try_join!(
             Box::pin(opening.client(Side::Source)),
@@ -148,26 +126,23 @@ impl SyncEngine {
         }
         let embedded = |side| matches!(places.get(side), Place::Embedded(..));
         let makes_root = Sides::new(embedded(Side::Source), embedded(Side::Destination));
-        Ok(Opened { clients, makes_root, servers: Servers(servers) })
+        Ok(Opened { clients, makes_root })
     }
 
-    /// Starts the servers that the sides need: one for each directory.
+    /// Starts the servers that the sides need, unless in a dry run there is nothing for one to show.
     async fn servers(
         &self,
+        pair: &SyncPair,
         places: &Sides<Place>,
         options: &SyncOptions,
     ) -> Result<Sides<Option<Arc<Server>>>> {
-        let mut servers: Sides<Option<Arc<Server>>> = Sides::default();
+        let mut servers = Sides::default();
         for side in Side::BOTH {
             let Place::Embedded(_, dir) = places.get(side) else { continue };
-            if options.dry_run && !dir.exists() {
-                continue;
+            if !(options.dry_run && is_vacant(dir)) {
+                let started = Box::pin(self.serve(dir)).await;
+                *servers.get_mut(side) = Some(started.map_err(|error| failed(error, pair, side))?);
             }
-            let server = match (places.get(side.other()), servers.get(side.other())) {
-                (Place::Embedded(_, other), Some(server)) if other == dir => Arc::clone(server),
-                _ => Arc::new(Box::pin(self.serve(dir)).await?),
-            };
-            *servers.get_mut(side) = Some(server);
         }
         Ok(servers)
     }
@@ -198,7 +173,7 @@ impl Opening<'_> {
             Place::S3(at) => self.engine.bucket(at, self.pair.store_options(side), setting()).await,
             Place::Embedded(at, dir) => {
                 if let Some(server) = self.servers.get(side) {
-                    return self.engine.embedded_bucket(at, server, setting());
+                    return Ok(self.engine.embedded_bucket(at, server, setting()));
                 }
                 let client = MemoryClient::new(&format!("embedded://{at}")).without_root();
                 Ok(Arc::new(client.with_identity(at.embedded_identity(dir))))
@@ -210,7 +185,8 @@ impl Opening<'_> {
 /// Says of an error in opening a side which side it was, unless it is about the words themselves.
 fn failed(error: Error, pair: &SyncPair, side: Side) -> Error {
     match error.kind() {
-        ErrorKind::Invalid | ErrorKind::Unsupported | ErrorKind::Locked => error,
+        ErrorKind::Invalid | ErrorKind::Unsupported => error,
+        // An embedded directory that another process uses is no lock of a pair, and so is unreachable too.
         _ => {
             let location = escape(pair.location(side).as_bytes());
             unreachable(error, &format!("the {side} `{location}` cannot be reached"))

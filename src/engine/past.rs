@@ -23,6 +23,8 @@ pub(super) struct Past {
     pub(super) winner: Option<Side>,
     /// Whether the destination carries the marker of another pair.
     pub(super) foreign_marker: bool,
+    /// The tag of this run, once it has begun.
+    tag: Option<u32>,
     /// Keeps other runs of the pair out for as long as it lives.
     _lock: Option<PairLock>,
 }
@@ -85,7 +87,7 @@ impl SyncEngine {
             run_tags: Vec::new(),
             last_sync_seconds: None,
         });
-        Ok(Past { state, record, first_sync, winner, foreign_marker, _lock: lock })
+        Ok(Past { state, record, first_sync, winner, foreign_marker, tag: None, _lock: lock })
     }
 
     /// Opens the base of the pair of these trees.
@@ -117,7 +119,9 @@ impl SyncEngine {
 
     /// Records that a run begins, before its first effect.
     pub(super) async fn begin(&self, past: &mut Past, pair: &SyncPair, options: &SyncOptions) -> Result<()> {
-        past.record.run_tags.push(self.tag());
+        let tag = self.tag();
+        past.tag = Some(tag);
+        past.record.run_tags.push(tag);
         if past.record.mode != pair.mode {
             past.record.mode = pair.mode;
         }
@@ -146,7 +150,8 @@ impl SyncEngine {
         record.first_sync = FirstSync::Spent;
         record.roots = prepared.roots;
         if swept {
-            record.run_tags.clear();
+            // A temporary of this run may have resisted its removal: its tag stays until a run has looked.
+            record.run_tags.retain(|tag| Some(*tag) == past.tag);
         }
         record.last_sync_seconds = Some(self.clock.now().seconds);
         past.state.commit(past.record.clone()).await?;

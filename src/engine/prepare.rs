@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::open::{Opened, Servers};
+use super::open::Opened;
 use super::remembered::{identities, locations};
 use super::{SyncEngine, SyncOptions};
 use crate::client::RootIdentity;
@@ -24,8 +24,6 @@ pub(super) struct Prepared {
     pub(super) roots: Sides<Option<RootIdentity>>,
     /// The filter rules of the pair.
     pub(super) rules: Rules,
-    /// What runs for the sides; stopped when the work is done.
-    pub(super) servers: Servers,
 }
 
 impl Prepared {
@@ -83,7 +81,7 @@ impl SyncEngine {
     /// Opens both sides of `pair` and checks that they can be synced.
     pub(super) async fn prepare(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Prepared> {
         let rules = pair.compiled_rules()?;
-        let Opened { clients, makes_root, servers } = self.open(pair, options).await?;
+        let Opened { clients, makes_root } = self.open(pair, options).await?;
         let mut roots = Sides::new(None, None);
         for side in Side::BOTH {
             let client = clients.get(side);
@@ -107,7 +105,7 @@ impl SyncEngine {
                 *listed.get_mut(side) = Arc::new(MemoryClient::new(client.location()));
             }
         }
-        Ok(Prepared { clients, listed, roots, rules, servers })
+        Ok(Prepared { clients, listed, roots, rules })
     }
 }
 

@@ -45,20 +45,20 @@ impl SyncEngine {
     /// # Errors
     /// As [`Self::sync_pair`], and [`ErrorKind::Locked`](crate::ErrorKind::Locked) while a run writes.
     pub async fn state_of(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Remembered> {
-        let opened = self.open(pair, &options.looking()).await?;
-        let remembered = self.look_up(&opened.clients).await;
-        opened.servers.stop().await;
-        remembered
+        let result = self.look_up(pair, options).await;
+        self.retire().await;
+        result
     }
 
-    async fn look_up(&self, clients: &Clients) -> Result<Remembered> {
-        let (state, found, _lock) = self.open_state(identities(clients), Access::ReadOnly).await?;
+    async fn look_up(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Remembered> {
+        let clients = self.open(pair, &options.looking()).await?.clients;
+        let (state, found, _lock) = self.open_state(identities(&clients), Access::ReadOnly).await?;
         let rows = state.scan().try_fold(0, async |count, _| Ok(count + 1)).await?;
         let lost = match found {
             Found::Lost { why } => Some(why),
             Found::Nothing | Found::Intact => None,
         };
-        Ok(Remembered { locations: locations(clients), record: state.pair_record(), rows, lost })
+        Ok(Remembered { locations: locations(&clients), record: state.pair_record(), rows, lost })
     }
 
     /// Moves the base of `pair` aside and removes its markers, so that its next sync is its first. A state
@@ -67,15 +67,15 @@ impl SyncEngine {
     /// # Errors
     /// As [`Self::sync_pair`], and [`ErrorKind::Locked`](crate::ErrorKind::Locked) while a run has the pair.
     pub async fn forget(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Forgotten> {
-        // Nothing is made that would only be emptied.
-        let opened = self.open(pair, &options.looking()).await?;
-        let forgotten = self.forget_all(&opened.clients).await;
-        opened.servers.stop().await;
-        forgotten
+        let result = self.strike(pair, options).await;
+        self.retire().await;
+        result
     }
 
-    async fn forget_all(&self, clients: &Clients) -> Result<Forgotten> {
-        let (state, _, lock) = self.open_state(identities(clients), Access::ReadOnly).await?;
+    async fn strike(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Forgotten> {
+        // Nothing is made that would only be emptied.
+        let clients = self.open(pair, &options.looking()).await?.clients;
+        let (state, _, lock) = self.open_state(identities(&clients), Access::ReadOnly).await?;
         let record = state.pair_record();
         drop((state, lock));
         // First of all, because it is what another run's lock refuses.
@@ -83,10 +83,10 @@ impl SyncEngine {
             false
         } else {
             let (dir, clock) = (self.state_dir.clone(), Arc::clone(&self.clock));
-            crate::state::forget(dir, identities(clients), clock).await?
+            crate::state::forget(dir, identities(&clients), clock).await?
         };
-        let (markers_removed, warnings) = remove_markers(record.as_ref(), clients).await;
-        Ok(Forgotten { locations: locations(clients), base_removed, markers_removed, warnings })
+        let (markers_removed, warnings) = remove_markers(record.as_ref(), &clients).await;
+        Ok(Forgotten { locations: locations(&clients), base_removed, markers_removed, warnings })
     }
 }
 

@@ -42,7 +42,6 @@ impl SyncEngine {
                 report.conditions.join(client.conditions());
             }
         });
-        prepared.servers.stop().await;
         result
     }
 

@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use super::prepare::Prepared;
 use super::run::{examiner, judge, look};
 use super::{SyncEngine, SyncOptions};
 use crate::error::Result;
@@ -62,29 +61,24 @@ impl SyncEngine {
     /// # Errors
     /// As [`Self::sync_pair`], and [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
     pub async fn status(&self, pair: &SyncPair, options: &SyncOptions) -> Result<StatusReport> {
-        let prepared = self.prepare(pair, &options.looking()).await?;
-        let status = self.pending(pair, options, &prepared).await;
-        prepared.servers.stop().await;
-        status
+        let result = Box::pin(self.tell_status(pair, options)).await;
+        self.retire().await;
+        result
     }
 
-    async fn pending(
-        &self,
-        pair: &SyncPair,
-        options: &SyncOptions,
-        prepared: &Prepared,
-    ) -> Result<StatusReport> {
+    async fn tell_status(&self, pair: &SyncPair, options: &SyncOptions) -> Result<StatusReport> {
+        let prepared = self.prepare(pair, &options.looking()).await?;
         let locations = prepared.locations();
         let empty = Report::new(locations.source.clone(), locations.destination.clone(), pair.mode, true);
         let recorder = Recorder::new(empty, std::sync::Arc::clone(&options.observer));
-        let past = self.recall(pair, options.initial_sync, prepared, Access::ReadOnly, &recorder).await?;
-        let examiner = examiner(pair, prepared, &past);
-        let mut found = look(&examiner, prepared, &past, options, &recorder).await?;
+        let past = self.recall(pair, options.initial_sync, &prepared, Access::ReadOnly, &recorder).await?;
+        let examiner = examiner(pair, &prepared, &past);
+        let mut found = look(&examiner, &prepared, &past, options, &recorder).await?;
         let mut changes = Sides::new(SideChanges::default(), SideChanges::default());
         for side in Side::BOTH {
             found.items.iter().for_each(|item| changes.get_mut(side).see(item, side));
         }
-        let (plan, judgement) = judge(pair, options, prepared, &past, &mut found);
+        let (plan, judgement) = judge(pair, options, &prepared, &past, &mut found);
         let works = |work: &Work| {
             matches!(work, Work::Copy(_) | Work::Delete { .. } | Work::Rename { .. } | Work::KeepBoth { .. })
         };

@@ -3,12 +3,13 @@
 use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-#[cfg(feature = "embedded")]
-use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::Mutex;
 
 use super::{SyncEngine, SyncOptions};
 use crate::client::StorageClient;
 use crate::client::s3::{Ports, S3Client, Setup};
+use crate::clock::Clock;
 #[cfg(feature = "embedded")]
 use crate::embedded::{EmbeddedOptions, EmbeddedServer};
 use crate::error::Result;
@@ -22,12 +23,16 @@ const MEMORY: &str = "stores";
 /// A server inside this process.
 #[derive(Debug)]
 pub(super) struct Server {
-    endpoint: String,
+    /// Where its objects are (canonical).
+    dir: PathBuf,
     access_key: String,
     secret_key: String,
-    dir: PathBuf,
-    running: Arc<Running>,
+    running: Running,
 }
+
+/// The servers of an engine: one for each directory, however many runs and sides use it.
+#[derive(Debug, Default)]
+pub(super) struct Servers(Mutex<Vec<Arc<Server>>>);
 
 impl SyncEngine {
     /// Returns how the clients of stores are to work in this run.
@@ -57,13 +62,41 @@ impl SyncEngine {
         Ok(Arc::new(Box::pin(S3Client::open(at.clone(), store, setup)).await?))
     }
 
-    /// Starts the server that keeps its objects in `dir`, which is made if it does not exist. Only this process
-    /// knows the keys.
-    pub(super) async fn serve(&self, dir: &Path) -> Result<Server> {
+    /// Returns the server that keeps its objects in `dir` (canonical), which is made if it does not exist.
+    pub(super) async fn serve(&self, dir: &Path) -> Result<Arc<Server>> {
+        // Held until the server has started: whoever comes meanwhile waits for it instead of being refused.
+        let mut servers = self.servers.0.lock().await;
+        if let Some(server) = servers.iter().find(|server| server.dir == dir) {
+            return Ok(Arc::clone(server));
+        }
+        // Only this process knows the keys.
         let key = || format!("{:016x}", self.entropy.next_u64());
         let (access_key, secret_key) = (key(), format!("{}{}", key(), key()));
-        let (endpoint, running) = start(dir, &access_key, &secret_key).await?;
-        Ok(Server { endpoint, access_key, secret_key, dir: dir.to_owned(), running })
+        let running = Running::start(dir, &access_key, &secret_key, Arc::clone(&self.clock)).await?;
+        let server = Arc::new(Server { dir: dir.to_owned(), access_key, secret_key, running });
+        servers.push(Arc::clone(&server));
+        Ok(server)
+    }
+
+    /// Stops the servers that no run uses any more, so that the next one finds their directories free.
+    pub(super) async fn retire(&self) {
+        let mut servers = self.servers.0.lock().await;
+        let mut used = Vec::new();
+        for server in servers.drain(..) {
+            match Arc::try_unwrap(server) {
+                Ok(server) => {
+                    if let Err(error) = server.running.stop().await {
+                        // Nothing that was acknowledged is lost; the next start looks after the rest.
+                        tracing::info!(
+                            error = error.chain(),
+                            "an embedded store was not closed in good order"
+                        );
+                    }
+                }
+                Err(server) => used.push(server),
+            }
+        }
+        *servers = used;
     }
 
     /// Connects to a bucket of a server inside this process.
@@ -71,54 +104,43 @@ impl SyncEngine {
     pub(super) fn embedded_bucket(
         &self,
         at: &Bucket,
-        server: &Server,
+        server: &Arc<Server>,
         setup: Setup,
-    ) -> Result<Arc<dyn StorageClient>> {
-        Ok(Arc::new(S3Client::open_embedded(
+    ) -> Arc<dyn StorageClient> {
+        Arc::new(S3Client::open_embedded(
             at.clone(),
-            &server.endpoint,
+            &server.running.endpoint(),
             (&server.access_key, &server.secret_key),
             &server.dir,
-            Arc::clone(&server.running) as Arc<dyn Any + Send + Sync>,
+            Arc::clone(server) as Arc<dyn Any + Send + Sync>,
             setup,
-        )))
+        ))
     }
 }
 
-impl Server {
-    /// Ends the server in order, so that the next start has nothing to look for.
-    pub(super) async fn stop(&self) {
-        self.running.stop().await;
-    }
-}
-
-/// The server, until it is stopped.
+/// The server itself.
 #[cfg(feature = "embedded")]
 #[derive(Debug)]
-struct Running(Mutex<Option<EmbeddedServer>>);
+struct Running(EmbeddedServer);
 
 #[cfg(feature = "embedded")]
 impl Running {
-    async fn stop(&self) {
-        let server = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(server) = server else { return };
-        if let Err(error) = server.stop().await {
-            tracing::debug!(error = error.chain(), "the server did not end in order");
-        }
+    async fn start(dir: &Path, access_key: &str, secret_key: &str, clock: Arc<dyn Clock>) -> Result<Self> {
+        let (access_key, secret_key) = (access_key.to_owned(), secret_key.to_owned());
+        let options = EmbeddedOptions { access_key, secret_key, clock, ..EmbeddedOptions::new(dir) };
+        Ok(Self(Box::pin(EmbeddedServer::start(options)).await?))
+    }
+
+    fn endpoint(&self) -> String {
+        self.0.endpoint()
+    }
+
+    async fn stop(self) -> Result<()> {
+        Box::pin(self.0.stop()).await
     }
 }
 
-/// Starts a server; returns its address and what keeps it running.
-#[cfg(feature = "embedded")]
-async fn start(dir: &Path, access_key: &str, secret_key: &str) -> Result<(String, Arc<Running>)> {
-    let (access_key, secret_key) = (access_key.to_owned(), secret_key.to_owned());
-    let server =
-        EmbeddedServer::start(EmbeddedOptions { access_key, secret_key, ..EmbeddedOptions::new(dir) });
-    let server = server.await?;
-    Ok((server.endpoint(), Arc::new(Running(Mutex::new(Some(server))))))
-}
-
-/// A server that cannot be.
+/// A server that this build does not have.
 #[cfg(not(feature = "embedded"))]
 #[derive(Debug)]
 enum Running {}
@@ -126,14 +148,17 @@ enum Running {}
 #[cfg(not(feature = "embedded"))]
 impl Running {
     #[expect(clippy::unused_async, reason = "as in a build with a server")]
-    async fn stop(&self) {
+    async fn start(_: &Path, _: &str, _: &str, _: Arc<dyn Clock>) -> Result<Self> {
+        Err(Error::new(ErrorKind::Unsupported, "this build has no server for `embedded://` inside it")
+            .with_hint("build with the feature `embedded`"))
+    }
+
+    fn endpoint(&self) -> String {
         match *self {}
     }
-}
 
-#[cfg(not(feature = "embedded"))]
-#[expect(clippy::unused_async, reason = "as in a build with a server")]
-async fn start(_: &Path, _: &str, _: &str) -> Result<(String, Arc<Running>)> {
-    Err(Error::new(ErrorKind::Unsupported, "this build has no server for `embedded://` inside it")
-        .with_hint("build with the feature `embedded`"))
+    #[expect(clippy::unused_async, reason = "as in a build with a server")]
+    async fn stop(self) -> Result<()> {
+        match self {}
+    }
 }

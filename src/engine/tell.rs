@@ -4,6 +4,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Line};
 use crate::guard::{Judgement, Notice};
 use crate::key::Key;
+use crate::mode::Side;
 use crate::plan::{Plan, Work};
 use crate::report::Recorder;
 use crate::survey::Survey;
@@ -67,6 +68,14 @@ pub(super) fn announce(plan: &Plan, recorder: &Recorder) {
         }
     }
     recorder.emit(&Event::Planned { files, bytes, deletions, renames });
+}
+
+/// The error for a path where something that is not synced appeared during the run.
+pub(super) fn in_its_place(key: &Key, side: Side) -> Error {
+    let message = format!(
+        "name collision: something that is not synced now stands in the place of `{key}` at the {side}"
+    );
+    Error::new(ErrorKind::Invalid, message).with_hint("move it away, or exclude the path")
 }
 
 pub(super) fn changed_during_sync(key: &Key) -> Error {

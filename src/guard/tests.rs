@@ -263,8 +263,8 @@ fn i13_an_empty_side_stops_a_run_that_has_a_base_in_every_mode() {
                 let judgement = judge(&Plan::default(), &view, &Limits::default());
                 assert_eq!(codes(&judgement.refusals), ["empty-side"], "{mode} {side}");
                 let Notice { message, hint, .. } = &judgement.refusals[0];
-                let count = if files == 1 { "1 file" } else { "7 files" };
-                assert_eq!(*message, format!("the {side} is empty, but {count} were synced before"));
+                let count = if files == 1 { "1 file was" } else { "7 files were" };
+                assert_eq!(*message, format!("the {side} is empty, but {count} synced before"));
                 assert!(hint.contains(&format!("the {side} is mounted")), "{hint}");
                 assert!(hint.contains("--allow-empty-side"), "{hint}");
                 let passing = Limits { allow_empty_side: true, ..Limits::default() };

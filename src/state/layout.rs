@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
+use super::failure;
 use super::tables::SCHEMA;
 use crate::entry::Timestamp;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::mode::Sides;
 
 /// No honest side-car is longer.
@@ -80,9 +81,9 @@ impl Layout {
         match fs::symlink_metadata(path) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(Error::io(doing(), error)),
+            Err(error) => return Err(failure(doing(), error)),
         }
-        fs::rename(path, self.free_name(path, what, now)?).map_err(|error| Error::io(doing(), error))?;
+        fs::rename(path, self.free_name(path, what, now)?).map_err(|error| failure(doing(), error))?;
         self.sync_dir()?;
         Ok(true)
     }
@@ -91,7 +92,7 @@ impl Layout {
     /// refuses to open.
     pub(super) fn move_strays_aside(&self, now: Timestamp) -> Result<()> {
         let database = self.database();
-        let failed = |path: &Path, error| Error::io(format!("move `{}` aside", path.display()), error);
+        let failed = |path: &Path, error| failure(format!("move `{}` aside", path.display()), error);
         let Ok(entries) = fs::read_dir(&database) else { return Ok(()) };
         let mut aside = None;
         for entry in entries {
@@ -115,7 +116,7 @@ impl Layout {
     pub(super) fn copy_sidecar_aside(&self, what: &str, now: Timestamp) -> Result<()> {
         let path = self.sidecar();
         let to = self.free_name(&path, what, now)?;
-        fs::copy(&path, to).map(drop).map_err(|error| Error::io(format!("copy `{}`", path.display()), error))
+        fs::copy(&path, to).map(drop).map_err(|error| failure(format!("copy `{}`", path.display()), error))
     }
 
     /// Returns a name beside `path` that nothing has.
@@ -125,7 +126,7 @@ impl Layout {
         for number in 2_u32.. {
             match fs::symlink_metadata(&free) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-                Err(error) => return Err(Error::io(format!("look at `{}`", free.display()), error)),
+                Err(error) => return Err(failure(format!("look at `{}`", free.display()), error)),
                 Ok(_) => free = self.dir.join(format!("{name}.{what}-{}-{number}", now.compact())),
             }
         }
@@ -134,7 +135,7 @@ impl Layout {
 
     pub(super) fn read_sidecar(&self) -> Result<Trace> {
         let path = self.sidecar();
-        let failed = |error| Error::io(format!("read `{}`", path.display()), error);
+        let failed = |error| failure(format!("read `{}`", path.display()), error);
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Trace::None),
@@ -160,14 +161,14 @@ impl Layout {
             file.sync_all()?;
             fs::rename(&temporary, &path)
         };
-        write().map_err(|error| Error::io(format!("write `{}`", path.display()), error))?;
+        write().map_err(|error| failure(format!("write `{}`", path.display()), error))?;
         self.sync_dir()
     }
 
     fn sync_dir(&self) -> Result<()> {
         File::open(&self.dir)
             .and_then(|dir| dir.sync_all())
-            .map_err(|error| Error::io(format!("sync `{}`", self.dir.display()), error))
+            .map_err(|error| failure(format!("sync `{}`", self.dir.display()), error))
     }
 }
 
@@ -182,7 +183,7 @@ pub(super) fn create_private(path: &Path, exists_is_fine: bool) -> Result<()> {
         .mode(0o700)
         .recursive(exists_is_fine)
         .create(path)
-        .map_err(|error| Error::io(format!("create `{}`", path.display()), error))
+        .map_err(|error| failure(format!("create `{}`", path.display()), error))
 }
 
 #[cfg(test)]

@@ -9,7 +9,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::failure;
 use crate::error::{Error, ErrorKind, Result};
+
+/// Opening a pipe in the place of the lock must not wait for its other end.
+const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
 /// Keeps other runs off the pair while it or the store lives. Empty for a run that only reads: that one
 /// needs the lock no longer than it takes to copy the state.
@@ -24,15 +28,17 @@ impl PairLock {
 
     /// Takes the lock for a run that writes, creating the file.
     pub(super) fn exclusive(path: &Path) -> Result<Self> {
-        let failed = |error| Error::io(format!("lock `{}`", path.display()), error);
+        let failed = |error| failure(format!("lock `{}`", path.display()), error);
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
+            .custom_flags(NONBLOCK)
             .open(path)
             .map_err(failed)?;
+        check(&file, path)?;
         take(&file, path, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
         let held = Held { file };
         held.name_holder(&format!("{}\n", std::process::id())).map_err(failed)?;
@@ -41,13 +47,14 @@ impl PairLock {
 
     /// Takes the lock for reading, if its file exists. Writes nothing.
     pub(super) fn shared(path: &Path) -> Result<Option<File>> {
-        match File::open(path) {
+        match OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path) {
             Ok(file) => {
+                check(&file, path)?;
                 take(&file, path, rustix::fs::FlockOperation::NonBlockingLockShared)?;
                 Ok(Some(file))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io(format!("lock `{}`", path.display()), error)),
+            Err(error) => Err(failure(format!("lock `{}`", path.display()), error)),
         }
     }
 }
@@ -74,11 +81,23 @@ impl Drop for Held {
     }
 }
 
+/// Refuses what is no file of ours.
+fn check(file: &File, path: &Path) -> Result<()> {
+    let is_file =
+        file.metadata().map_err(|error| failure(format!("lock `{}`", path.display()), error))?.is_file();
+    if is_file {
+        return Ok(());
+    }
+    let doing = format!("lock `{}`: it is not a regular file", path.display());
+    Err(Error::new(ErrorKind::Unavailable, doing)
+        .with_hint("this program did not make it; move it away and run again"))
+}
+
 fn take(file: &File, path: &Path, operation: rustix::fs::FlockOperation) -> Result<()> {
     match rustix::fs::flock(file, operation) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(in_use(file, path)),
-        Err(error) => Err(Error::io(format!("lock `{}`", path.display()), error.into())),
+        Err(error) => Err(failure(format!("lock `{}`", path.display()), error.into())),
     }
 }
 
@@ -120,5 +139,21 @@ mod tests {
         assert!(error.to_string().contains("another process"), "{error}");
         drop(reader);
         assert!(PairLock::exclusive(&path).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_file_is_no_lock_and_does_not_block() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir(at("folder")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, 0o644.into(), 0)
+            .unwrap();
+        for name in ["folder", "pipe"] {
+            for result in [PairLock::exclusive(&at(name)).map(drop), PairLock::shared(&at(name)).map(drop)] {
+                let error = result.unwrap_err();
+                assert_ne!(error.kind(), ErrorKind::Invalid, "{name}");
+                assert!(error.hint().is_some_and(|hint| hint.contains("move it away")), "{name}: {error:?}");
+            }
+        }
     }
 }

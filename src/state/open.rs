@@ -13,10 +13,12 @@ use std::time::Duration;
 
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::failure;
 use super::layout::{Layout, Trace, create_private};
 use super::lock::PairLock;
 use super::memory::MemoryState;
 use super::read_only::ReadOnly;
+use super::scratch::Scratch;
 use super::sled_store::{Checked, Home, SledStore, joined};
 use super::tables::{Head, SCHEMA, Tables, is_contended};
 use super::{Found, StateStore, fold};
@@ -80,10 +82,10 @@ pub async fn open(
             .map_err(in_use)
         }
         Access::ReadOnly => {
-            let name = format!("syncengine-state-{:016x}", entropy.next_u64());
+            let number = entropy.next_u64();
             patiently(clock.as_ref(), is_locked, || {
-                let (layout, locations, scratch) = (layout.clone(), locations.clone(), scratch.join(&name));
-                spawn_blocking(move || open_copy(layout, &locations, scratch))
+                let (layout, locations, scratch) = (layout.clone(), locations.clone(), scratch.clone());
+                spawn_blocking(move || open_copy(layout, &locations, &scratch, number))
             })
             .await
         }
@@ -157,7 +159,7 @@ fn exists(path: &Path) -> Result<bool> {
     match fs::symlink_metadata(path) {
         Ok(_) => Ok(true),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => Ok(false),
-        Err(error) => Err(Error::io(format!("look at `{}`", path.display()), error)),
+        Err(error) => Err(failure(format!("look at `{}`", path.display()), error)),
     }
 }
 
@@ -188,11 +190,14 @@ fn open_locked(layout: Layout, locations: &Sides<String>, lock: PairLock, now: T
 }
 
 /// Opens a copy of the state. The lock is held no longer than the copying takes.
-fn open_copy(layout: Layout, locations: &Sides<String>, scratch: PathBuf) -> Result<Opened> {
+fn open_copy(layout: Layout, locations: &Sides<String>, place: &Path, number: u64) -> Result<Opened> {
     let lock = PairLock::shared(&layout.lock())?;
     let trace = layout.read_sidecar()?;
-    let copy =
-        if has_files(&layout.database())? { Some(Scratch::copy(&layout.database(), scratch)?) } else { None };
+    let copy = if has_files(&layout.database())? {
+        Some(Scratch::copy(&layout.database(), place, number)?)
+    } else {
+        None
+    };
     drop(lock);
     let nowhere = |found| Opened {
         store: Arc::new(ReadOnly(MemoryState::new())) as Arc<dyn StateStore>,
@@ -200,7 +205,7 @@ fn open_copy(layout: Layout, locations: &Sides<String>, scratch: PathBuf) -> Res
         lock: PairLock::default(),
     };
     let Some(copy) = copy else { return Ok(nowhere(judge_absence(&trace))) };
-    Ok(match inspect(&copy.0, locations, &trace)? {
+    Ok(match inspect(&copy.database(), locations, &trace)? {
         Inspected::Usable(tables, checked, Found::Intact) => {
             let store = SledStore::new(tables, *checked, layout, 0, Home::Copy(copy));
             Opened { store: Arc::new(ReadOnly(store)), found: Found::Intact, lock: PairLock::default() }
@@ -249,7 +254,7 @@ fn has_files(path: &Path) -> Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         // A file in the place of the directory is damage.
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(true),
-        Err(error) => Err(Error::io(format!("read `{}`", path.display()), error)),
+        Err(error) => Err(failure(format!("read `{}`", path.display()), error)),
     }
 }
 
@@ -351,47 +356,4 @@ fn give_up(layout: &Layout, trace: &Trace, known_generation: u64, now: Timestamp
     }
     layout.move_aside(&layout.database(), "lost", now)?;
     Ok(floor)
-}
-
-/// A folder that is removed with everything in it in the end.
-#[derive(Debug)]
-pub(super) struct Scratch(PathBuf);
-
-impl Scratch {
-    /// Copies the files of a database, except the unfinished snapshots sled would stumble over.
-    fn copy(from: &Path, to: PathBuf) -> Result<Self> {
-        let copy = Self(to);
-        copy_folder(from, &copy.0, 0)?;
-        Ok(copy)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What stays behind is in a folder for temporary files.
-        let _left = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn copy_folder(from: &Path, to: &Path, depth: u32) -> Result<()> {
-    create_private(to, false)?;
-    let failed = |error| Error::io(format!("copy `{}` for reading", from.display()), error);
-    let entries = match fs::read_dir(from) {
-        // Not a directory: damage, which the empty copy beside a side-car shows as well.
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            return fs::copy(from, to.join("db")).map(drop).map_err(failed);
-        }
-        entries => entries.map_err(failed)?,
-    };
-    for entry in entries {
-        let entry = entry.map_err(failed)?;
-        let kind = entry.file_type().map_err(failed)?;
-        let target = to.join(entry.file_name());
-        if kind.is_file() && !super::layout::is_stray(&entry.file_name()) {
-            fs::copy(entry.path(), target).map_err(failed)?;
-        } else if kind.is_dir() && depth == 0 {
-            copy_folder(&entry.path(), &target, 1)?;
-        }
-    }
-    Ok(())
 }

@@ -58,7 +58,7 @@ pub(super) enum Home {
     /// The lock of the pair.
     Locked(#[expect(dead_code, reason = "held for its drop")] PairLock),
     /// The folder of a copy, removed in the end.
-    Copy(#[expect(dead_code, reason = "held for its drop")] super::open::Scratch),
+    Copy(#[expect(dead_code, reason = "held for its drop")] super::scratch::Scratch),
 }
 
 /// What changes while the store is open.

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::block::{self, Row};
+use super::failure;
 use super::row::Damage;
 use super::{BaseRow, PairRecord, journal};
 use crate::error::{Error, ErrorKind, Result};
@@ -83,11 +84,21 @@ impl From<Damage> for Fault {
 impl Fault {
     fn into_error(self, doing: String) -> Error {
         match self {
-            Self::Sled(sled::Error::Io(error)) => Error::io(doing, error),
+            Self::Sled(sled::Error::Io(error)) => failure(doing, told(error)),
             Self::Sled(error) => Error::new(ErrorKind::Corrupt, doing).with_source(error),
             Self::Damage(damage) => Error::new(ErrorKind::Corrupt, doing).with_source(damage),
         }
     }
+}
+
+/// Returns the error of the system that sled passes on, once it has copied it, as text for programmers only.
+fn told(error: std::io::Error) -> std::io::Error {
+    if error.raw_os_error().is_some() {
+        return error;
+    }
+    let text = error.to_string();
+    let code = text.strip_prefix("Os { code: ").and_then(|rest| rest.split(',').next()?.parse().ok());
+    code.map_or(error, std::io::Error::from_raw_os_error)
 }
 
 /// The open trees.
@@ -171,7 +182,7 @@ impl Tables {
     /// out the size of the file, and it never syncs a directory.
     pub(super) fn sync(&self) -> Result<()> {
         self.flush()?;
-        let failed = |path: &Path, error| Error::io(format!("sync `{}`", path.display()), error);
+        let failed = |path: &Path, error| failure(format!("sync `{}`", path.display()), error);
         let entries = std::fs::read_dir(&self.path).map_err(|error| failed(&self.path, error))?;
         for entry in entries {
             let path = entry.map_err(|error| failed(&self.path, error))?.path();
@@ -315,6 +326,16 @@ mod tests {
         let error = tables.with("read", |_| -> std::result::Result<(), Fault> { panic!("as sled does") });
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Corrupt);
         assert_eq!(tables.flush().unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn an_error_sled_has_copied_reads_like_the_systems() {
+        let full = || std::io::Error::from_raw_os_error(28);
+        let fault = Fault::Sled(sled::Error::Io(full()).clone());
+        let error = fault.into_error("write the state `x`".into());
+        assert_eq!(error.kind(), ErrorKind::NoSpace);
+        assert_eq!(error.chain(), format!("write the state `x`: {}", full()));
+        assert!(error.hint().is_some_and(|hint| hint.contains("state directory")), "{error:?}");
     }
 
     #[test]

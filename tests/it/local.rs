@@ -210,10 +210,6 @@ async fn b23_special_files_are_skipped_and_never_opened() {
     make_pipe(&on.path("a"));
     assert_eq!(kind(on.client.read(&entry).await), Some(ErrorKind::Changed));
     assert_eq!(kind(on.put(target("a", Some(entry)), body(b"x")).await), Some(ErrorKind::Changed));
-    // A pipe in the place of the rules does not block the walk either.
-    make_pipe(&on.path(".syncignore"));
-    let request = ListRequest { read_ignore_files: true, ..ListRequest::default() };
-    assert_eq!(on.list(request).await.len(), 4);
 }
 
 #[tokio::test]

@@ -44,7 +44,16 @@ const RESERVED_WORDS: &[(&[&str], &[&str])] = &[
         &["std::fs", "tokio::fs"],
         &["src/client/local/", "src/client/s3/", "src/embedded/", "src/state/", "src/bin/"],
     ),
-    (&["rustix"], &["src/client/local/", "src/client/s3/ledger.rs", "src/embedded/", "src/state/"]),
+    (
+        &["rustix"],
+        &[
+            "src/client/local/",
+            "src/client/s3/ledger.rs",
+            "src/embedded/",
+            "src/state/",
+            "src/bin/syncengine/signals.rs",
+        ],
+    ),
     (&["canonicalize"], &["src/client/local/", "src/embedded/dir.rs", "src/engine/ground.rs", "src/bin/"]),
     (&["SystemTime", "Instant", "getrandom"], &["src/clock.rs"]),
     (&["tokio::spawn"], &[]),

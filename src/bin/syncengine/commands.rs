@@ -219,7 +219,7 @@ fn misunderstood(error: &clap::Error, words: &[OsString]) -> ExitCode {
     let text = error.render().to_string();
     if !error.use_stderr() {
         output::to_stdout(&text);
-        return ExitCode::Done;
+        return ExitCode::Done.with_output(!output::result_is_lost());
     }
     let format = options::format_of_words(words);
     let first = text.lines().next().unwrap_or_default();
@@ -232,5 +232,5 @@ fn misunderstood(error: &clap::Error, words: &[OsString]) -> ExitCode {
 fn print(format: Format, finished: &Finished) -> ExitCode {
     output::to_stderr(&finished.messages);
     output::to_stdout(if format == Format::Human { &finished.text } else { &finished.document });
-    finished.code
+    finished.code.with_output(!output::result_is_lost())
 }

@@ -45,6 +45,11 @@ impl ExitCode {
         }
     }
 
+    /// Returns the code to end with if the result could be written, or not: what nobody was told is no success.
+    pub(crate) fn with_output(self, written: bool) -> Self {
+        if self == Self::Done && !written { Self::Incomplete } else { self }
+    }
+
     /// Returns the outcome that programs are told of an error with this code.
     pub(crate) fn outcome(self) -> Outcome {
         match self {

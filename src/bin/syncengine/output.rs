@@ -1,13 +1,18 @@
 //! The only file that writes to stdout and stderr.
 //!
 //! A reader that went away (`syncengine plan | head`) is no fault of ours: what follows is dropped and the
-//! exit code stays that of the command.
+//! exit code stays that of the command. Any other failure loses a part of the result, which
+//! [`result_is_lost`] tells, so that no script takes half a document for a success.
 
 use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
 use crate::options::Format;
+
+/// Whether something meant for stdout could not be written; said once.
+static LOST: AtomicBool = AtomicBool::new(false);
 
 /// A document with the name that sets it apart from the events before it.
 #[derive(Serialize)]
@@ -33,9 +38,18 @@ pub(crate) fn to_stdout(text: &str) {
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     if let Err(error) = written
         && error.kind() != ErrorKind::BrokenPipe
+        && !LOST.swap(true, Ordering::Relaxed)
     {
-        to_stderr(&format!("error: the result cannot be written\n  caused by: {error}\n"));
+        to_stderr(&format!(
+            "error: the result cannot be written\n  caused by: {error}\nhint: what was done stays done; check \
+             where the output goes\n"
+        ));
     }
+}
+
+/// Returns whether a part of the result could not be written.
+pub(crate) fn result_is_lost() -> bool {
+    LOST.load(Ordering::Relaxed)
 }
 
 /// Writes to stderr. Who closed it does not want to know.

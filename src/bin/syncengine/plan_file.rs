@@ -78,7 +78,9 @@ impl SavedPlan {
         let read = std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut text));
         read.map_err(|error| {
             let cause = Error::io(format!("read `{}`", shown(path)), error);
-            Error::new(ErrorKind::Invalid, "the plan cannot be read").with_source(cause)
+            Error::new(ErrorKind::Invalid, "the plan cannot be read")
+                .with_source(cause)
+                .with_hint("check the name; `syncengine plan SOURCE DESTINATION --save FILE` makes one")
         })?;
         let plan: Self =
             serde_json::from_slice(&text).map_err(|error| invalid(escape(error.to_string().as_bytes())))?;

@@ -1,4 +1,5 @@
-//! SIGINT and SIGTERM: the first ends the run in good order, the second ends the process.
+//! SIGINT and SIGTERM: the first ends the run in good order, the second ends the process. SIGXFSZ does
+//! nothing, so that a file beyond the limit of file sizes is one that fails, not the end of the process.
 
 use std::sync::{Arc, OnceLock};
 
@@ -18,17 +19,24 @@ impl Received {
     }
 }
 
-/// Listens for the two signals.
+/// Listens for the signals.
 #[derive(Debug)]
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    _file_size: Signal,
 }
 
 impl Signals {
     /// Begins to listen; from here on the signals no longer end the process by themselves.
     pub(crate) fn listen() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        // With a handler in place the write that exceeds the limit ends with an error of its own.
+        let file_size = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            _file_size: signal(file_size)?,
+        })
     }
 
     /// Cancels what `controller` controls on the first signal and exits on the second.

@@ -17,8 +17,8 @@ use super::reserved::{CREATE, PRIVATE, ignore_unsupported, make_folder, write_al
 use super::root::{failure, join, open_folder};
 use super::rung::PublishRung;
 use super::{names, reserved};
-use crate::error::Result;
-use crate::key::{Key, is_reserved_name};
+use crate::error::{Error, Result};
+use crate::key::{Key, escape, is_reserved_name};
 
 const INTENTS: &str = ".syncengine/intents";
 
@@ -72,8 +72,7 @@ impl Local {
         let root = self.root.handle()?;
         let Some((folder, names)) = open_intents(&root)? else { return Ok(()) };
         for name in &names {
-            recover_one(&root, &folder, name)
-                .map_err(|error| failure("recover", &join(INTENTS, name), error))?;
+            recover_one(&root, &folder, name).map_err(|error| self.unusable("recover", name, error))?;
         }
         Ok(())
     }
@@ -89,12 +88,24 @@ impl Local {
             match read {
                 Ok(text) => keys.extend(parse(&text).map(|(key, _)| key)),
                 Err(Errno::NOENT) => {}
-                Err(error) => return Err(failure("read", &join(INTENTS, name), error)),
+                Err(error) => return Err(self.unusable("read", name, error)),
             }
         }
         keys.sort_unstable();
         keys.dedup();
         Ok(keys)
+    }
+
+    /// Returns the error for an intent that cannot be read, with what to do if it is none.
+    fn unusable(&self, doing: &str, name: &str, error: Errno) -> Error {
+        let path = join(INTENTS, name);
+        let failed = failure(doing, &path, error);
+        if !matches!(error, Errno::ISDIR | Errno::LOOP | Errno::NXIO) {
+            return failed;
+        }
+        let location = self.root.location().trim_end_matches('/');
+        let whole = escape(format!("{location}/{path}").as_bytes());
+        failed.with_hint(format!("this program did not make it; remove `{whole}` and run again"))
     }
 }
 

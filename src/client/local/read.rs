@@ -17,6 +17,7 @@ use crate::client::Body;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Rules;
+use crate::key::escape;
 
 /// The bytes of the first step, and of each later one.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -112,18 +113,20 @@ impl Reader {
     }
 }
 
-/// Reads the file of ignore rules `path` in `folder`. `None` if it is gone or not a regular file.
+/// Reads the file of ignore rules `path` in `folder`. `None` if it is gone. Anything but a regular file is an
+/// error: to go on without its rules would sync, or delete, what they excluded before.
 pub(super) fn read_ignore_file(folder: &OwnedFd, path: &str) -> Result<Option<Rules>> {
     let fail = |error| failure("read the ignore rules", path, error);
     let name = path.rsplit('/').next().unwrap_or(path);
     let file = match rustix::fs::openat(folder, name, READ, Mode::empty()) {
         Ok(file) => file,
-        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(Errno::LOOP | Errno::NXIO) => return Err(no_rules(path)),
         Err(error) => return Err(fail(error)),
     };
     let stat = rustix::fs::fstat(&file).map_err(fail)?;
     if stat::kind(&stat) != FileType::RegularFile {
-        return Ok(None);
+        return Err(no_rules(path));
     }
     if stat::size(&stat) > MAX_IGNORE_BYTES {
         return Err(Error::new(
@@ -138,6 +141,12 @@ pub(super) fn read_ignore_file(folder: &OwnedFd, path: &str) -> Result<Option<Ru
         tracing::warn!(path, ?error, "a rule is not used");
     }
     Ok(Some(rules))
+}
+
+fn no_rules(path: &str) -> Error {
+    let shown = escape(path.as_bytes());
+    Error::new(ErrorKind::Invalid, format!("read the ignore rules `{shown}`: it is not a regular file"))
+        .with_hint("put a file of rules in its place, or remove it; without its rules nothing is synced")
 }
 
 /// Reads a small file of ours or of rules, at most a little more than [`MAX_IGNORE_BYTES`].

@@ -12,7 +12,7 @@ use super::batch::Batch;
 use super::names;
 use super::root::{failure, join, open_child};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{Key, RESERVED_FOLDER, RESERVED_PREFIX};
+use crate::key::{Key, RESERVED_FOLDER, RESERVED_PREFIX, escape};
 
 /// The folder of the markers.
 const PAIRS: &str = ".syncengine/pairs";
@@ -198,11 +198,19 @@ impl Batch<'_> {
                     return Ok(path);
                 }
                 Err(Errno::NOTDIR) if number < last => {}
+                Err(Errno::NOTDIR | Errno::LOOP) => return Err(no_folder_of_ours(&path)),
                 Err(error) => return Err(failure("open the folder", &path, error)),
             }
         }
         Err(Error::new(ErrorKind::Internal, format!("make room in the trash for `{segment}`")))
     }
+}
+
+/// Planning again would not help: what is in the place of a folder of ours stays there until somebody moves it.
+fn no_folder_of_ours(path: &str) -> Error {
+    let shown = escape(path.as_bytes());
+    Error::new(ErrorKind::Invalid, format!("the trash cannot be used: `{shown}` is not a folder"))
+        .with_hint(format!("move `{shown}` away, or sync with --trash off; nothing was replaced or deleted"))
 }
 
 #[cfg(test)]

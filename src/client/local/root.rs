@@ -227,7 +227,9 @@ pub(super) fn open_child(folder: &OwnedFd, name: &str) -> Result<OwnedFd, Errno>
 
 /// Returns the error for a failure at `path`, relative to the root, while `doing` something.
 pub(super) fn failure(doing: &str, path: &str, error: Errno) -> Error {
-    let message = format!("{doing} `{}`", escape(path.as_bytes()));
+    // The root itself has no name here.
+    let shown = if path.is_empty() { ".".into() } else { escape(path.as_bytes()) };
+    let message = format!("{doing} `{shown}`");
     match error {
         Errno::LOOP => Error::new(ErrorKind::Invalid, message)
             .with_hint("a folder on the way is a symbolic link; links are not followed")

@@ -7,6 +7,7 @@
 //! folder far up is opened again by its path when the walk comes back to it, and what is left of it is
 //! unknown if it is another folder by then.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +89,7 @@ struct Walk<'a> {
     sender: &'a mpsc::Sender<Message>,
     /// What a dead process may have left without its name, the last first.
     pending: Vec<Key>,
+    patience: Patience,
 }
 
 impl<'a> Walk<'a> {
@@ -103,10 +105,11 @@ impl<'a> Walk<'a> {
             sender,
             root,
             pending: local.pending()?,
+            patience: Patience::default(),
         };
         walk.pending.reverse();
         let unreadable = |error| failure("list the folder", local.root.location(), error);
-        let handle = patiently(|| open_folder(&walk.root, "")).map_err(unreadable)?;
+        let handle = walk.patience.open(|| open_folder(&walk.root, "")).map_err(unreadable)?;
         walk.device = stat::root_identity(&rustix::fs::fstat(&handle).map_err(unreadable)?).device;
         let frame = walk.read_folder(String::new(), handle).map_err(unreadable)?;
         walk.enter(frame)?;
@@ -150,7 +153,7 @@ impl<'a> Walk<'a> {
     fn enter(&mut self, mut frame: Frame) -> Result<(), Halt> {
         if frame.has_rules {
             let path = join(&frame.folder, IGNORE_FILE);
-            if let Some(rules) = read_ignore_file(frame.open(&self.root)?, &path)? {
+            if let Some(rules) = read_ignore_file(frame.open(&self.root, &self.patience)?, &path)? {
                 self.request.filter.enter(&frame.folder, rules.clone());
                 self.emit(Listed::Rules(frame.folder.clone(), rules))?;
             }
@@ -173,7 +176,7 @@ impl<'a> Walk<'a> {
         let path = join(&frame.folder, &name.text);
         let key = Key::parse(&path)
             .map_err(|error| Error::new(ErrorKind::Internal, format!("list `{path}`")).with_source(error))?;
-        let handle = match frame.open(&self.root) {
+        let handle = match frame.open(&self.root, &self.patience) {
             Ok(handle) => handle,
             Err(error) => return self.emit(Listed::Unknown(key, error)),
         };
@@ -205,8 +208,8 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let Some(parent) = self.frames.last_mut() else { return Ok(()) };
-        let handle = parent.open(&self.root)?;
-        let opened = patiently(|| open_child(handle, key.file_name()));
+        let handle = parent.open(&self.root, &self.patience)?;
+        let opened = self.patience.open(|| open_child(handle, key.file_name()));
         let read = opened.and_then(|handle| self.read_folder(key.as_str().to_owned(), handle));
         let mut frame = match read {
             Ok(frame) => frame,
@@ -257,9 +260,9 @@ impl<'a> Walk<'a> {
 
 impl Frame {
     /// Returns the folder, opening it again if it was closed; an error if it is another one now.
-    fn open(&mut self, root: &OwnedFd) -> Result<&OwnedFd> {
+    fn open(&mut self, root: &OwnedFd, patience: &Patience) -> Result<&OwnedFd> {
         if self.handle.is_none() {
-            let opened = patiently(|| {
+            let opened = patience.open(|| {
                 let handle = open_folder(root, &self.folder)?;
                 let identity = stat::root_identity(&rustix::fs::fstat(&handle)?);
                 Ok((handle, identity))
@@ -303,16 +306,33 @@ fn is_regular(folder: &OwnedFd, name: &str) -> bool {
         .is_ok_and(|stat| stat::kind(&stat) == FileType::RegularFile)
 }
 
+/// How often a listing waits in vain for a descriptor before it stops waiting. Ours: more than bad luck.
+const WAITS_IN_VAIN: u32 = 3;
+
 /// Tries again a few times while the process or the system has no descriptor left: they come back when
-/// other operations end.
-fn patiently<T>(mut open: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
-    for pause in [5, 20, 80, 300] {
-        match open() {
-            Err(Errno::MFILE | Errno::NFILE) => std::thread::sleep(Duration::from_millis(pause)),
-            other => return other,
+/// other operations end. Where they never do, no listing of many folders waits for each of them.
+#[derive(Debug, Default)]
+struct Patience {
+    in_vain: Cell<u32>,
+}
+
+impl Patience {
+    fn open<T>(&self, mut open: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+        let pauses: &[u64] = if self.in_vain.get() < WAITS_IN_VAIN { &[5, 20, 80, 300] } else { &[] };
+        for pause in pauses {
+            match open() {
+                Err(Errno::MFILE | Errno::NFILE) => std::thread::sleep(Duration::from_millis(*pause)),
+                other => {
+                    self.in_vain.set(0);
+                    return other;
+                }
+            }
         }
+        let last = open();
+        let in_vain = matches!(last, Err(Errno::MFILE | Errno::NFILE));
+        self.in_vain.set(if in_vain { self.in_vain.get().saturating_add(1) } else { 0 });
+        last
     }
-    open()
 }
 
 /// Looks at one path as the walk would.
@@ -375,5 +395,23 @@ mod tests {
         ] {
             assert_eq!(comes_before_content(name, folder), expected, "{name} {folder}");
         }
+    }
+
+    #[test]
+    fn f10_a_shortage_that_stays_is_not_waited_for_in_every_folder() {
+        let patience = Patience::default();
+        let tries = |answer: fn() -> Result<(), Errno>| {
+            let mut tries = 0;
+            let end = patience.open(|| {
+                tries += 1;
+                answer()
+            });
+            (tries, end.is_ok())
+        };
+        for expected in [5, 5, 5, 1, 1] {
+            assert_eq!(tries(|| Err(Errno::MFILE)), (expected, false));
+        }
+        assert_eq!(tries(|| Ok(())), (1, true));
+        assert_eq!(tries(|| Err(Errno::NFILE)), (5, false), "once there were some it waits again");
     }
 }

@@ -40,14 +40,14 @@ fn b43_b44_impossible_locations_and_endpoints_are_exit_2() {
     for (words, expected) in [
         // B-43
         ("a s3://", "s3://bucket/prefix"),
-        ("a s3:///x", "a bucket has"),
+        ("a s3:///x", "the name of the bucket"),
         ("a s3://b", "a bucket has"),
         ("a s3://bu_ck@et", "a bucket has"),
         ("a s3://bucket//x", "prefix"),
         ("a s3://bucket/x//y", "prefix"),
         ("a s3://bucket/../x", "prefix"),
         ("a s3://bucket/x/.syncengine", "reserved"),
-        ("a s3://arn:aws:s3:::bucket", "a bucket has"),
+        ("a s3://arn:aws:s3:::bucket", "ARNs"),
         ("a S3://bucket", "S3://"),
         ("http://host/bucket b", "the source"),
         ("s3://b b", "the source"),
@@ -72,6 +72,18 @@ fn b43_b44_impossible_locations_and_endpoints_are_exit_2() {
         ("embedded://bucket embedded://bucket/x --embedded-dir e", "apart"),
         ("embedded://bucket/x/ embedded://bucket/x --embedded-dir e", "apart"),
         ("embedded://one embedded://two --source-embedded-dir e --destination-embedded-dir e/e", "outside"),
+        ("s3://bucket s3://bucket/x --endpoint-url https://s3.example.org", "apart"),
+        ("s3://bucket/x s3://bucket/x/ --endpoint-url https://s3.example.org", "apart"),
+        (
+            "s3://bucket/x s3://bucket --source-endpoint-url https://s3.example.org/ \
+             --destination-endpoint-url https://s3.example.org",
+            "apart",
+        ),
+        (
+            "a s3://bucket/x --trash-location s3://bucket --endpoint-url https://s3.example.org",
+            "trash location",
+        ),
+        ("s3://bucket/x a --trash-location s3://bucket/x/y --endpoint-url https://s3.example.org", "outside"),
         // B-33
         ("a embedded://bucket --embedded-dir e --state-dir e/state", "--state-dir"),
         // B-49

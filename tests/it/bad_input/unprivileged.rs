@@ -156,6 +156,30 @@ fn b35_a_read_only_destination_folder_fails_what_goes_there() {
 }
 
 #[test]
+fn a_state_that_cannot_be_written_can_be_looked_at() {
+    let Some(as_nobody) = Unprivileged::new() else { return };
+    let bench = &as_nobody.bench;
+    act(bench, "a write f first");
+    as_nobody.hand_over();
+    document(&as_nobody.sync(""), 0);
+    act(bench, "a write g second");
+    as_nobody.hand_over();
+    let chmod =
+        |mode| Command::new("chmod").args(["-R", mode]).arg(bench.path("state")).status().unwrap().success();
+    assert!(chmod("a-w"));
+    let before = snapshot(&bench.path("state"));
+    let plan = document(&as_nobody.sync("--dry-run"), 0);
+    assert_eq!(plan["counts"]["uploaded"], 1, "{plan}");
+    assert_eq!(plan["first_sync"], false, "{plan}");
+    assert_eq!(snapshot(&bench.path("state")), before);
+    assert_eq!(fs::read_dir(bench.path("tmp")).unwrap().count(), 0);
+    let report = document(&as_nobody.sync(""), 4);
+    assert!(report["error"]["message"].as_str().unwrap().contains("/state/"), "{report}");
+    assert!(chmod("u+w"));
+    document(&as_nobody.sync(""), 0);
+}
+
+#[test]
 fn b35_a_read_only_destination_root() {
     let Some(as_nobody) = Unprivileged::new() else { return };
     let bench = &as_nobody.bench;

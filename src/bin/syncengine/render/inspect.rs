@@ -18,7 +18,8 @@ pub(crate) fn check(report: &CheckReport) -> String {
         return text;
     }
     let differ = report.different.len() + report.only.source.len() + report.only.destination.len();
-    text += &format!("not equal: {} differ, {equal} equal", words::files(differ as u64));
+    let verb = if differ == 1 { "differs" } else { "differ" };
+    text += &format!("not equal: {} {verb}, {equal} equal", words::files(differ as u64));
     if !report.failures.is_empty() {
         text += &format!(", {} could not be compared", words::count(report.failures.len() as u64));
     }
@@ -41,6 +42,10 @@ pub(crate) fn status(report: &StatusReport) -> String {
     section(&mut text, "conflicts that wait for you", &report.conflicts);
     let unchanged = words::files(report.unchanged);
     text += &match report.pending {
+        0 if !report.failures.is_empty() => {
+            let failed = words::plural(report.failures.len() as u64, "path");
+            format!("{failed} cannot be synced, nothing else pending: {unchanged} unchanged\n")
+        }
         0 => format!("nothing pending: {unchanged} unchanged\n"),
         pending => format!("{} pending, {unchanged} unchanged\n", words::plural(pending, "path")),
     };

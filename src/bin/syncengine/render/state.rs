@@ -62,6 +62,8 @@ pub(crate) fn shown(shown: &Shown) -> String {
 pub(crate) fn forgotten(done: &Forgotten) -> String {
     let markers = words::plural(done.markers_removed, "marker");
     match (done.base_removed, done.markers_removed) {
+        // A side could not be asked, so that nobody knows whether there was something.
+        (false, 0) if !done.warnings.is_empty() => "nothing was forgotten\n".into(),
         (false, 0) => "nothing to forget: this pair was never synced\n".into(),
         (false, _) => format!("removed {markers}; there was no base\n"),
         (true, _) => format!("forgot the base and removed {markers}; the next sync is a first sync\n"),
