@@ -6,6 +6,8 @@ mod bad_input;
 #[cfg(feature = "cli")]
 mod cli;
 mod contract;
+#[cfg(all(feature = "cli", feature = "embedded"))]
+mod embedded;
 mod histories;
 #[cfg(feature = "cli")]
 mod kills;
