@@ -34,13 +34,13 @@ impl Edit {
             }
             Self::Delete { at_source, nth } => {
                 let side = side(*at_source);
-                if let Some(name) = side.names().into_iter().nth(*nth) {
+                if let Some(name) = side.files().into_keys().nth(*nth) {
                     side.delete(&name);
                 }
             }
             Self::Rename { at_source, nth, to } => {
                 let side = side(*at_source);
-                if let Some(name) = side.names().into_iter().nth(*nth) {
+                if let Some(name) = side.files().into_keys().nth(*nth) {
                     side.rename(&name, to);
                 }
             }
@@ -275,8 +275,8 @@ fn f01_a_kill_at_any_moment_costs_nothing() {
 #[cfg(all(feature = "s3", feature = "embedded"))]
 #[test]
 fn f01_a_kill_at_any_moment_of_a_sync_with_a_bucket_costs_nothing() {
-    // Some go up in three parts.
-    let sizes = [0, 20, 4_000, 300_000, 11_000_000];
+    // Few go up in parts: each costs as much as all others together.
+    let sizes = [0, 20, 20, 20, 4_000, 4_000, 4_000, 4_000, 300_000, 300_000, 20, 6_000_000];
     let (kills, histories) = kill_often(100, &sizes, World::with_a_bucket);
     println!("ci: kills with a bucket {kills} in {histories} histories of 3 runs each");
 }

@@ -51,9 +51,6 @@ pub(crate) trait Root {
     /// Sets the modification time without changing the content.
     fn touch(&self, name: &str, modified: Timestamp);
     fn files(&self) -> Tree;
-    fn names(&self) -> Vec<String> {
-        self.files().into_keys().collect()
-    }
     /// The contents of the trash.
     fn trash(&self) -> Vec<Vec<u8>>;
 }

@@ -141,6 +141,13 @@ impl Bucket {
         keys.map(|key| (key[self.at.prefix.len()..].to_owned(), self.content(&key))).collect()
     }
 
+    /// Returns the names of the objects that are not ours.
+    fn names(&self) -> Vec<String> {
+        let reserved = |name: &String| Key::parse(name).is_ok_and(|key| key.is_reserved());
+        let names = self.keys().into_iter().map(|key| key[self.at.prefix.len()..].to_owned());
+        names.filter(|name| !reserved(name)).collect()
+    }
+
     /// Returns the names of the unfinished uploads of the bucket.
     pub(crate) fn uploads(&self) -> Vec<String> {
         let listed =
@@ -184,12 +191,6 @@ impl Root for Bucket {
     fn touch(&self, name: &str, modified: Timestamp) {
         let content = self.content(&self.name(name));
         self.put(name, &content, Some(modified));
-    }
-
-    fn names(&self) -> Vec<String> {
-        let reserved = |name: &String| Key::parse(name).is_ok_and(|key| key.is_reserved());
-        let names = self.keys().into_iter().map(|key| key[self.at.prefix.len()..].to_owned());
-        names.filter(|name| !reserved(name)).collect()
     }
 
     fn files(&self) -> Tree {
