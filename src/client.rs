@@ -177,7 +177,8 @@ pub enum Listed {
     Unmappable {
         /// The name, escaped.
         shown: String,
-        /// The position in the order: the folder it is in, with a slash, or empty at the root.
+        /// The position in the order: the folder it is in, with a slash, or empty at the root; in a store the
+        /// name itself.
         folder: String,
         /// Why the name cannot be a key.
         error: Error,

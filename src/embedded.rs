@@ -134,11 +134,13 @@ impl EmbeddedServer {
     /// version of this program wrote it. [`ErrorKind::Corrupt`]: its index is damaged.
     pub async fn start(options: EmbeddedOptions) -> Result<Self> {
         let EmbeddedOptions { dir, port, access_key, secret_key, disturb, clock } = options;
-        // Before the folder is touched: a port that is taken is the likelier mistake.
+        let locking = tokio::task::spawn_blocking(move || Dir::open(&dir));
+        let dir = locking.await.map_err(|error| failed("open the embedded store", error))??;
+        // Before the store is opened: a mistake with the port is to leave it as it is.
         let listener = listen(port).await?;
         let port = listener.local_addr().map_err(|error| Error::io("ask for the port", error))?.port();
         let watch = Arc::new(Watch::new(disturb, Arc::clone(&clock)));
-        let opening = tokio::task::spawn_blocking(move || Store::open(Dir::open(&dir)?, clock));
+        let opening = tokio::task::spawn_blocking(move || Store::open(dir, clock));
         let store = opening.await.map_err(|error| failed("open the embedded store", error))??;
         let store = Arc::new(store);
         let (stopping, stopped) = watch::channel(false);

@@ -8,12 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt, future, stream};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::dto::StreamingBlob;
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use crate::clock::Clock;
+
+/// How long the beginning of a body that is cut has to leave. Ours.
+const FLUSHING: Duration = Duration::from_millis(50);
 
 /// Decides what happens to each request.
 pub trait Disturb: fmt::Debug + Send + Sync + 'static {
@@ -128,19 +131,22 @@ impl Turn {
         &self,
         body: impl Stream<Item = io::Result<Bytes>> + Send + Sync + 'static,
     ) -> StreamingBlob {
-        let Some(mut left) = locked(&self.after).truncate.take() else { return StreamingBlob::wrap(body) };
-        let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
-        let cut = body.map(move |bytes| {
-            let mut bytes = bytes?;
-            if left == 0 {
-                return Err(reset());
-            }
-            bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-            left -= bytes.len() as u64;
-            Ok(bytes)
+        let Some(left) = locked(&self.after).truncate.take() else { return StreamingBlob::wrap(body) };
+        let cut = body.scan(left, |left, bytes| {
+            let bytes = bytes.map(|mut bytes| {
+                bytes.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= bytes.len() as u64;
+                bytes
+            });
+            // A piece of which nothing is left is the end.
+            future::ready(if matches!(&bytes, Ok(bytes) if bytes.is_empty()) { None } else { Some(bytes) })
         });
-        // A body that ends just there is cut too: what follows it is never an end.
-        StreamingBlob::wrap(cut.chain(stream::once(async move { Err(reset()) })))
+        // The break comes late enough for what was before it to leave, and whatever was asked for.
+        let broken = stream::once(async {
+            tokio::time::sleep(FLUSHING).await;
+            Err(io::Error::from(io::ErrorKind::ConnectionReset))
+        });
+        StreamingBlob::wrap(cut.chain(broken))
     }
 
     async fn disturb(&self, disturbance: Disturbance) -> S3Result<()> {

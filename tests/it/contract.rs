@@ -14,7 +14,7 @@ use syncengine::client::memory::MemoryClient;
 use syncengine::client::{Body, Disposal, Held, ListRequest, Listed, Staged, StorageClient, Target};
 use syncengine::{Entry, Error, ErrorKind, Key, Timestamp};
 
-#[cfg(feature = "embedded")]
+#[cfg(all(feature = "s3", feature = "embedded"))]
 use crate::support::bucket::{self, Bucket};
 
 pub(crate) const RUN: &str = "20260101T000000Z-0001";
@@ -102,7 +102,7 @@ pub(crate) fn local(rung: Option<PublishRung>) -> Subject {
     Subject { client: Arc::new(client), backdoor: Box::new(folder), shows_at_once: false }
 }
 
-#[cfg(feature = "embedded")]
+#[cfg(all(feature = "s3", feature = "embedded"))]
 impl Backdoor for Bucket {
     fn write(&self, name: &str, bytes: &[u8]) {
         self.put(name, bytes, Some(Timestamp::new(1_700_000_000, 0)));
@@ -118,7 +118,7 @@ impl Backdoor for Bucket {
     }
 }
 
-#[cfg(feature = "embedded")]
+#[cfg(all(feature = "s3", feature = "embedded"))]
 pub(crate) fn store(prefix: &str) -> Subject {
     let bucket = bucket::embedded().bucket(&bucket::fresh_name(), prefix);
     let client = Arc::new(bucket.open(None));
@@ -594,7 +594,7 @@ contract! {
     in_a_folder_with_plain_renames: local(Some(PublishRung::Rename));
 }
 
-#[cfg(feature = "embedded")]
+#[cfg(all(feature = "s3", feature = "embedded"))]
 contract! {
     in_a_bucket: store("");
     in_a_prefix_of_a_bucket: store("a prefix/of ä/");

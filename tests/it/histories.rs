@@ -287,7 +287,7 @@ async fn histories_between_a_folder_and_memory() {
 }
 
 /// A folder and a bucket, two prefixes of one bucket, and two buckets of which one is at another address.
-#[cfg(feature = "embedded")]
+#[cfg(all(feature = "s3", feature = "embedded"))]
 #[tokio::test]
 async fn histories_over_buckets() {
     use crate::support::bucket::{self, Embedded};

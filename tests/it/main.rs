@@ -6,11 +6,15 @@ mod bad_input;
 #[cfg(feature = "cli")]
 mod cli;
 mod contract;
+#[cfg(all(feature = "cli", feature = "embedded"))]
+mod embedded;
 mod histories;
 #[cfg(feature = "cli")]
 mod kills;
 mod local;
 #[cfg(feature = "cli")]
 mod scenarios;
+#[cfg(all(feature = "s3", feature = "embedded"))]
+mod stores;
 mod support;
 mod tidy;

@@ -10,7 +10,7 @@ use syncengine::{Key, LocalClient, MemoryClient, StorageClient, Timestamp};
 
 #[cfg(feature = "cli")]
 pub(crate) mod bench;
-#[cfg(feature = "embedded")]
+#[cfg(all(feature = "s3", feature = "embedded"))]
 pub(crate) mod bucket;
 
 /// Files by name.
@@ -51,6 +51,9 @@ pub(crate) trait Root {
     /// Sets the modification time without changing the content.
     fn touch(&self, name: &str, modified: Timestamp);
     fn files(&self) -> Tree;
+    fn names(&self) -> Vec<String> {
+        self.files().into_keys().collect()
+    }
     /// The contents of the trash.
     fn trash(&self) -> Vec<Vec<u8>>;
 }

@@ -170,6 +170,10 @@ where
         let status = error.raw_response().map_or(0, |response| response.status().as_u16());
         if let SdkError::ServiceError(service) = &error {
             let told = service.err();
+            if told.code().is_none() && told.message().is_none() {
+                let message = causes(&error);
+                return Self { status, code: String::new(), message, kind: None };
+            }
             let code = told.code().unwrap_or_default().to_owned();
             let message = told.message().unwrap_or_default().to_owned();
             return Self { status, code, message, kind: None };

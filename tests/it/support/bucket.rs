@@ -108,22 +108,37 @@ impl Bucket {
         block(async { request.send().await.unwrap() });
     }
 
-    /// Returns everything below the prefix, ours too.
-    pub(crate) fn objects(&self) -> BTreeMap<String, Vec<u8>> {
+    /// Returns the names of everything below the prefix, ours too.
+    fn keys(&self) -> Vec<String> {
         block(async {
             let request = self.sdk.list_objects_v2().bucket(&self.at.name).prefix(&self.at.prefix);
             let mut pages = request.into_paginator().send();
-            let mut found = BTreeMap::new();
+            let mut keys = Vec::new();
             while let Some(page) = pages.next().await {
-                for object in page.unwrap().contents.unwrap_or_default() {
-                    let key = object.key.unwrap();
-                    let read = self.sdk.get_object().bucket(&self.at.name).key(&key).send().await.unwrap();
-                    let bytes = read.body.collect().await.unwrap().to_vec();
-                    found.insert(key[self.at.prefix.len()..].to_owned(), bytes);
-                }
+                let objects = page.unwrap().contents.unwrap_or_default().into_iter();
+                keys.extend(objects.map(|object| object.key.unwrap()));
             }
-            found
+            keys
         })
+    }
+
+    /// Returns the names of everything below the prefix that is no file of the tree.
+    pub(crate) fn ours(&self) -> Vec<String> {
+        let names = self.keys().into_iter().map(|key| key[self.at.prefix.len()..].to_owned());
+        names.filter(|name| name.starts_with(".syncengine")).collect()
+    }
+
+    fn content(&self, key: &str) -> Vec<u8> {
+        block(async {
+            let read = self.sdk.get_object().bucket(&self.at.name).key(key).send().await.unwrap();
+            read.body.collect().await.unwrap().to_vec()
+        })
+    }
+
+    /// Returns everything below the prefix, ours too.
+    pub(crate) fn objects(&self) -> BTreeMap<String, Vec<u8>> {
+        let keys = self.keys().into_iter();
+        keys.map(|key| (key[self.at.prefix.len()..].to_owned(), self.content(&key))).collect()
     }
 
     /// Returns the names of the unfinished uploads of the bucket.
@@ -148,7 +163,7 @@ impl Root for Bucket {
 
     fn write(&self, name: &str, content: &[u8], modified: Timestamp) {
         let key = Key::parse(name).unwrap();
-        for other in self.files().keys().map(|other| Key::parse(other).unwrap()) {
+        for other in self.names().iter().map(|other| Key::parse(other).unwrap()) {
             if other.is_below(name) || key.is_below(other.as_str()) {
                 self.remove(other.as_str());
             }
@@ -161,19 +176,24 @@ impl Root for Bucket {
     }
 
     fn rename(&self, from: &str, to: &str) {
-        let content = self.files().remove(from).unwrap();
+        let content = self.content(&self.name(from));
         self.remove(from);
         Root::write(self, to, &content, Timestamp::new(1_700_000_000, 0));
     }
 
     fn touch(&self, name: &str, modified: Timestamp) {
-        let content = self.files().remove(name).unwrap();
+        let content = self.content(&self.name(name));
         self.put(name, &content, Some(modified));
     }
 
+    fn names(&self) -> Vec<String> {
+        let reserved = |name: &String| Key::parse(name).is_ok_and(|key| key.is_reserved());
+        let names = self.keys().into_iter().map(|key| key[self.at.prefix.len()..].to_owned());
+        names.filter(|name| !reserved(name)).collect()
+    }
+
     fn files(&self) -> Tree {
-        let reserved = |name: &str| Key::parse(name).is_ok_and(|key| key.is_reserved());
-        self.objects().into_iter().filter(|(name, _)| !reserved(name)).collect()
+        self.names().into_iter().map(|name| (name.clone(), self.content(&self.name(&name)))).collect()
     }
 
     fn trash(&self) -> Vec<Vec<u8>> {

@@ -1,0 +1,350 @@
+//! Syncs with stores: the main job through the binary, and what a bad day does to requests.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::StreamExt;
+use syncengine::embedded::{Disturb, Disturbance, Request};
+use syncengine::{Report, SyncEngine, SyncMode, SyncOptions, SyncPair, Timestamp};
+
+use crate::support::bucket::{self, AtRest, Bucket, Embedded};
+use crate::support::{Folder, Root, Tree, set_modified};
+
+const MIB: usize = 1024 * 1024;
+
+/// Lets a fault befall the first requests of one kind.
+#[derive(Debug)]
+struct Fault {
+    operation: &'static str,
+    key: &'static str,
+    times: u64,
+    what: Disturbance,
+    seen: AtomicU64,
+}
+
+impl Fault {
+    fn new(operation: &'static str, key: &'static str, times: u64, what: Disturbance) -> Arc<Self> {
+        Arc::new(Self { operation, key, times, what, seen: AtomicU64::new(0) })
+    }
+}
+
+impl Fault {
+    /// How many requests of its kind there were.
+    fn hits(&self) -> u64 {
+        self.seen.load(Ordering::Relaxed)
+    }
+}
+
+impl Disturb for Fault {
+    fn disturb(&self, request: &Request<'_>) -> Disturbance {
+        let key = request.key.unwrap_or_default();
+        // Probes are asked apart.
+        let hit = request.operation == self.operation && key.ends_with(self.key) && !key.contains("/probe/");
+        if hit && self.seen.fetch_add(1, Ordering::Relaxed) < self.times {
+            return self.what.clone();
+        }
+        Disturbance::Pass
+    }
+}
+
+/// A folder and a bucket of a server of their own.
+struct World {
+    dir: tempfile::TempDir,
+    folder: Folder,
+    bucket: Bucket,
+    _embedded: Embedded,
+    mode: SyncMode,
+}
+
+impl World {
+    fn new(fault: &Arc<Fault>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path(), "source");
+        let embedded = Embedded::disturbed(Arc::clone(fault) as Arc<dyn Disturb>);
+        let bucket = embedded.server.bucket("vault", "");
+        Self { dir, folder, bucket, _embedded: embedded, mode: SyncMode::TwoWay }
+    }
+
+    async fn sync(&self) -> Report {
+        let engine = SyncEngine::new(self.dir.path().join("state"));
+        let client = Arc::new(self.bucket.open(Some(self.dir.path().join("stores"))));
+        let pair = SyncPair::with_clients(self.folder.client(), client).mode(self.mode);
+        let mut options = SyncOptions::new();
+        options.allow_mass_delete = true;
+        options.allow_empty_side = true;
+        engine.sync_pair(&pair, options).await.unwrap()
+    }
+
+    fn trees(&self) -> (Tree, Tree) {
+        (self.folder.files(), self.bucket.files())
+    }
+}
+
+fn time(second: i64) -> Timestamp {
+    Timestamp::new(1_600_000_000 + second, 123_456_789)
+}
+
+fn refused(status: u16, code: &str) -> Disturbance {
+    Disturbance::Refuse(status, code.into())
+}
+
+/// F-19 to F-24: each fault befalls each kind of request of an upload, an edit, a deletion and a rename, and
+/// the run ends as it does without it: no conflict, no failure, no version lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn f19_f24_faults_that_pass_change_nothing() {
+    let faults = [
+        refused(500, "InternalError"),
+        refused(503, "SlowDown"),
+        refused(409, "ConditionalRequestConflict"),
+        Disturbance::Cut,
+        Disturbance::CutAfter,
+        Disturbance::RefuseAfter(500, "InternalError".into()),
+    ];
+    let operations = [
+        "PutObject",
+        "CopyObject",
+        "DeleteObject",
+        "DeleteObjects",
+        "ListObjectsV2",
+        "GetObject",
+        "HeadObject",
+    ];
+    let all = faults.iter().flat_map(|what| operations.map(|operation| (operation, what.clone())));
+    let befell = futures::stream::iter(all).map(|(operation, what)| live_through(operation, what));
+    let cases = befell.buffer_unordered(8).filter(|befell| std::future::ready(*befell)).count().await;
+    println!("ci: passing faults of a store {cases} combinations");
+    // `DeleteObjects` is one request for both deletions, `HeadObject` is asked after a doubt only.
+    assert!(cases >= 36, "only {cases} of the faults befell anything");
+}
+
+/// Returns whether the fault befell anything.
+async fn live_through(operation: &'static str, what: Disturbance) -> bool {
+    let fault = Fault::new(operation, "", 2, what.clone());
+    let world = World::new(&fault);
+    for name in ["edited", "deleted", "renamed", "kept", "also deleted"] {
+        world.folder.write(name, name.as_bytes(), time(0));
+    }
+    world.sync().await;
+    world.folder.write("edited", b"edited again", time(9));
+    world.folder.write("new", b"new", time(9));
+    world.folder.delete("deleted");
+    world.folder.delete("also deleted");
+    world.folder.rename("renamed", "renamed now");
+    world.bucket.put("from there", b"from there", Some(time(5)));
+    let report = world.sync().await;
+    let story = format!("{operation} {what:?}: {:?} {:?}", report.counts, report.failures);
+    assert_eq!((report.counts.failed, report.counts.conflicts), (0, 0), "{story}");
+    let (ours, theirs) = world.trees();
+    assert_eq!(ours, theirs, "{story}");
+    assert_eq!(ours.len(), 5, "{story}");
+    assert_eq!(ours["edited"], b"edited again", "{story}");
+    let again = world.sync().await;
+    assert_eq!(again.counts.unchanged, 5, "{story}");
+    fault.hits() > 0
+}
+
+/// F-28: a body that ends early is not a file.
+#[tokio::test(flavor = "multi_thread")]
+async fn f28_a_body_cut_short_is_asked_for_again() {
+    for size in [100, 3 * MIB, 40 * MIB] {
+        let fault = Fault::new("GetObject", "big", 1, Disturbance::Truncate(size as u64 / 3));
+        let world = World { mode: SyncMode::DestinationToSource, ..World::new(&fault) };
+        let content: Vec<u8> = (0..=250).cycle().take(size).collect();
+        world.bucket.put("big", &content, Some(time(1)));
+        let report = world.sync().await;
+        assert_eq!(report.counts.failed, 0, "{size}: {:?}", report.failures);
+        assert!(world.folder.files()["big"] == content, "{size}");
+        assert!(fault.hits() > 1, "{size}");
+    }
+}
+
+/// F-43: a multipart upload of which anything fails for good leaves nothing, and one that passes goes through.
+#[tokio::test(flavor = "multi_thread")]
+async fn f43_a_multipart_upload_ends_whole_or_not_at_all() {
+    let content: Vec<u8> = (0..=250).cycle().take(20 * MIB).collect();
+    for operation in ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"] {
+        for (what, times, succeeds) in [
+            (refused(500, "InternalError"), 2, true),
+            (Disturbance::CutAfter, 1, true),
+            (refused(403, "AccessDenied"), u64::MAX, false),
+        ] {
+            let fault = Fault::new(operation, "big", times, what.clone());
+            let world = World::new(&fault);
+            world.folder.write("big", &content, time(1));
+            let report = world.sync().await;
+            let story = format!("{operation} {what:?} {:?}", report.failures);
+            assert_eq!(report.counts.failed, u64::from(!succeeds), "{story}");
+            // An upload whose id never reached us is aborted by the next run.
+            world.sync().await;
+            assert_eq!(world.bucket.files().contains_key("big"), succeeds, "{story}");
+            assert!(world.bucket.uploads().is_empty(), "{story}: {:?}", world.bucket.uploads());
+        }
+    }
+}
+
+/// F-25: a foreign write between listing and PUT is neither lost nor overwritten.
+#[tokio::test(flavor = "multi_thread")]
+async fn f25_a_foreign_write_in_between_stays() {
+    /// Somebody writes just before our write arrives.
+    #[derive(Debug)]
+    struct Race(std::sync::Mutex<Option<Bucket>>);
+    impl Disturb for Race {
+        fn disturb(&self, request: &Request<'_>) -> Disturbance {
+            if request.operation == "PutObject" && request.key == Some("shared") {
+                let rival = self.0.lock().unwrap().take();
+                if let Some(rival) = rival {
+                    std::thread::spawn(move || rival.put("shared", b"theirs", Some(time(1)))).join().unwrap();
+                }
+            }
+            Disturbance::Pass
+        }
+    }
+    for replaces in [false, true] {
+        let race = Arc::new(Race(std::sync::Mutex::new(None)));
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path(), "source");
+        let embedded = Embedded::disturbed(Arc::clone(&race) as Arc<dyn Disturb>);
+        let bucket = embedded.server.bucket("vault", "");
+        let engine = SyncEngine::new(dir.path().join("state"));
+        let pair = SyncPair::with_clients(folder.client(), Arc::new(bucket.open(None)));
+        if replaces {
+            folder.write("shared", b"before", time(0));
+            engine.sync_pair(&pair, SyncOptions::new()).await.unwrap();
+        }
+        folder.write("shared", b"ours, later", time(7));
+        *race.0.lock().unwrap() = Some(bucket.clone());
+        let report = engine.sync_pair(&pair, SyncOptions::new()).await.unwrap();
+        assert_eq!((report.counts.conflicts, report.counts.failed), (1, 0), "{:?}", report.failures);
+        assert_eq!(bucket.files()["shared"], b"ours, later");
+        assert!(Root::trash(&bucket).contains(&b"theirs".to_vec()), "the newcomer is kept");
+    }
+}
+
+/// I-44: the most verbose output shows no secret.
+#[cfg(feature = "cli")]
+#[test]
+fn i44_no_secret_is_shown() {
+    use crate::support::bench::Bench;
+    const CANARY: &str = "canary0secret0canary0secret0canary";
+    let bench = Bench::new();
+    bench.write("a/file", "content");
+    let server = bucket::embedded();
+    server.bucket("redaction", "");
+    for (key, secret) in [(server.access_key.as_str(), CANARY), (CANARY, server.secret_key.as_str())] {
+        let words = ["sync", "a", "s3://redaction", "-vvv", "--state-dir", "state", "--endpoint-url"];
+        let mut command = bench.command(&[&words[..], &[server.endpoint.as_str()]].concat());
+        command.env("AWS_ACCESS_KEY_ID", key).env("AWS_SECRET_ACCESS_KEY", secret);
+        command.env("AWS_SESSION_TOKEN", CANARY).env("AWS_EC2_METADATA_DISABLED", "true");
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(4), "wrong keys are exit 4");
+        let shown =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(shown.contains("ListObjectsV2"), "requests are traced: {shown}");
+        assert!(!shown.contains(CANARY), "{shown}");
+    }
+}
+
+#[cfg(feature = "cli")]
+mod binary {
+    use super::*;
+    use crate::support::bench::Bench;
+
+    fn words<'a>(rest: &[&'a str]) -> Vec<&'a str> {
+        [rest, &["--embedded-dir", "server", "--state-dir", "state"]].concat()
+    }
+
+    fn moved(document: &serde_json::Value) -> [&serde_json::Value; 3] {
+        ["uploaded", "downloaded", "copied_server_side"].map(|kind| &document["bytes"][kind])
+    }
+
+    /// The main job of the README: a real tree goes up, and the second run lists and does nothing else.
+    #[test]
+    fn a_tree_goes_up_and_a_second_run_only_lists() {
+        let bench = Bench::new();
+        for number in 0..1200 {
+            bench.write(&format!("a/{}/{number}.txt", number % 13), &format!("content {number}"));
+        }
+        let big: Vec<u8> = (0..=250).cycle().take(20 * MIB).collect();
+        fs::write(bench.path("a/big"), &big).unwrap();
+        set_modified(&bench.path("a/big"), time(3));
+        let (code, first) = bench.json(&words(&["sync", "a", "embedded://vault/copy"]));
+        assert_eq!((code, &first["counts"]["uploaded"]), (0, &1201.into()), "{first:#}");
+        let (code, second) = bench.json(&words(&["sync", "a", "embedded://vault/copy"]));
+        assert_eq!((code, &second["counts"]["unchanged"]), (0, &1201.into()), "{second:#}");
+        let requests = second["requests"].as_object().unwrap();
+        for (kind, count) in requests {
+            assert_eq!(count == &serde_json::Value::from(0), kind != "list", "{second:#}");
+        }
+        let rest = AtRest { dir: bench.path("server"), name: "vault".into() };
+        rest.with(|bucket| {
+            assert_eq!(bucket.metadata("copy/big")["mtime"], "1600000003.123456789");
+            assert_eq!(bucket.metadata("copy/3/3.txt").len(), 1);
+        });
+        // And back again, to the nanosecond.
+        let (code, down) =
+            bench.json(&words(&["sync", "back", "embedded://vault/copy", "--mode", "dts", "--create"]));
+        assert_eq!((code, &down["counts"]["downloaded"]), (0, &1201.into()), "{down:#}");
+        assert!(fs::read(bench.path("back/big")).unwrap() == big);
+        let stamp = |name: &str| fs::metadata(bench.path(name)).unwrap().modified().unwrap();
+        for name in ["big", "3/3.txt", "12/12.txt"] {
+            assert_eq!(stamp(&format!("a/{name}")), stamp(&format!("back/{name}")), "{name}");
+        }
+        let (code, _) = bench.json(&words(&["check", "a", "embedded://vault/copy"]));
+        assert_eq!(code, 0);
+    }
+
+    #[test]
+    fn a_renamed_folder_moves_no_bytes() {
+        let bench = Bench::new();
+        for number in 0..300 {
+            bench.write(&format!("a/old/{number}"), &format!("content {number}"));
+        }
+        bench.json(&words(&["sync", "a", "embedded://vault"]));
+        fs::rename(bench.path("a/old"), bench.path("a/new")).unwrap();
+        let (code, report) = bench.json(&words(&["sync", "a", "embedded://vault"]));
+        assert_eq!((code, &report["counts"]["renamed_destination"]), (0, &300.into()), "{report:#}");
+        assert_eq!(moved(&report)[..2], [0, 0], "{report:#}");
+        assert_eq!(report["requests"]["get"], 0, "{report:#}");
+    }
+
+    #[test]
+    fn between_two_prefixes_of_a_store_the_store_copies() {
+        let bench = Bench::new();
+        bench.write("a/x", "one");
+        bench.write("a/d/y", "two two");
+        bench.json(&words(&["sync", "a", "embedded://vault/one"]));
+        let pair = ["sync", "embedded://vault/one", "embedded://vault/two", "--mode", "std"];
+        let (code, report) = bench.json(&words(&pair));
+        assert_eq!((code, &report["counts"]["uploaded"]), (0, &2.into()), "{report:#}");
+        assert_eq!(moved(&report), [0, 0, 10], "{report:#}");
+        let (_, again) = bench.json(&words(&pair));
+        assert_eq!(again["counts"]["unchanged"], 2, "{again:#}");
+    }
+
+    /// I-21: nothing is made for a look.
+    #[test]
+    fn i21_a_dry_run_makes_no_server() {
+        let bench = Bench::new();
+        bench.write("a/x", "one");
+        for command in [&["plan"][..], &["sync", "--dry-run"]] {
+            let (code, plan) = bench.json(&words(&[command, &["a", "embedded://vault"]].concat()));
+            assert_eq!((code, &plan["counts"]["uploaded"]), (0, &1.into()), "{plan:#}");
+            assert!(!bench.has("server") && !bench.has("state"), "{command:?}");
+        }
+    }
+
+    /// One process at a time has an embedded directory; another one is told which.
+    #[test]
+    fn a_directory_in_use_is_exit_4_and_names_who_uses_it() {
+        let bench = Bench::new();
+        bench.write("a/x", "one");
+        let held = Embedded::start(&bench.path("server"));
+        let (code, report) = bench.json(&words(&["sync", "a", "embedded://vault"]));
+        assert_eq!(code, 4, "{report:#}");
+        let message = report["error"]["message"].as_str().unwrap();
+        assert!(message.contains(&std::process::id().to_string()), "{message}");
+        held.stop();
+        assert_eq!(bench.json(&words(&["sync", "a", "embedded://vault"])).0, 0);
+    }
+}
