@@ -1,6 +1,6 @@
 # LocalStack, S3 alone, as a Python package and so without its container. It takes any credentials and keeps
 # objects in memory. The init hook is the one of docker-compose.yml.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2034,SC2154 # `run` gives and reads variables
 
 pin=4.13.1
 

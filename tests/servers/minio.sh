@@ -1,6 +1,6 @@
 # MinIO: the program `minio` of the machine if there is one, else built by Go, because nobody ships it any more.
 # The pin is the last commit of its archived repository: the module proxy has no releases of its last year.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2034,SC2154 # `run` gives and reads variables
 
 pin=v0.0.0-20260212201848-7aac2a2c5b7c
 

@@ -1,7 +1,7 @@
 # Ceph's RADOS Gateway with the least of a cluster below it: one monitor, and one storage daemon that keeps
 # objects in memory. Debian's packages are unpacked, not installed: nothing of them starts with the machine.
 # The pin is Ceph's version; Debian's own number behind it may go up.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2034,SC2154 # `run` gives and reads variables
 
 pin=16.2.15
 
@@ -16,7 +16,7 @@ install() {
   packages=$(apt-get install --simulate --reinstall --no-install-recommends radosgw ceph-mon ceph-osd ceph-common |
     awk '$1 == "Inst" { print $2 }')
   mkdir "$home/packages"
-  cd "$home/packages"
+  cd "$home/packages" || return
   # shellcheck disable=SC2086
   apt-get -qq download $packages
   for package in *.deb; do dpkg-deb --extract "$package" "$home"; done
@@ -26,8 +26,10 @@ install() {
 }
 
 paths() {
-  libraries=$home/usr/lib/$(uname -m)-linux-gnu
-  export LD_LIBRARY_PATH=$libraries:$libraries/ceph:$home/lib/$(uname -m)-linux-gnu
+  local kind
+  kind=$(uname -m)-linux-gnu
+  libraries=$home/usr/lib/$kind
+  export LD_LIBRARY_PATH=$libraries:$libraries/ceph:$home/lib/$kind
   export PATH=$home/usr/bin:$PATH CEPH_CONF=$data/ceph.conf
 }
 

@@ -1,5 +1,5 @@
 # SeaweedFS: a master, a volume server, a filer and the S3 gateway in one process.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2034,SC2154 # `run` gives and reads variables
 
 pin=4.48
 
