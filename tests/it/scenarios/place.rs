@@ -206,7 +206,9 @@ fn act_in_folder(bench: &Bench, root: &Path, words: &[&str]) {
 /// The directory of the one database in the state directory of a bench.
 pub(crate) fn database(bench: &Bench) -> PathBuf {
     let found = fs::read_dir(bench.path("state")).unwrap().map(|entry| entry.unwrap().path());
-    let found: Vec<_> = found.filter(|path| path.is_dir() && path.extension().is_none()).collect();
+    // What is remembered of stores is no base.
+    let is_base = |path: &PathBuf| path.is_dir() && path.extension().is_none() && !path.ends_with("stores");
+    let found: Vec<_> = found.filter(is_base).collect();
     assert_eq!(found.len(), 1, "{found:?}");
     found.into_iter().next().unwrap()
 }

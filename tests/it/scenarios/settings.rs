@@ -6,6 +6,7 @@
 //! stores (see `support/endpoints.rs`), over which all cases run too.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
@@ -181,7 +182,8 @@ impl Setting {
                     *left_out.entry(why).or_insert(0) += 1;
                     continue;
                 }
-                let found = run_case(&self.ground(number), case);
+                let run = AssertUnwindSafe(|| run_case(&self.ground(number), case));
+                let found = catch_unwind(run).unwrap_or_else(|_| format!("{}\n  panicked\n", case.0));
                 failed += usize::from(!found.is_empty());
                 wrong += &found;
             }
