@@ -12,6 +12,8 @@ use syncengine::{Key, LocalClient, MemoryClient, StorageClient, Timestamp};
 pub(crate) mod bench;
 #[cfg(all(feature = "s3", feature = "embedded"))]
 pub(crate) mod bucket;
+#[cfg(feature = "embedded")]
+pub(crate) mod endpoints;
 
 /// Files by name.
 pub(crate) type Tree = BTreeMap<String, Vec<u8>>;

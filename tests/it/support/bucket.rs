@@ -1,13 +1,16 @@
 //! A prefix of a bucket as one side of a pair, looked at and edited past its client.
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::operation::delete_object::builders::DeleteObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
+use futures::{StreamExt, stream};
 use syncengine::client::s3::{Ports, S3Client, Setup};
-use syncengine::clock::{SystemClock, SystemEntropy};
+use syncengine::clock::{Clock, SystemClock, SystemEntropy};
 use syncengine::embedded::{Disturb, EmbeddedOptions, EmbeddedServer};
 use syncengine::location;
 use syncengine::{Key, StorageClient, SyncController, Timestamp};
@@ -23,6 +26,9 @@ static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
 pub(crate) fn block<T: Send>(future: impl Future<Output = T> + Send) -> T {
     std::thread::scope(|scope| scope.spawn(|| RUNTIME.block_on(future)).join().unwrap())
 }
+
+/// Requests of a test at once.
+const AT_ONCE: usize = 8;
 
 /// A store that tests may use.
 #[derive(Debug, Clone)]
@@ -108,44 +114,96 @@ impl Bucket {
         block(async { request.send().await.unwrap() });
     }
 
-    /// Returns the names of everything below the prefix, ours too.
-    fn keys(&self) -> Vec<String> {
-        block(async {
-            let request = self.sdk.list_objects_v2().bucket(&self.at.name).prefix(&self.at.prefix);
-            let mut pages = request.into_paginator().send();
-            let mut keys = Vec::new();
-            while let Some(page) = pages.next().await {
-                let objects = page.unwrap().contents.unwrap_or_default().into_iter();
-                keys.extend(objects.map(|object| object.key.unwrap()));
+    /// Returns the same bucket below a further prefix.
+    pub(crate) fn below(&self, prefix: &str) -> Self {
+        let at = location::Bucket { prefix: self.name(prefix), ..self.at.clone() };
+        Self { at, ..self.clone() }
+    }
+
+    /// Writes many objects with one time.
+    pub(crate) fn put_all(&self, files: Vec<(String, Vec<u8>)>, modified: Timestamp) {
+        let mtime = format!("{}.{:09}", modified.seconds, modified.nanoseconds);
+        let put = |(name, bytes): (String, Vec<u8>)| {
+            let request = self.sdk.put_object().bucket(&self.at.name).key(self.name(&name));
+            let request = request.metadata("mtime", &mtime).body(ByteStream::from(bytes));
+            async { request.send().await.unwrap() }
+        };
+        block(stream::iter(files).map(put).buffer_unordered(AT_ONCE).for_each(|_| ready(())));
+    }
+
+    /// Deletes many objects.
+    pub(crate) fn remove_all(&self, names: &[String]) {
+        let requests = names
+            .iter()
+            .map(|name| self.sdk.delete_object().bucket(&self.at.name).key(self.name(name)))
+            .collect::<Vec<_>>();
+        let remove = |request: DeleteObjectFluentBuilder| async { request.send().await.unwrap() };
+        block(stream::iter(requests).map(remove).buffer_unordered(AT_ONCE).for_each(|_| ready(())));
+    }
+
+    /// Returns the content of an object.
+    pub(crate) fn get(&self, name: &str) -> Vec<u8> {
+        let request = self.sdk.get_object().bucket(&self.at.name).key(self.name(name));
+        block(async { request.send().await.unwrap().body.collect().await.unwrap().to_vec() })
+    }
+
+    /// Writes an object under another name too, with its metadata, and then deletes it.
+    pub(crate) fn relocate(&self, from: &str, to: &str) {
+        let metadata = self.metadata(from).into_iter().collect();
+        let request = self.sdk.put_object().bucket(&self.at.name).key(self.name(to));
+        let request = request.set_metadata(Some(metadata)).body(ByteStream::from(self.get(from)));
+        block(async { request.send().await.unwrap() });
+        self.remove(from);
+    }
+
+    /// Returns the names of what is below the prefix, ours too.
+    pub(crate) fn names(&self) -> Vec<String> {
+        block(self.list()).into_iter().map(|(name, _)| name).collect()
+    }
+
+    /// Returns everything below the prefix, ours too: when it was written, and its content.
+    pub(crate) fn versions(&self) -> Vec<(String, Timestamp, Vec<u8>)> {
+        let read = |(name, written): (String, Timestamp)| {
+            let request = self.sdk.get_object().bucket(&self.at.name).key(self.name(&name));
+            async move {
+                let bytes = request.send().await.unwrap().body.collect().await.unwrap().to_vec();
+                (name, written, bytes)
             }
-            keys
-        })
-    }
-
-    /// Returns the names of everything below the prefix that is no file of the tree.
-    pub(crate) fn ours(&self) -> Vec<String> {
-        let names = self.keys().into_iter().map(|key| key[self.at.prefix.len()..].to_owned());
-        names.filter(|name| name.starts_with(".syncengine")).collect()
-    }
-
-    fn content(&self, key: &str) -> Vec<u8> {
+        };
         block(async {
-            let read = self.sdk.get_object().bucket(&self.at.name).key(key).send().await.unwrap();
-            read.body.collect().await.unwrap().to_vec()
+            let listed = self.list().await;
+            stream::iter(listed).map(read).buffered(AT_ONCE).collect().await
         })
+    }
+
+    async fn list(&self) -> Vec<(String, Timestamp)> {
+        let request = self.sdk.list_objects_v2().bucket(&self.at.name).prefix(&self.at.prefix);
+        let mut pages = request.into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            for object in page.unwrap().contents.unwrap_or_default() {
+                let written = object.last_modified.unwrap();
+                let written = Timestamp::new(written.secs(), written.subsec_nanos());
+                found.push((object.key.unwrap()[self.at.prefix.len()..].to_owned(), written));
+            }
+        }
+        found
     }
 
     /// Returns everything below the prefix, ours too.
     pub(crate) fn objects(&self) -> BTreeMap<String, Vec<u8>> {
-        let keys = self.keys().into_iter();
-        keys.map(|key| (key[self.at.prefix.len()..].to_owned(), self.content(&key))).collect()
+        self.versions().into_iter().map(|(name, _, bytes)| (name, bytes)).collect()
     }
 
-    /// Returns the names of the objects that are not ours.
-    fn names(&self) -> Vec<String> {
+    /// Returns the names of everything below the prefix that is no file of the tree.
+    pub(crate) fn ours(&self) -> Vec<String> {
+        self.names().into_iter().filter(|name| name.starts_with(".syncengine")).collect()
+    }
+
+    /// Returns the names of the files of the tree.
+    fn file_names(&self) -> Vec<String> {
         let reserved = |name: &String| Key::parse(name).is_ok_and(|key| key.is_reserved());
-        let names = self.keys().into_iter().map(|key| key[self.at.prefix.len()..].to_owned());
-        names.filter(|name| !reserved(name)).collect()
+        self.names().into_iter().filter(|name| !reserved(name)).collect()
     }
 
     /// Returns the names of the unfinished uploads of the bucket.
@@ -170,7 +228,7 @@ impl Root for Bucket {
 
     fn write(&self, name: &str, content: &[u8], modified: Timestamp) {
         let key = Key::parse(name).unwrap();
-        for other in self.names().iter().map(|other| Key::parse(other).unwrap()) {
+        for other in self.file_names().iter().map(|other| Key::parse(other).unwrap()) {
             if other.is_below(name) || key.is_below(other.as_str()) {
                 self.remove(other.as_str());
             }
@@ -183,18 +241,19 @@ impl Root for Bucket {
     }
 
     fn rename(&self, from: &str, to: &str) {
-        let content = self.content(&self.name(from));
+        let content = self.get(from);
         self.remove(from);
         Root::write(self, to, &content, Timestamp::new(1_700_000_000, 0));
     }
 
     fn touch(&self, name: &str, modified: Timestamp) {
-        let content = self.content(&self.name(name));
+        let content = self.get(name);
         self.put(name, &content, Some(modified));
     }
 
     fn files(&self) -> Tree {
-        self.names().into_iter().map(|name| (name.clone(), self.content(&self.name(&name)))).collect()
+        let content = |name: String| (name.clone(), self.get(&name));
+        self.file_names().into_iter().map(content).collect()
     }
 
     fn trash(&self) -> Vec<Vec<u8>> {
@@ -203,12 +262,13 @@ impl Root for Bucket {
     }
 }
 
-/// Returns a bucket name nobody has used yet.
+/// Returns a bucket name nobody has used yet, on servers that outlive this process neither.
 pub(crate) fn fresh_name() -> String {
     static NEXT: Mutex<u32> = Mutex::new(0);
+    static BEGAN: LazyLock<i64> = LazyLock::new(|| SystemClock.now().seconds);
     let mut next = NEXT.lock().unwrap();
     *next += 1;
-    format!("test-{}-{next}", std::process::id())
+    format!("test-{}-{}-{next}", *BEGAN, std::process::id())
 }
 
 /// A server inside this process, and the folder it keeps its objects in.
