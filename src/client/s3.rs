@@ -202,9 +202,7 @@ impl S3Client {
     }
 
     async fn sweep_all(&self, leftovers: Vec<Key>) -> Result<()> {
-        if leftovers.is_empty() {
-            self.abort_orphans().await;
-        }
+        self.abort_orphans().await;
         for key in leftovers {
             self.delete_ours(&self.object_key(&key)).await?;
         }

@@ -64,7 +64,7 @@ impl SyncEngine {
         judgement.refusals.extend(unexpected(options, &plan));
         tell(&judgement, &found, recorder);
         if !judgement.refusals.is_empty() || options.dry_run {
-            foresee(&plan, &found, recorder);
+            foresee(&plan, &found, prepared, recorder);
             return Ok(());
         }
         options.controller.checkpoint().await?;

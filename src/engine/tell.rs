@@ -1,11 +1,12 @@
 //! What a run tells its observer besides what it does.
 
+use super::prepare::Prepared;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Line};
 use crate::guard::{Judgement, Notice};
 use crate::key::Key;
 use crate::mode::Side;
-use crate::plan::{Plan, Work};
+use crate::plan::{Action, Plan, Work};
 use crate::report::Recorder;
 use crate::survey::Survey;
 
@@ -35,13 +36,21 @@ pub(super) fn tell(judgement: &Judgement, found: &Survey, recorder: &Recorder) {
 }
 
 /// Reports a plan as if it had been carried out.
-pub(super) fn foresee(plan: &Plan, found: &Survey, recorder: &Recorder) {
+pub(super) fn foresee(plan: &Plan, found: &Survey, prepared: &Prepared, recorder: &Recorder) {
+    let origin = |side, key| prepared.clients.get(side).origin(key).map(|origin| origin.store);
+    let in_one_store = plan.actions.first().is_some_and(|Action { key, .. }| {
+        let store = origin(Side::Source, key);
+        store.is_some() && store == origin(Side::Destination, key)
+    });
     let refused = recorder.with(|report| !report.refused_by.is_empty() && !report.dry_run);
     for action in plan.actions.iter().filter(|_| !refused) {
         if let Work::Blocked = action.work {
             let error = Error::new(ErrorKind::Invalid, action.reason.to_string());
             recorder.fail(action.key.as_str(), "sync", &error);
-        } else if let Some(line) = Line::planned(action) {
+        } else if let Some(mut line) = Line::planned(action) {
+            if in_one_store {
+                line.effects.pass_within_store();
+            }
             recorder.emit(&Event::Done(line));
         }
     }

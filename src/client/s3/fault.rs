@@ -162,6 +162,13 @@ fn colon(message: &str) -> &'static str {
     if message.is_empty() { "" } else { ": " }
 }
 
+/// What went wrong here, not in the store.
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::new(error.kind(), error.chain())
+    }
+}
+
 impl<E> From<SdkError<E, HttpResponse>> for Fault
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,

@@ -13,10 +13,11 @@ use super::S3Client;
 use super::fault::Fault;
 use super::ledger::Orphan;
 use super::metadata::{MTIME, content_type, write_mtime};
+use super::probe::tidy;
 use super::stage::{Writing, checksum, wrong_length};
 use super::store::{Store, patient};
 use crate::client::{Body, Target};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::fingerprint::{ContentHash, ETag, Parts};
 
 const MIB: u64 = 1024 * 1024;
@@ -198,7 +199,7 @@ impl S3Client {
                 self.store.try_abort(&orphan.key, &id).await?;
             }
         }
-        Ok(())
+        if self.probe.is_at(&orphan.key) { tidy(&self.store, &orphan.key).await } else { Ok(()) }
     }
 }
 
@@ -220,9 +221,8 @@ impl Store {
         content_type: &str,
         metadata: Option<HashMap<String, String>>,
     ) -> Result<Upload, Fault> {
-        let unnoted = |error: Error| Fault::new(error.kind(), error.chain());
         let now = self.ports.clock.now().seconds;
-        let number = self.ledger.want(key, now, || self.ports.entropy.next_u64()).map_err(unnoted)?;
+        let number = self.ledger.want(key, now, || self.ports.entropy.next_u64()).map_err(Fault::from)?;
         let begun = self
             .send_once(|| async {
                 let request = self.sdk().create_multipart_upload().bucket(&self.bucket).key(key);
@@ -232,7 +232,7 @@ impl Store {
             .await;
         match begun.map(|answer| answer.upload_id.filter(|id| !id.is_empty())) {
             Ok(Some(id)) => {
-                self.ledger.begun(number, &id).map_err(unnoted)?;
+                self.ledger.begun(number, &id).map_err(Fault::from)?;
                 Ok(Upload { key: key.to_owned(), id, number })
             }
             Ok(None) => Err(Fault::new(ErrorKind::Unavailable, "the store began an upload without an id")),

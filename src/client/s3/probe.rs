@@ -72,20 +72,22 @@ impl Probe {
             return Ok(known);
         }
         let key = format!("{}{PROBE}{:016x}", self.prefix, store.ports.entropy.next_u64());
+        let number = store.ledger.want(&key, now, || store.ports.entropy.next_u64()).map_err(Fault::from)?;
         let asked = Asking { store, key: &key }.ask().await;
-        // Whatever was answered, nothing of it stays behind.
-        for key in [key.clone(), format!("{key}-copy")] {
-            let removed = store.send(|| async {
-                Ok(store.sdk().delete_object().bucket(&store.bucket).key(&key).send().await?)
-            });
-            if let Err(fault) = removed.await {
-                tracing::debug!(?fault, "a probe stays behind");
-            }
+        // Whatever was answered, nothing of it stays behind; if it does, a later run tries again.
+        match tidy(store, &key).await {
+            Ok(()) => store.ledger.ended(number),
+            Err(fault) => tracing::debug!(?fault, "a probe stays behind"),
         }
         let capabilities = asked?;
         tracing::debug!(?capabilities, "the store was asked what it can do");
         self.remember(now, capabilities);
         Ok(capabilities)
+    }
+
+    /// Returns whether an object of this name is a probe.
+    pub(super) fn is_at(&self, key: &str) -> bool {
+        key.strip_prefix(&self.prefix).is_some_and(|name| name.starts_with(PROBE))
     }
 
     fn remembered(&self, now: i64) -> Option<Capabilities> {
@@ -110,6 +112,23 @@ impl Probe {
             tracing::debug!(%error, "what the store can do is not remembered");
         }
     }
+}
+
+/// Deletes what the questions under `key` leave.
+pub(super) async fn tidy(store: &Store, key: &str) -> Result<(), Fault> {
+    for key in [key.to_owned(), copy_of(key)] {
+        let removed = store
+            .send(|| async { Ok(store.sdk().delete_object().bucket(&store.bucket).key(&key).send().await?) });
+        match removed.await {
+            Err(fault) if !fault.is_missing() => return Err(fault),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn copy_of(key: &str) -> String {
+    format!("{key}-copy")
 }
 
 /// The questions, in an order in which each finds what it needs.
@@ -156,7 +175,7 @@ impl Asking<'_> {
     async fn copy(&self, source_if_match: Option<&str>, if_none_match: Option<&str>) -> Result<(), Fault> {
         let store = self.store;
         let source = super::copy::source(&store.bucket, self.key);
-        let target = format!("{}-copy", self.key);
+        let target = copy_of(self.key);
         let copied = store.send(|| async {
             let request = store.sdk().copy_object().bucket(&store.bucket).key(&target).copy_source(&source);
             let request = request

@@ -92,6 +92,10 @@ impl Ground {
         [self.sides[0].snapshot(), self.sides[1].snapshot()]
     }
 
+    pub(super) fn is_one_store(&self) -> bool {
+        self.sides.iter().all(|side| !matches!(side, Place::Folder(_)))
+    }
+
     pub(super) fn has_stores(&self) -> bool {
         self.sides.iter().any(|side| !matches!(side, Place::Folder(_)))
     }

@@ -144,7 +144,7 @@ impl Bucket {
     /// Returns the content of an object.
     pub(crate) fn get(&self, name: &str) -> Vec<u8> {
         let request = self.sdk.get_object().bucket(&self.at.name).key(self.name(name));
-        block(async { request.send().await.unwrap().body.collect().await.unwrap().to_vec() })
+        block(async { request.send().await.unwrap().body.collect().await.unwrap().into_bytes().to_vec() })
     }
 
     /// Writes an object under another name too, with its metadata, and then deletes it.
@@ -166,7 +166,7 @@ impl Bucket {
         let read = |(name, written): (String, Timestamp)| {
             let request = self.sdk.get_object().bucket(&self.at.name).key(self.name(&name));
             async move {
-                let bytes = request.send().await.unwrap().body.collect().await.unwrap().to_vec();
+                let bytes = request.send().await.unwrap().body.collect().await.unwrap().into_bytes().to_vec();
                 (name, written, bytes)
             }
         };
