@@ -23,6 +23,7 @@ use crate::plan::{Item, Sight, Step, collide, conflict_name::CopyCounts, rename}
 use crate::report::Recorder;
 use crate::state::{BaseRow, StateStore};
 
+mod hidden;
 mod obstacle;
 
 use obstacle::Obstacle;
@@ -107,6 +108,7 @@ pub(crate) async fn survey(
     let Surveyor { mut found, watch, obstacles, .. } = survey;
     tell(obstacles.finish(), recorder);
     found.collisions = watch.finish();
+    hidden::find(&examiner.clients, &mut found.collisions, control).await?;
     hash_renamed(examiner, &mut found, control).await?;
     for side in Side::BOTH {
         recorder.emit(&Event::Listed { side, files: *found.listed.get(side) });

@@ -9,7 +9,7 @@ use std::any::Any;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_sdk_s3::error::BuildError;
 use aws_sdk_s3::primitives::ByteStream;
@@ -92,6 +92,8 @@ pub struct S3Client {
     tells_etags: AtomicBool,
     /// The names this run has used in the trash.
     trashed: Mutex<BTreeSet<String>>,
+    /// The conditions that the store ignored when they were needed.
+    unguarded: Mutex<BTreeSet<&'static str>>,
     /// Whatever must live as long as the client.
     _keep: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -155,8 +157,14 @@ impl S3Client {
             versioned: OnceCell::new(),
             tells_etags: AtomicBool::new(false),
             trashed: Mutex::default(),
+            unguarded: Mutex::default(),
             _keep: keep,
         }
+    }
+
+    /// Notes that this run needs a condition that the store ignores.
+    fn miss(&self, condition: &'static str) {
+        self.unguarded.lock().unwrap_or_else(PoisonError::into_inner).insert(condition);
     }
 
     fn object_key(&self, key: &Key) -> String {
@@ -372,23 +380,15 @@ impl StorageClient for S3Client {
     }
 
     fn weaknesses(&self) -> Vec<(&'static str, String)> {
-        let Some(can) = self.capabilities.get() else { return Vec::new() };
-        let ignored: Vec<&str> = [
-            ("If-None-Match on PUT", can.put_if_none_match),
-            ("If-Match on PUT", can.put_if_match),
-            ("If-Match on DELETE", can.delete_if_match),
-        ]
-        .into_iter()
-        .filter_map(|(name, honoured)| (!honoured).then_some(name))
-        .collect();
-        if ignored.is_empty() {
+        let unguarded = self.unguarded.lock().unwrap_or_else(PoisonError::into_inner);
+        if unguarded.is_empty() {
             return Vec::new();
         }
+        let ignored = unguarded.iter().copied().collect::<Vec<_>>().join(", ");
         let message = format!(
-            "the store of `{}` ignores {}: it is looked at before each such write instead, which leaves a \
-             moment in which another program's write could be missed",
+            "the store of `{}` ignores {ignored}: it was looked at before each such write instead, which \
+             leaves a moment in which another program's write could be missed",
             self.location,
-            ignored.join(", ")
         );
         vec![("weak-conditions", message)]
     }

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use syncengine::{ConflictStrategy, InitialSyncPreference, SyncMode, Timestamp};
 
 #[cfg(all(feature = "s3", feature = "embedded"))]
-use crate::support::bucket::AtRest;
+use crate::support::bucket::{AtRest, Bucket, Server};
+#[cfg(all(feature = "s3", feature = "embedded"))]
+use crate::support::endpoints;
 use crate::support::{Folder, Random, Root, Tree, variable};
 
 const NAMES: usize = 24;
@@ -91,8 +93,12 @@ struct World {
 /// Where the destination is.
 enum Place {
     Folder(Folder),
+    /// In a store that the program serves to itself.
     #[cfg(all(feature = "s3", feature = "embedded"))]
     Bucket(AtRest),
+    /// In a store that goes on when the program is killed.
+    #[cfg(all(feature = "s3", feature = "embedded"))]
+    Served(Bucket),
 }
 
 impl Place {
@@ -101,6 +107,8 @@ impl Place {
             Self::Folder(folder) => folder,
             #[cfg(all(feature = "s3", feature = "embedded"))]
             Self::Bucket(bucket) => bucket,
+            #[cfg(all(feature = "s3", feature = "embedded"))]
+            Self::Served(bucket) => bucket,
         }
     }
 
@@ -109,12 +117,18 @@ impl Place {
         match self {
             Self::Folder(folder) => temporaries(&folder.0),
             #[cfg(all(feature = "s3", feature = "embedded"))]
-            Self::Bucket(bucket) => bucket.with(|bucket| {
-                let probes = bucket.ours().into_iter().filter(|name| name.starts_with(PROBE));
-                bucket.uploads().into_iter().chain(probes).collect()
-            }),
+            Self::Bucket(bucket) => bucket.with(left_in),
+            #[cfg(all(feature = "s3", feature = "embedded"))]
+            Self::Served(bucket) => left_in(bucket),
         }
     }
+}
+
+/// The names of unfinished uploads and questions.
+#[cfg(all(feature = "s3", feature = "embedded"))]
+fn left_in(bucket: &Bucket) -> Vec<String> {
+    let probes = bucket.ours().into_iter().filter(|name| name.starts_with(PROBE));
+    bucket.uploads().into_iter().chain(probes).collect()
 }
 
 /// What a run leaves of its questions to a store, if it is killed while it asks.
@@ -138,9 +152,19 @@ impl World {
         Self { root, source, destination: Place::Bucket(bucket), arguments: arguments.to_vec() }
     }
 
+    #[cfg(all(feature = "s3", feature = "embedded"))]
+    fn with_a_server(server: &Server, arguments: &[String]) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let source = Folder::new(root.path(), "source");
+        let destination = Place::Served(server.place("of this/"));
+        Self { root, source, destination, arguments: arguments.to_vec() }
+    }
+
     fn apply(&self, edits: &[Edit]) {
         match &self.destination {
             Place::Folder(folder) => edits.iter().for_each(|edit| edit.apply(&self.source, folder)),
+            #[cfg(all(feature = "s3", feature = "embedded"))]
+            Place::Served(bucket) => edits.iter().for_each(|edit| edit.apply(&self.source, bucket)),
             #[cfg(all(feature = "s3", feature = "embedded"))]
             Place::Bucket(bucket) => {
                 bucket.with(|bucket| edits.iter().for_each(|edit| edit.apply(&self.source, bucket)));
@@ -156,6 +180,14 @@ impl World {
             #[cfg(all(feature = "s3", feature = "embedded"))]
             Place::Bucket(bucket) => {
                 command.arg(format!("embedded://{}", bucket.name)).arg("--embedded-dir").arg(&bucket.dir);
+                command.args(["--part-size", "5M", "--multipart-threshold", "5M"])
+            }
+            #[cfg(all(feature = "s3", feature = "embedded"))]
+            Place::Served(Bucket { server, at, .. }) => {
+                command.arg(format!("s3://{at}")).args(["--endpoint-url", &server.endpoint]);
+                command.env("AWS_ACCESS_KEY_ID", &server.access_key);
+                command.env("AWS_SECRET_ACCESS_KEY", &server.secret_key);
+                command.env("AWS_EC2_METADATA_DISABLED", "true");
                 command.args(["--part-size", "5M", "--multipart-threshold", "5M"])
             }
         };
@@ -275,8 +307,21 @@ fn f01_a_kill_at_any_moment_costs_nothing() {
 #[cfg(all(feature = "s3", feature = "embedded"))]
 #[test]
 fn f01_a_kill_at_any_moment_of_a_sync_with_a_bucket_costs_nothing() {
-    // Few go up in parts: each costs as much as all others together.
-    let sizes = [0, 20, 20, 20, 4_000, 4_000, 4_000, 4_000, 300_000, 300_000, 20, 6_000_000];
-    let (kills, histories) = kill_often(100, &sizes, World::with_a_bucket);
+    let (kills, histories) = kill_often(100, &SIZES_IN_STORES, World::with_a_bucket);
     println!("ci: kills with a bucket {kills} in {histories} histories of 3 runs each");
+}
+
+/// Few go up in parts: each costs as much as all others together.
+#[cfg(all(feature = "s3", feature = "embedded"))]
+const SIZES_IN_STORES: [usize; 12] =
+    [0, 20, 20, 20, 4_000, 4_000, 4_000, 4_000, 300_000, 300_000, 20, 6_000_000];
+
+#[cfg(all(feature = "s3", feature = "embedded"))]
+#[test]
+fn f01_a_kill_costs_nothing_on_named_stores() {
+    for (name, server) in endpoints::named_or_skipped(|line| println!("{line}")) {
+        let world = |arguments: &[String]| World::with_a_server(&server, arguments);
+        let (kills, histories) = kill_often(20, &SIZES_IN_STORES, world);
+        println!("ci: on {name}: {kills} kills in {histories} histories of 3 runs each");
+    }
 }

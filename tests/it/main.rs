@@ -14,6 +14,8 @@ mod kills;
 mod local;
 #[cfg(feature = "cli")]
 mod scenarios;
+#[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
+mod servers;
 #[cfg(all(feature = "s3", feature = "embedded"))]
 mod stores;
 mod support;

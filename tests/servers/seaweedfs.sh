@@ -20,8 +20,8 @@ END
   mkdir volumes
   local flags=(
     -ip=127.0.0.1 -ip.bind=127.0.0.1 -dir="$data/volumes"
-    -master.port=$((port + 1)) -master.port.grpc=$((port + 2)) -master.volumeSizeLimitMB=1024
-    -volume.port=$((port + 3)) -volume.port.grpc=$((port + 4)) -volume.max=50 -volume.preStopSeconds=0
+    -master.port=$((port + 1)) -master.port.grpc=$((port + 2)) -master.volumeSizeLimitMB=128
+    -volume.port=$((port + 3)) -volume.port.grpc=$((port + 4)) -volume.max=500 -volume.preStopSeconds=0
     -filer -filer.port=$((port + 5)) -filer.port.grpc=$((port + 6))
     -s3 -s3.port="$port" -s3.port.grpc=$((port + 7)) -s3.config="$data/identities.json"
     # As S3 has it: no bucket that nobody made, no bucket removed with what is in it.

@@ -113,6 +113,7 @@ impl S3Client {
         let writing = self.writing(target, None)?;
         self.make_room(target).await?;
         let etag = self.copy_conditionally(source, &writing).await?;
+        self.check_name(&target.key, &etag).await?;
         let object =
             Object { etag, size: from.size, mtime: from.modified, last_modified: None, archived: false };
         Ok(object.entry(&target.key))
@@ -122,6 +123,9 @@ impl S3Client {
     pub(super) async fn copy_conditionally(&self, source: &From, writing: &Writing) -> Result<ETag, Fault> {
         let can = self.capabilities().await?;
         let guarded = can.copy_if_none_match && writing.condition == Condition::Absent;
+        if !can.copy_if_none_match && writing.condition == Condition::Absent {
+            self.miss("If-None-Match on copies");
+        }
         if !guarded && !writing.condition.holds(self.store.head(&writing.key).await?.as_ref()) {
             return Err(meanwhile());
         }

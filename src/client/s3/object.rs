@@ -35,6 +35,14 @@ impl Condition {
         replaces.map_or(Ok(Self::Absent), |entry| Ok(Self::Is(etag_of(entry)?)))
     }
 
+    /// Returns how a store that ignores it is told of.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Absent => "If-None-Match on writes",
+            Self::Is(_) => "If-Match on writes",
+        }
+    }
+
     /// Returns whether it holds for what is there.
     pub(super) fn holds(&self, there: Option<&Object>) -> bool {
         match (self, there) {

@@ -1,6 +1,7 @@
 //! Trash and deletion: nothing is removed or replaced before it can be had back, nor if it is not what was seen.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
 use aws_sdk_s3::types::{BucketVersioningStatus, Delete, ObjectIdentifier};
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -97,16 +98,10 @@ impl S3Client {
 
     /// Returns a name in the trash that this run has not used yet.
     fn trash_key(&self, run: &str, key: &Key) -> String {
-        let name = format!("{}{run}/{key}", self.trash_prefix(), key = key.as_str());
-        let mut used = self.trashed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut free = name.clone();
-        let mut number = 0_u32;
-        while used.contains(&free) {
-            number += 1;
-            free = format!("{name}~{number}");
-        }
-        used.insert(free.clone());
-        free
+        let mut used = self.trashed.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = free_name(&used, &format!("{}{run}", self.trash_prefix()), key);
+        used.insert(name.clone());
+        name
     }
 
     /// Deletes the trash of the runs that began before `before`.
@@ -183,6 +178,7 @@ impl S3Client {
                 .await;
         }
         // Nothing here guards a deletion: look, then act.
+        self.miss("If-Match on deletions");
         let looked = all(objects.iter().map(|object| self.store.expect(&object.key, &object.etag))).await;
         let certain = objects.into_iter().zip(&looked).filter(|(_, looked)| looked.is_ok());
         let mut deleted =
@@ -195,6 +191,25 @@ impl S3Client {
         let doomed = Doomed { key: key.to_owned(), etag: etag.clone() };
         self.delete(vec![doomed]).await.pop().unwrap_or(Ok(()))
     }
+}
+
+/// Returns a name for `key` below `folder` that is not used, and neither above nor below one that is: some
+/// stores list nothing below an object.
+fn free_name(used: &BTreeSet<String>, folder: &str, key: &Key) -> String {
+    let mut name = folder.to_owned();
+    let mut parts = key.as_str().split('/').peekable();
+    while let Some(part) = parts.next() {
+        let is_last = parts.peek().is_none();
+        let is_taken = |name: &String| {
+            let below = format!("{name}/");
+            used.contains(name)
+                || is_last && used.range(below.clone()..).next().is_some_and(|next| next.starts_with(&below))
+        };
+        let numbered = (1..).map(|number: u32| format!("{name}/{part}~{number}"));
+        let free = std::iter::once(format!("{name}/{part}")).chain(numbered).find(|name| !is_taken(name));
+        name = free.unwrap_or_default();
+    }
+    name
 }
 
 impl Store {

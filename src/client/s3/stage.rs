@@ -16,12 +16,14 @@ use super::S3Client;
 use super::fault::Fault;
 use super::metadata::{MTIME, content_type, write_mtime};
 use super::object::{Condition, Object};
+use super::page::Position;
 use super::probe::Capabilities;
 use super::store::patient;
 use crate::client::{Body, Held, Staged, Target};
 use crate::entry::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{ContentHash, ETag, HashForm, Hasher};
+use crate::key::Key;
 
 /// Longest name of an object, in bytes (S3).
 const MAX_OBJECT_KEY_BYTES: usize = 1024;
@@ -47,9 +49,31 @@ impl S3Client {
             let bytes = collect(body, &target).await?;
             self.put_bytes(&target, &writing, bytes).await.map_err(|fault| fault.error(doing()))?
         };
+        self.check_name(&target.key, &etag).await.map_err(|fault| fault.error(doing()))?;
         let entry =
             Object { etag, size, mtime: modified, last_modified: None, archived: false }.entry(&target.key);
         Ok(Staged { target, size, hash: Some(hash), held: Held::Published(entry) })
+    }
+
+    /// Makes sure that the store kept the name of what was written: some take `\` for `/`, or show control
+    /// characters as others. An object of another name is taken back.
+    pub(super) async fn check_name(&self, key: &Key, etag: &ETag) -> Result<(), Fault> {
+        if !key.as_str().contains(|letter: char| letter == '\\' || letter.is_control()) {
+            return Ok(());
+        }
+        let name = self.object_key(key);
+        let listed = match self.store.page(&name, &Position::Start, 1).await {
+            Ok(page) => page.objects.iter().any(|object| object.key == name),
+            Err(fault) if fault.is_passing() => return Err(fault),
+            Err(_) => false,
+        };
+        if listed {
+            return Ok(());
+        }
+        if let Err(left) = self.delete_version(&name, etag).await {
+            tracing::debug!(?left, key = %key, "what has another name now stays");
+        }
+        Err(Fault::new(ErrorKind::Invalid, "the store does not keep this name as it is"))
     }
 
     /// Returns what a write to `target` is, if it can be.
@@ -118,6 +142,9 @@ impl S3Client {
             Condition::Is(etag) => (None, can.put_if_match.then(|| can.if_match(etag))),
         };
         let unguarded = if_none_match.is_none() && if_match.is_none();
+        if unguarded {
+            self.miss(writing.condition.name());
+        }
         let mut tries = 0;
         loop {
             if unguarded

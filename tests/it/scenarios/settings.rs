@@ -120,7 +120,7 @@ impl Tally {
 
 impl Setting {
     fn of_folders() -> Self {
-        Self { name: "between folders".into(), sides: [Kind::Folder; 2], stores: Stores::None }
+        Self { name: "scenarios between folders".into(), sides: [Kind::Folder; 2], stores: Stores::None }
     }
 
     /// Returns why a case says nothing here, if it does not.
@@ -227,7 +227,7 @@ impl Setting {
         let reasons = if left == 0 { String::new() } else { format!(" ({})", reasons.join(", ")) };
         let name = &self.name;
         let line =
-            format!("ci: scenarios {name}: {passed} passed, {failed} failed, {left} left out{reasons}");
+            format!("ci: {name}: {passed} scenarios passed, {failed} failed, {left} left out{reasons}");
         Tally { lines: vec![line], wrong: if wrong.is_empty() { wrong } else { format!("{name}:\n{wrong}") } }
     }
 }
@@ -243,11 +243,11 @@ fn every_row_of_every_table() {
 #[cfg(feature = "embedded")]
 fn run_on(name: &str, server: &Server, settings: &[([Kind; 2], &str)]) -> Tally {
     let cases = cases();
-    let bucket = server.bucket(&bucket::fresh_name(), "");
+    let bucket = server.place("");
     let mut found = Tally::default();
     for (at, (sides, what)) in settings.iter().enumerate() {
         let stores = Stores::Served(bucket.below(&format!("setting-{at}/")));
-        let setting = Setting { name: format!("on {name} {what}"), sides: *sides, stores };
+        let setting = Setting { name: format!("on {name}: {what}"), sides: *sides, stores };
         found = found.and(setting.run(&cases));
     }
     found
@@ -264,7 +264,7 @@ const BETWEEN_PREFIXES: ([Kind; 2], &str) = ([Kind::Store, Kind::Store], "betwee
 #[test]
 fn every_row_of_every_table_with_stores() {
     let settings = [FROM_A_FOLDER, TO_A_FOLDER, BETWEEN_PREFIXES];
-    let found = run_on("the embedded server", &bucket::embedded(), &settings);
+    let found = run_on("embedded", &bucket::embedded(), &settings);
     println!("{}", found.lines.join("\n"));
     assert!(found.wrong.is_empty(), "{}", found.wrong);
 }
@@ -272,11 +272,7 @@ fn every_row_of_every_table_with_stores() {
 #[cfg(feature = "embedded")]
 #[test]
 fn every_row_of_every_table_on_named_stores() {
-    let named = endpoints::named();
-    if named.is_empty() {
-        println!("skipped: SYNCENGINE_TEST_ENDPOINTS names no store");
-    }
-    let found = named
+    let found = endpoints::named_or_skipped(|line| println!("{line}"))
         .iter()
         .map(|(name, server)| run_on(name, server, &[FROM_A_FOLDER, BETWEEN_PREFIXES]))
         .fold(Tally::default(), Tally::and);
@@ -291,7 +287,7 @@ fn rows_of_the_page_with_stores_that_the_program_serves_to_itself() {
     let cases: Vec<_> = super::page::cases().into_iter().step_by(5).collect();
     let mut found = Tally::default();
     for (sides, what) in [FROM_A_FOLDER, TO_A_FOLDER, BETWEEN_PREFIXES] {
-        let name = format!("on embedded:// {}", what.replace("prefixes", "buckets"));
+        let name = format!("on embedded://: {}", what.replace("prefixes", "buckets"));
         found = found.and(Setting { name, sides, stores: Stores::Embedded }.run(&cases));
     }
     println!("{}", found.lines.join("\n"));

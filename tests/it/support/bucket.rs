@@ -72,6 +72,15 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Returns a place nobody has used yet, in the one bucket of this process: some servers set much aside for
+    /// each bucket.
+    pub(crate) fn place(&self, prefix: &str) -> Bucket {
+        static BUCKET: LazyLock<String> = LazyLock::new(fresh_name);
+        self.bucket(&BUCKET, &format!("{}/{prefix}", fresh_name()))
+    }
+}
+
 impl Bucket {
     /// Returns a client that remembers what it needs in `memory_dir`.
     pub(crate) fn open(&self, memory_dir: Option<PathBuf>) -> S3Client {
