@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use s3s::auth::{SecretKey, SimpleAuth};
+use s3s::auth::{S3Auth, SecretKey};
 use s3s::service::S3ServiceBuilder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -251,7 +251,7 @@ impl Service {
         let turn = Arc::new(Turn::new(Arc::clone(&self.watch)));
         let mut builder =
             S3ServiceBuilder::new(Api { store: Arc::clone(&self.store), turn: Arc::clone(&turn) });
-        builder.set_auth(SimpleAuth::from_single(self.access_key.as_str(), self.secret_key.clone()));
+        builder.set_auth(Keys { access_key: self.access_key.clone(), secret_key: self.secret_key.clone() });
         builder.set_access(Gate(Arc::clone(&turn)));
         let service = builder.build();
         let mut stopped = self.stopped.clone();
@@ -273,6 +273,22 @@ impl Service {
                 tracing::debug!(%error, "a connection broke");
             }
         }
+    }
+}
+
+/// The one pair of keys that a server takes.
+struct Keys {
+    access_key: String,
+    secret_key: SecretKey,
+}
+
+#[async_trait::async_trait]
+impl S3Auth for Keys {
+    async fn get_secret_key(&self, access_key: &str) -> s3s::S3Result<SecretKey> {
+        if access_key == self.access_key {
+            return Ok(self.secret_key.clone());
+        }
+        Err(s3s::s3_error!(InvalidAccessKeyId, "No such access key"))
     }
 }
 

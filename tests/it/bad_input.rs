@@ -16,9 +16,10 @@ use crate::scenarios::{act, codes, snapshot, sync, trash, tree};
 use crate::support::bench::Bench;
 use crate::support::{read_tree, variable};
 
+#[cfg(all(feature = "s3", feature = "embedded"))]
+mod answers;
 mod limits;
 mod obstacles;
-#[cfg(all(feature = "s3", feature = "embedded"))]
 mod stores;
 mod unprivileged;
 

@@ -102,7 +102,15 @@ impl Fault {
             (501, _) | (_, "NotImplemented" | "InvalidObjectState") => ErrorKind::Unsupported,
             (0 | 408 | 425 | 500..=599, _) => ErrorKind::Unavailable,
             (404, _) => ErrorKind::NotFound,
-            (401 | 403, _) => ErrorKind::PermissionDenied,
+            (401 | 403, _)
+            | (
+                _,
+                "ExpiredToken"
+                | "ExpiredTokenException"
+                | "TokenRefreshRequired"
+                | "InvalidToken"
+                | "AuthorizationHeaderMalformed",
+            ) => ErrorKind::PermissionDenied,
             (409 | 412, _) => ErrorKind::Changed,
             (300..=499, _) => ErrorKind::Invalid,
             _ => ErrorKind::Unavailable,
@@ -226,6 +234,8 @@ mod tests {
             (301, "PermanentRedirect", ErrorKind::Invalid),
             (400, "InvalidArgument", ErrorKind::Invalid),
             (400, "RequestTimeout", ErrorKind::Unavailable),
+            (400, "ExpiredToken", ErrorKind::PermissionDenied),
+            (400, "AuthorizationHeaderMalformed", ErrorKind::PermissionDenied),
             (400, "BadDigest", ErrorKind::Unavailable),
             (403, "AccessDenied", ErrorKind::PermissionDenied),
             (403, "RequestTimeTooSkewed", ErrorKind::Unavailable),
