@@ -20,7 +20,7 @@ mod limits;
 mod obstacles;
 #[cfg(all(feature = "s3", feature = "embedded"))]
 mod stores;
-mod unprivileged;
+pub(crate) mod unprivileged;
 
 /// Returns the modification time of a file in seconds and nanoseconds.
 fn modified(path: &Path) -> (i64, i64) {
@@ -30,7 +30,7 @@ fn modified(path: &Path) -> (i64, i64) {
 
 /// Says that a test cannot run here, which fails it where every test must run.
 #[expect(clippy::print_stderr, reason = "the reader of a test run must know")]
-fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     assert!(variable("SYNCENGINE_REQUIRE_ALL").is_none(), "{why}");
     eprintln!("skipped: {why}");
 }
