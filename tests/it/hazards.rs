@@ -22,7 +22,7 @@ use syncengine::{
 use crate::scenarios::{act_with_bucket, tree};
 use crate::support::bench::{Bench, Ran};
 use crate::support::bucket::{Bucket, Embedded};
-use crate::support::{Root, Tree, read_tree};
+use crate::support::{Folder, Root, Tree, read_tree};
 
 mod broken_off;
 mod contents;
@@ -152,11 +152,10 @@ impl World {
 
     /// Returns the trash of the bucket and that of the folder, sorted.
     fn trash(&self) -> [Vec<Vec<u8>>; 2] {
-        let folder = self.bench.path("a/.syncengine/trash");
-        let folder = if folder.exists() { read_tree(&folder).into_values().collect() } else { Vec::new() };
-        let mut both = [Root::trash(&self.bucket), folder];
-        both.iter_mut().for_each(|trash| trash.sort());
-        both
+        [Root::trash(&self.bucket), Folder(self.bench.path("a")).trash()].map(|mut versions| {
+            versions.sort();
+            versions
+        })
     }
 
     /// Runs the binary with these words, separated by spaces, and what it needs to reach the bucket.

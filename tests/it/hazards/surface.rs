@@ -194,16 +194,16 @@ fn h41_no_download_goes_through_a_link() {
 
 #[test]
 fn h42_a_damaged_state_is_told_set_aside_and_never_a_silent_first_sync() {
-    let damages: [(&str, fn(&[u8]) -> Vec<u8>); 3] = [
-        ("of another shape", |_| br#"{"files": [1, 2, 3]}"#.to_vec()),
-        ("not UTF-8", |old| vec![0xff; old.len()]),
-        ("cut off", |old| old[..16.min(old.len())].to_vec()),
-    ];
-    for (what, damage) in damages {
+    let damaged = |what: &str, old: &[u8]| match what {
+        "of another shape" => br#"{"files": [1, 2, 3]}"#.to_vec(),
+        "not UTF-8" => vec![0xff; old.len()],
+        _ => old[..16.min(old.len())].to_vec(),
+    };
+    for what in ["of another shape", "not UTF-8", "cut off"] {
         let world = World::synced("a write f first; a write g second");
         for (path, (.., content)) in snapshot(&database(&world.bench)) {
             if !content.is_empty() {
-                fs::write(path, damage(&content)).unwrap();
+                fs::write(path, damaged(what, &content)).unwrap();
             }
         }
         world.act("a rm f");
