@@ -192,6 +192,7 @@ fn refused(status: u16, code: &str) -> Disturbance {
 fn one_by_one() -> SyncOptions {
     let mut options = SyncOptions::new();
     options.tuning.transfers = 1;
+    options.tuning.requests = Some(1);
     options
 }
 
