@@ -21,7 +21,7 @@ mod answers;
 mod limits;
 mod obstacles;
 mod stores;
-mod unprivileged;
+pub(crate) mod unprivileged;
 
 /// Returns the modification time of a file in seconds and nanoseconds.
 fn modified(path: &Path) -> (i64, i64) {
@@ -31,7 +31,7 @@ fn modified(path: &Path) -> (i64, i64) {
 
 /// Says that a test cannot run here, which fails it where every test must run.
 #[expect(clippy::print_stderr, reason = "the reader of a test run must know")]
-fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     assert!(variable("SYNCENGINE_REQUIRE_ALL").is_none(), "{why}");
     eprintln!("skipped: {why}");
 }

@@ -8,6 +8,8 @@ mod cli;
 mod contract;
 #[cfg(all(feature = "cli", feature = "embedded"))]
 mod embedded;
+#[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
+mod hazards;
 mod histories;
 #[cfg(feature = "cli")]
 mod kills;

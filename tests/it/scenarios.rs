@@ -36,6 +36,8 @@ mod settings;
 mod state;
 mod together;
 
+#[cfg(feature = "embedded")]
+pub(crate) use place::act_with_bucket;
 pub(crate) use place::{Snapshot, act, database, snapshot};
 use place::{files, is_ours, text};
 use settings::Ground;

@@ -334,6 +334,30 @@ mod binary {
         }
     }
 
+    /// What cannot be kept is not replaced, and the user is told what is missing.
+    #[test]
+    fn a_trash_location_without_its_bucket_is_the_reason_given() {
+        let bench = Bench::new();
+        let sync = words(&["sync", "a", "embedded://vault", "--trash-location", "embedded://bin/x"]);
+        bench.write("a/replaced", "old");
+        bench.write("a/deleted", "old");
+        bench.write("a/kept", "1");
+        assert_eq!(bench.json(&sync).0, 0);
+        bench.write("a/replaced", "new");
+        fs::remove_file(bench.path("a/deleted")).unwrap();
+        let (code, report) = bench.json(&sync);
+        assert_eq!((code, &report["counts"]["failed"]), (1, &2.into()), "{report:#}");
+        for failure in report["failures"].as_array().unwrap() {
+            assert!(failure["error"].as_str().unwrap().contains("the bucket `bin`"), "{failure:#}");
+            assert!(failure["hint"].as_str().unwrap().contains("--trash-location"), "{failure:#}");
+        }
+        let at_rest = |name: &str| AtRest { dir: bench.path("server"), name: name.into() };
+        assert_eq!(at_rest("vault").files()["replaced"], b"old");
+        at_rest("bin").with(|_| ());
+        assert_eq!(bench.json(&sync).0, 0);
+        assert_eq!(at_rest("vault").files().len(), 2);
+    }
+
     /// One process at a time has an embedded directory; another one is told which.
     #[test]
     fn a_directory_in_use_is_exit_4_and_names_who_uses_it() {

@@ -9,6 +9,9 @@ use crate::key::escape;
 /// How much of a store's own words is shown.
 const SHOWN_BYTES: usize = 300;
 
+/// The code of [`Fault::no_trash`]; no store has it.
+const NO_TRASH: &str = "NoTrash";
+
 /// Why a request did not succeed.
 #[derive(Debug, Clone)]
 pub(super) struct Fault {
@@ -42,6 +45,13 @@ impl Fault {
     /// Returns the fault of a request that was dropped because the run was cancelled.
     pub(super) fn cancelled() -> Self {
         Self::new(ErrorKind::Cancelled, "the run was cancelled")
+    }
+
+    /// Returns the fault of a trash location without its bucket. Nothing of the tree is missing, so that to
+    /// plan again would not help.
+    pub(super) fn no_trash(bucket: &str) -> Self {
+        let message = format!("the trash location needs the bucket `{bucket}`, which does not exist");
+        Self { code: NO_TRASH.into(), ..Self::new(ErrorKind::Invalid, message) }
     }
 
     /// The condition of the request did not hold.
@@ -129,6 +139,7 @@ impl Fault {
 
     fn hint(&self) -> Option<&'static str> {
         Some(match (self.status, self.code.as_str()) {
+            (_, NO_TRASH) => "make the bucket, or name another one with --trash-location",
             (_, "NoSuchBucket") => "check the spelling; --create makes the bucket on a receiving side",
             (_, "SignatureDoesNotMatch") => "the secret key is not the one of the access key; check both",
             (_, "InvalidAccessKeyId") => {

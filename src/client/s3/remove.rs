@@ -93,7 +93,11 @@ impl S3Client {
     async fn copy_to_trash(&self, from: &From, key: &str) -> Result<(), Fault> {
         let can = self.capabilities().await?;
         let store = self.trash_store();
-        store.copy_version(can, from, key, false).await.map(drop)
+        let copied = store.copy_version(can, from, key, false).await;
+        copied.map(drop).map_err(|fault| match &self.setup.trash {
+            Some(trash) if fault.code == "NoSuchBucket" => Fault::no_trash(&trash.name),
+            _ => fault,
+        })
     }
 
     /// Returns a name in the trash that this run has not used yet.

@@ -19,13 +19,13 @@ fn is_root() -> bool {
 }
 
 /// A copy of the program that everybody can run, in a bench that belongs to nobody.
-struct Unprivileged {
-    bench: Bench,
+pub(crate) struct Unprivileged {
+    pub(crate) bench: Bench,
 }
 
 impl Unprivileged {
     /// Returns `None`, having said so, if root cannot step down here.
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let bench = Bench::new();
         if is_root() {
             let found = Command::new("setpriv").arg("--version").output();
@@ -40,7 +40,7 @@ impl Unprivileged {
     }
 
     /// Gives everything to the user the program will run as.
-    fn hand_over(&self) {
+    pub(crate) fn hand_over(&self) {
         if is_root() {
             let owner = format!("{NOBODY}:{NOBODY}");
             let done = Command::new("chown").args(["-R", &owner]).arg(self.bench.dir.path()).status();
@@ -48,7 +48,7 @@ impl Unprivileged {
         }
     }
 
-    fn sync(&self, options: &str) -> Output {
+    pub(crate) fn sync(&self, options: &str) -> Output {
         let words: Vec<_> = format!("sync a b --state-dir state --output json {options}")
             .split_whitespace()
             .map(str::to_owned)
@@ -67,7 +67,7 @@ impl Unprivileged {
         command.current_dir(self.bench.dir.path()).output().unwrap()
     }
 
-    fn chmod(&self, name: &str, mode: u32) {
+    pub(crate) fn chmod(&self, name: &str, mode: u32) {
         fs::set_permissions(self.bench.path(name), fs::Permissions::from_mode(mode)).unwrap();
     }
 }

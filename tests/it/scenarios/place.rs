@@ -125,6 +125,15 @@ pub(crate) fn act(bench: &Bench, script: &str) {
     play(bench, script, |side| Place::Folder(bench.path(side)));
 }
 
+/// Does what a script says, `b` being a bucket.
+#[cfg(feature = "embedded")]
+pub(crate) fn act_with_bucket(bench: &Bench, bucket: &Bucket, script: &str) {
+    play(bench, script, |side| match side {
+        "b" => Place::Prefix(bucket.clone()),
+        _ => Place::Folder(bench.path(side)),
+    });
+}
+
 /// Does what a script says to the places of the sides it names, and to the state.
 pub(super) fn play<P: std::borrow::Borrow<Place>>(bench: &Bench, script: &str, place: impl Fn(&str) -> P) {
     for words in commands(script) {

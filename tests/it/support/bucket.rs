@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::operation::delete_object::builders::DeleteObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use futures::{StreamExt, stream};
 use syncengine::client::s3::{Ports, S3Client, Setup};
 use syncengine::clock::{Clock, SystemClock, SystemEntropy};
@@ -84,11 +85,17 @@ impl Server {
 impl Bucket {
     /// Returns a client that remembers what it needs in `memory_dir`.
     pub(crate) fn open(&self, memory_dir: Option<PathBuf>) -> S3Client {
-        let ports = Ports {
-            clock: Arc::new(SystemClock),
-            entropy: Arc::new(SystemEntropy),
-            control: SyncController::new(),
-        };
+        self.open_for(&SyncController::new(), Arc::new(SystemClock), memory_dir)
+    }
+
+    /// As [`Self::open`], of a run that `control` ends and that goes by `clock`.
+    pub(crate) fn open_for(
+        &self,
+        control: &SyncController,
+        clock: Arc<dyn Clock>,
+        memory_dir: Option<PathBuf>,
+    ) -> S3Client {
+        let ports = Ports { clock, entropy: Arc::new(SystemEntropy), control: control.clone() };
         let setup = Setup {
             ports,
             requests: None,
@@ -115,6 +122,25 @@ impl Bucket {
             None => request,
         };
         block(async { request.send().await.unwrap() });
+    }
+
+    /// Writes an object in parts, of which the store makes an ETag that is no hash of the content.
+    pub(crate) fn put_in_parts(&self, name: &str, parts: &[Vec<u8>], modified: Timestamp) {
+        let (bucket, key) = (&self.at.name, self.name(name));
+        let mtime = format!("{}.{:09}", modified.seconds, modified.nanoseconds);
+        block(async {
+            let begun = self.sdk.create_multipart_upload().bucket(bucket).key(&key).metadata("mtime", mtime);
+            let upload = begun.send().await.unwrap().upload_id.unwrap();
+            let mut sent = CompletedMultipartUpload::builder();
+            for (number, part) in (1..).zip(parts) {
+                let request = self.sdk.upload_part().bucket(bucket).key(&key).upload_id(&upload);
+                let request = request.part_number(number).body(ByteStream::from(part.clone()));
+                let tag = request.send().await.unwrap().e_tag;
+                sent = sent.parts(CompletedPart::builder().part_number(number).set_e_tag(tag).build());
+            }
+            let end = self.sdk.complete_multipart_upload().bucket(bucket).key(&key).upload_id(&upload);
+            end.multipart_upload(sent.build()).send().await.unwrap();
+        });
     }
 
     /// Deletes an object.
@@ -210,7 +236,7 @@ impl Bucket {
     }
 
     /// Returns the names of the files of the tree.
-    fn file_names(&self) -> Vec<String> {
+    pub(crate) fn file_names(&self) -> Vec<String> {
         let reserved = |name: &String| Key::parse(name).is_ok_and(|key| key.is_reserved());
         self.names().into_iter().filter(|name| !reserved(name)).collect()
     }

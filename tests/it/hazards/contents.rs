@@ -1,0 +1,133 @@
+//! How contents are told apart: hashes, stores that have none, and what is read for it.
+
+use std::fs;
+use std::process::Command;
+
+use syncengine::{ComparisonMode, Outcome, SyncMode, Timestamp};
+
+use super::World;
+use crate::bad_input::skip;
+use crate::support::bench::Bench;
+use crate::support::set_modified;
+
+const MIB: usize = 1024 * 1024;
+
+/// Writes an object whose ETag says nothing of its content, as no tool cuts parts like these; returns that.
+fn put_without_hash(world: &World, name: &str, fill: u8, second: i64) -> Vec<u8> {
+    let parts = [vec![fill; 5 * MIB + 4321], vec![fill; 1234]];
+    world.bucket.put_in_parts(name, &parts, Timestamp::new(second, 0));
+    parts.concat()
+}
+
+/// Writes a file of such a size at the source; returns it.
+fn write_same_size(world: &World, name: &str, fill: u8, second: i64) -> Vec<u8> {
+    let content = vec![fill; 5 * MIB + 4321 + 1234];
+    let path = world.bench.path("a").join(name);
+    fs::write(&path, &content).unwrap();
+    set_modified(&path, Timestamp::new(second, 0));
+    content
+}
+
+#[test]
+fn h34_where_no_hash_is_known_the_times_are_compared() {
+    for (here, there) in [(2000, 1000), (1000, 2000)] {
+        let world = World::new();
+        let ours = write_same_size(&world, "f", b'a', here);
+        let theirs = put_without_hash(&world, "f", b'b', there);
+        let report = world.with(|pair| pair.compare(ComparisonMode::HashThenMtime));
+        assert_eq!((report.outcome, report.counts.conflicts), (Outcome::Synced, 1));
+        let winner = if here > there { ours } else { theirs };
+        assert!(world.folder()["f"] == winner && world.bucket.get("f") == winner, "the newer one");
+    }
+}
+
+#[test]
+fn h35_a_file_of_which_the_store_knows_no_hash_can_be_downloaded() {
+    for compare in [ComparisonMode::SizeOnly, ComparisonMode::HashThenMtime] {
+        let world = World::new();
+        let content = put_without_hash(&world, "f", b'x', 1000);
+        let report = world.with(|pair| pair.mode(SyncMode::DestinationToSource).compare(compare));
+        assert_eq!((report.outcome, report.counts.downloaded), (Outcome::Synced, 1), "{compare}");
+        assert!(world.folder()["f"] == content, "{compare}");
+    }
+}
+
+#[test]
+fn h36_a_version_tag_that_is_no_hash_makes_no_change() {
+    let world = World::new();
+    put_without_hash(&world, "f", b'x', 1000);
+    world.sync();
+    for &compare in ComparisonMode::ALL {
+        world.calm();
+        let report = world.with(|pair| pair.compare(compare));
+        assert_eq!((report.outcome, report.counts.unchanged), (Outcome::Synced, 1), "{compare}");
+        let moved = world.asked("GetObject") + world.asked("PutObject") + world.asked("CopyObject");
+        assert_eq!(moved, 0, "{compare}");
+    }
+}
+
+#[test]
+fn h47_by_hash_alone_a_file_without_one_is_read_and_the_run_goes_on() {
+    for (fill, conflicts) in [(b'x', 0), (b'y', 1)] {
+        let world = World::new();
+        world.act("a write first 1; b write last 2");
+        write_same_size(&world, "f", fill, 2000);
+        put_without_hash(&world, "f", b'x', 1000);
+        let hash_only = |world: &World| world.with(|pair| pair.compare(ComparisonMode::HashOnly));
+        let report = hash_only(&world);
+        assert_eq!((report.outcome, report.counts.conflicts), (Outcome::Synced, conflicts));
+        assert_eq!((report.counts.uploaded, report.counts.downloaded), (1 + conflicts, 1));
+        assert_eq!(hash_only(&world).counts.unchanged, 3, "all of it was remembered");
+    }
+}
+
+/// Makes a file of zeros that takes no room.
+fn hollow(bench: &Bench, name: &str, mebibytes: usize, second: i64) {
+    let size = u64::try_from(mebibytes * MIB).unwrap();
+    fs::File::create(bench.path(name)).unwrap().set_len(size).unwrap();
+    set_modified(&bench.path(name), Timestamp::new(second, 0));
+}
+
+#[test]
+fn h48_large_files_are_hashed_piece_by_piece() {
+    const MEBIBYTES: usize = 256;
+    let bench = Bench::new();
+    hollow(&bench, "a/f", MEBIBYTES, 1000);
+    hollow(&bench, "b/f", MEBIBYTES, 2000);
+    let (code, report) = bench.json(&["sync", "a", "b", "--state-dir", "state", "--compare", "hash-only"]);
+    assert_eq!((code, &report["counts"]["unchanged"]), (0, &1.into()), "{report}");
+    let peak = report["peak_memory_bytes"].as_u64().unwrap();
+    if peak == 0 {
+        return skip("the system does not tell how much memory a process used");
+    }
+    assert!(peak < u64::try_from(MEBIBYTES * MIB / 2).unwrap(), "{peak} bytes");
+}
+
+/// Runs a sync of `a` with a bucket and returns how many bytes it read, if the system tells.
+fn bytes_read(bench: &Bench) -> Option<u64> {
+    // The counts of a process take in those of the children it has waited for.
+    let script = "\"$0\" sync a embedded://vault --embedded-dir server --state-dir state --quiet || exit 9; \
+        cat /proc/$$/io";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_syncengine")]).current_dir(bench.dir.path());
+    let output = command.env_clear().env("PATH", "/usr/bin:/bin").output().unwrap();
+    assert_ne!(output.status.code(), Some(9), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse().ok())
+}
+
+#[test]
+fn h49_an_unchanged_file_is_not_read_again() {
+    const MEBIBYTES: usize = 32;
+    let bench = Bench::new();
+    hollow(&bench, "a/f", MEBIBYTES, 1000);
+    let whole = u64::try_from(MEBIBYTES * MIB).unwrap();
+    let Some(first) = bytes_read(&bench) else {
+        return skip("the system does not tell how much a process reads");
+    };
+    assert!(first >= whole, "{first} bytes: the upload reads the file");
+    // A file that was changed a moment before it was looked at is read once more.
+    bytes_read(&bench).unwrap();
+    let later = bytes_read(&bench).unwrap();
+    assert!(later < whole / 4, "{later} bytes");
+}
