@@ -7,6 +7,8 @@ mod bad_input;
 mod cli;
 mod contract;
 #[cfg(all(feature = "cli", feature = "embedded"))]
+mod documents;
+#[cfg(all(feature = "cli", feature = "embedded"))]
 mod embedded;
 mod histories;
 #[cfg(feature = "cli")]
