@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 mod console;
+mod policies;
 
 /// Returns a document of this repository.
 fn read(path: &str) -> String {
