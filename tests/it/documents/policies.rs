@@ -218,6 +218,8 @@ impl World {
         for name in ["there edited", "there deleted", "there renamed", "there kept"] {
             self.bucket().put(name, name.as_bytes(), None);
         }
+        // Of a run that was killed; who may only read leaves it.
+        self.bucket().put(".syncengine/probe/0123456789abcdef", b"probe", None);
     }
 
     /// Edits, deletes and renames on both sides; a large file whose upload is cut off once.
