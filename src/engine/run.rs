@@ -74,7 +74,7 @@ impl SyncEngine {
         if changes {
             self.begin(&mut past, pair, options).await?;
         }
-        let swept = self.sweep(&found, prepared, recorder).await;
+        let swept = self.sweep(pair, &found, prepared, recorder).await;
         announce(&plan, recorder);
         let into_trash =
             Side::BOTH.map(|side| pair.trash && plan.actions.iter().any(|a| a.work.discards_on(side)));
@@ -104,15 +104,18 @@ impl SyncEngine {
         }
     }
 
-    /// Removes what killed runs left. Returns whether all are gone; if not that is no reason not
-    /// to sync.
-    async fn sweep(&self, found: &Survey, prepared: &Prepared, recorder: &Recorder) -> bool {
+    /// Removes what killed runs left on sides that this run may write to. Returns whether all are gone; if not
+    /// that is no reason not to sync.
+    async fn sweep(&self, pair: &SyncPair, found: &Survey, prepared: &Prepared, recorder: &Recorder) -> bool {
         let mut swept = true;
         for side in Side::BOTH {
             let leftovers = found.leftovers.get(side);
-            if !leftovers.is_empty()
-                && let Err(error) = prepared.clients.get(side).sweep(leftovers.clone()).await
-            {
+            if leftovers.is_empty() {
+                continue;
+            }
+            if !pair.allows_copy_to(side) {
+                swept = false;
+            } else if let Err(error) = prepared.clients.get(side).sweep(leftovers.clone()).await {
                 let message = format!("temporaries of an earlier run stay at the {side}: {}", error.chain());
                 recorder.emit(&Event::Warned(Notice::new("leftovers", message, String::new())));
                 swept = false;
