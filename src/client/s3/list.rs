@@ -26,9 +26,6 @@ const PAIRS: &str = ".syncengine/pairs/";
 /// The first name behind every marker: `0` is the byte after the slash.
 const BEHIND_PAIRS: &str = ".syncengine/pairs0";
 
-/// What the probe of conditions leaves, below the prefix.
-const PROBE: &str = ".syncengine/probe/";
-
 /// How long the page of a look at the root stands for the beginning of the listing. No source; a run comes
 /// to its listing within moments.
 const FRESH: Duration = Duration::from_secs(10);
@@ -161,8 +158,8 @@ impl View {
             return None;
         }
         if is_ours(name) {
-            // The trash and the markers are never part of the tree, nor is what later versions may keep here.
-            return Key::parse(name).ok().filter(|_| name.starts_with(PROBE)).map(Listed::Leftover);
+            // Trash, markers and probes are never part of the tree, nor is what later versions may keep here.
+            return None;
         }
         match Key::parse(name) {
             Err(error) => (!is_folder_marker(name, object.size)).then(|| unmappable(name, error)),

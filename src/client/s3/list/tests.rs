@@ -339,7 +339,7 @@ async fn the_trash_is_jumped_over() {
     all.sort();
     let peer = Peer::start(store(all, 1000));
     let client = client(&peer);
-    assert_eq!(names(&client).await, ["!a", ".syncengine/probe/x", ".z", "z"]);
+    assert_eq!(names(&client).await, ["!a", ".z", "z"]);
     assert_eq!(peer.asked("start-after"), ["-", "p/.syncengine/trash0"]);
 }
 
@@ -538,7 +538,7 @@ fn what_the_engine_is_told_of_an_object() {
         ("cold", 1, "archived"),
         (".syncengine/trash/r/a", 1, "nothing"),
         (".syncengine/pairs/id", 1, "nothing"),
-        (".syncengine/probe/1", 1, "leftover"),
+        (".syncengine/probe/1", 1, "nothing"),
         (".syncengine/probe/", 0, "nothing"),
         (".syncengine/probe/../x", 1, "nothing"),
         (".syncengine/later/1", 1, "nothing"),
