@@ -251,3 +251,21 @@ fn unreachable(error: Error, what: &str) -> Error {
     let hint = error.hint().unwrap_or("nothing was changed; run again when it can be read").to_owned();
     Error::new(ErrorKind::Unavailable, what).with_source(error).with_hint(hint)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Compiles only if whoever runs a sync may do so on any thread of a runtime.
+    #[test]
+    fn a_run_can_be_spawned() {
+        fn spawnable(future: impl Future + Send) {
+            drop(future);
+        }
+        let (engine, pair, options) = (SyncEngine::new("state"), SyncPair::new("a", "b"), SyncOptions::new());
+        spawnable(engine.sync_pair(&pair, options.clone()));
+        spawnable(engine.check(&pair, false, &options));
+        spawnable(engine.status(&pair, &options));
+        spawnable(engine.state_of(&pair, &options));
+    }
+}

@@ -48,13 +48,16 @@ impl Schedule {
 ///
 /// # Errors
 /// The last attempt's, or [`ErrorKind::Cancelled`].
-pub async fn retry<T>(
+pub async fn retry<T, F>(
     schedule: Schedule,
     clock: &dyn Clock,
     entropy: &dyn Entropy,
     control: &SyncController,
-    mut attempt: impl AsyncFnMut() -> Result<T>,
-) -> Result<T> {
+    mut attempt: impl FnMut() -> F,
+) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
     let mut tries = 0;
     loop {
         let error = match attempt().await {
@@ -87,6 +90,9 @@ pub async fn retry<T>(
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::future::ready;
+
     use super::*;
     use crate::clock::{SystemClock, SystemEntropy};
     use crate::error::Error;
@@ -116,19 +122,14 @@ mod tests {
         for (kind, expected) in
             [(ErrorKind::Unavailable, 5), (ErrorKind::PermissionDenied, 1), (ErrorKind::Changed, 1)]
         {
-            let mut calls = 0;
-            let result: Result<()> = retry(
-                Schedule::default(),
-                &SystemClock,
-                &SystemEntropy,
-                &SyncController::new(),
-                async || {
-                    calls += 1;
-                    Err(Error::new(kind, "x"))
-                },
-            )
-            .await;
-            assert_eq!((result.unwrap_err().kind(), calls), (kind, expected));
+            let calls = Cell::new(0);
+            let result: Result<()> =
+                retry(Schedule::default(), &SystemClock, &SystemEntropy, &SyncController::new(), || {
+                    calls.set(calls.get() + 1);
+                    ready(Err(Error::new(kind, "x")))
+                })
+                .await;
+            assert_eq!((result.unwrap_err().kind(), calls.get()), (kind, expected));
         }
     }
 
@@ -136,13 +137,13 @@ mod tests {
     async fn f10_a_shortage_of_descriptors_that_stays_is_waited_for_a_few_times_only() {
         let control = SyncController::new();
         let calls = async |raw: Option<i32>| {
-            let mut calls = 0;
-            let attempt = async || {
-                calls += 1;
-                raw.map_or(Ok(()), |raw| Err(Error::io("x", std::io::Error::from_raw_os_error(raw))))
+            let calls = Cell::new(0);
+            let attempt = || {
+                calls.set(calls.get() + 1);
+                ready(raw.map_or(Ok(()), |raw| Err(Error::io("x", std::io::Error::from_raw_os_error(raw)))))
             };
             let result = retry(Schedule::default(), &SystemClock, &SystemEntropy, &control, attempt).await;
-            (calls, result.is_ok())
+            (calls.get(), result.is_ok())
         };
         for at in 0..20 {
             assert_eq!(calls(Some(24)).await, (if at < 16 { 5 } else { 1 }, false), "{at}");
@@ -157,8 +158,8 @@ mod tests {
         let control = SyncController::new();
         control.cancel();
         let schedule = Schedule { attempts: 2, first: Duration::MAX, longest: Duration::MAX };
-        let result: Result<()> = retry(schedule, &SystemClock, &SystemEntropy, &control, async || {
-            Err(Error::new(ErrorKind::Unavailable, "x"))
+        let result: Result<()> = retry(schedule, &SystemClock, &SystemEntropy, &control, || {
+            ready(Err(Error::new(ErrorKind::Unavailable, "x")))
         })
         .await;
         assert_eq!(result.unwrap_err().kind(), ErrorKind::Cancelled);

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::client::{Disposal, Listed, Target};
@@ -202,7 +203,7 @@ impl<'a> Transfer<'a> {
     /// Carries out `plan`.
     ///
     /// A mirror whose listings or copies failed (`unreadable`, or found on the way) deletes nothing.
-    /// `before_deleting` is called once more just before the first deletion and can forbid it.
+    /// `before_deleting` is awaited just before the first deletion and can forbid it.
     ///
     /// # Errors
     /// What stops a run altogether: the state cannot be written, a root is gone, or
@@ -211,7 +212,7 @@ impl<'a> Transfer<'a> {
         &self,
         plan: Plan,
         unreadable: bool,
-        before_deleting: impl AsyncFn() -> Result<()>,
+        before_deleting: BoxFuture<'_, Result<()>>,
     ) -> Result<Executed> {
         let mut executed = Executed::default();
         let mut phases = Phases::default();
@@ -232,7 +233,7 @@ impl<'a> Transfer<'a> {
             executed.held_back = phases.last.len() as u64;
             return Ok(executed);
         }
-        before_deleting().await?;
+        before_deleting.await?;
         self.remove(phases.last, &mut executed).await?;
         Ok(executed)
     }
@@ -303,10 +304,11 @@ impl<'a> Transfer<'a> {
 
     async fn remove_batch(&self, side: Side, batch: Vec<&Removal>, executed: &mut Executed) -> Result<()> {
         let other = side.other();
-        let still_gone: Vec<bool> = futures::stream::iter(&batch)
-            .map(|removal| look_again(self.clients, other, &removal.entry.key))
-            .map(|looked| async { matches!(looked.await, Ok(Observed::Absent)) })
+        // The futures are made at once: made one by one in a stream they could not be shown to be `Send`.
+        let looks = batch.iter().map(|removal| look_again(self.clients, other, &removal.entry.key).boxed());
+        let still_gone: Vec<bool> = futures::stream::iter(looks.collect::<Vec<_>>())
             .buffered(self.tuning.transfers)
+            .map(|found| matches!(found, Ok(Observed::Absent)))
             .collect()
             .await;
         let mut certain = Vec::new();
@@ -338,16 +340,16 @@ impl<'a> Transfer<'a> {
     /// Carries out renames, and adds to `jobs` the copies that must follow them.
     async fn rename(&self, actions: Vec<Action>, jobs: &mut Vec<Job>, executed: &mut Executed) -> Result<()> {
         let mut results = futures::stream::iter(actions)
-            .map(|action| async move {
-                let result = self.rename_one(&action).await;
-                (action, result)
+            .map(|action| {
+                let renamed = async move { (self.rename_one(&action).await, action) };
+                renamed.boxed()
             })
             .buffer_unordered(self.tuning.transfers)
             .ready_chunks(self.tuning.transfers);
         while let Some(chunk) = results.next().await {
             let mut rows = Vec::new();
             let mut lines = Vec::new();
-            for (action, result) in chunk {
+            for (result, action) in chunk {
                 match result {
                     Ok(entry) => {
                         lines.push(self.renamed(&action, entry, &mut rows, jobs));
@@ -381,7 +383,7 @@ impl<'a> Transfer<'a> {
         };
         self.rights.allow_copy(on)?;
         let client = self.clients.get(on);
-        let attempt = async || {
+        let attempt = || async {
             if !keep_old {
                 self.rights.allow_delete(on)?;
                 return client.rename(entry, to).await;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use futures::FutureExt;
+
 use super::past::Past;
 use super::prepare::Prepared;
 use super::tell::{changed_during_sync, in_its_place};
@@ -64,8 +66,7 @@ impl Run<'_> {
         if plan.actions.iter().any(|action| matches!(action.work, Work::Delete { .. })) {
             self.prepared.check_roots().await?;
         }
-        let mut executed =
-            transfer.execute(plan, unreadable, async || self.prepared.check_roots().await).await?;
+        let mut executed = transfer.execute(plan, unreadable, self.prepared.check_roots().boxed()).await?;
         let mut held_back = executed.held_back;
         let mut moved: BTreeSet<Key> = found.moving.into_iter().collect();
         moved.extend(executed.moved);
@@ -74,8 +75,7 @@ impl Run<'_> {
                 break;
             }
             let again = self.plan_again(examiner, moved).await?;
-            executed =
-                transfer.execute(again, unreadable, async || self.prepared.check_roots().await).await?;
+            executed = transfer.execute(again, unreadable, self.prepared.check_roots().boxed()).await?;
             held_back += executed.held_back;
             moved = executed.moved.into_iter().collect();
         }

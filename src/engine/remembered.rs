@@ -53,7 +53,7 @@ impl SyncEngine {
     async fn look_up(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Remembered> {
         let clients = self.open(pair, &options.looking()).await?.clients;
         let (state, found, _lock) = self.open_state(identities(&clients), Access::ReadOnly).await?;
-        let rows = state.scan().try_fold(0, async |count, _| Ok(count + 1)).await?;
+        let rows = state.scan().try_fold(0, |count, _| std::future::ready(Ok(count + 1))).await?;
         let lost = match found {
             Found::Lost { why } => Some(why),
             Found::Nothing | Found::Intact => None,

@@ -4,7 +4,7 @@
 //! is there. What seems to have made room for a file is therefore looked for by name before anything is
 //! made of its absence.
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 
 use crate::client::Listed;
 use crate::control::SyncController;
@@ -33,7 +33,7 @@ pub(super) async fn find(
             .collect();
         let looks = doubtful.into_iter().map(|at| (at, collisions[at].below.clone()));
         let mut looks = futures::stream::iter(looks.collect::<Vec<_>>())
-            .map(|(at, key)| async move { (at, client.head(&key).await) })
+            .map(|(at, key)| async move { (at, client.head(&key).await) }.boxed())
             .buffered(AT_ONCE);
         while let Some((at, found)) = looks.next().await {
             control.checkpoint().await?;

@@ -55,7 +55,7 @@ impl Transfer<'_> {
         let (sender, receiver) = mpsc::channel(FILES_PER_BATCH);
         let stage = async move {
             let mut ready = futures::stream::iter(jobs)
-                .map(|job| self.stage(job))
+                .map(|job| self.stage(job).boxed())
                 .buffer_unordered(self.tuning.transfers.max(1));
             while let Some(item) = ready.next().await {
                 if sender.send(item).await.is_err() {
@@ -117,7 +117,7 @@ impl Transfer<'_> {
 
     /// Reads and stages one version. A panic on the way fails this path only.
     async fn stage(&self, job: Job) -> Ready {
-        let attempt = async || {
+        let attempt = || async {
             self.control.checkpoint().await?;
             match self.copy_in_store(&job).await? {
                 Some(copied) => Ok(copied),
