@@ -21,6 +21,8 @@ mod answers;
 mod limits;
 mod obstacles;
 mod stores;
+#[cfg(all(feature = "s3", feature = "embedded"))]
+mod tls;
 pub(crate) mod unprivileged;
 
 /// Returns the modification time of a file in seconds and nanoseconds.

@@ -136,15 +136,7 @@ pub(crate) fn embedded_dir(given: Option<&OsStr>) -> Result<PathBuf> {
         let doing = || format!("resolve the folder `{}`", escape(dir.as_encoded_bytes()));
         return std::path::absolute(dir).map_err(|error| Error::io(doing(), error));
     }
-    let home = environment("HOME");
-    let base = if cfg!(target_os = "macos") {
-        home.map(|home| home.join("Library/Application Support"))
-    } else {
-        environment("XDG_DATA_HOME").or_else(|| Some(home?.join(".local/share")))
-    };
-    base.map(|base| base.join("syncengine/embedded")).ok_or_else(|| {
-        invalid("no place to keep objects in: `HOME` is not set", "name one with --embedded-dir DIR")
-    })
+    store::default_embedded_dir()
 }
 
 /// Returns where the state is kept.

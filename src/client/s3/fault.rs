@@ -12,6 +12,9 @@ const SHOWN_BYTES: usize = 300;
 /// The code of [`Fault::no_trash`]; no store has it.
 const NO_TRASH: &str = "NoTrash";
 
+/// The code of a peer whose certificate is not trusted.
+const STRANGER: &str = "UntrustedCertificate";
+
 /// Why a request did not succeed.
 #[derive(Debug, Clone)]
 pub(super) struct Fault {
@@ -152,6 +155,9 @@ impl Fault {
             (_, "AuthorizationHeaderMalformed") | (301 | 307 | 308, _) => {
                 "the bucket is in another region or at another address; see --region and --endpoint-url"
             }
+            (_, STRANGER) => {
+                "name the certificates of the store's authority with --ca-bundle FILE, if you trust it"
+            }
             (_, "InvalidObjectState") => "the object is archived; restore it first",
             (_, "KeyTooLongError") => "the name is too long for the store",
             (401 | 403, _) => "check that the credentials may do this on the bucket and prefix",
@@ -211,7 +217,12 @@ where
             SdkError::ResponseError(_) => Some(ErrorKind::Unavailable),
             _ => None,
         };
-        Self { status: 0, code: String::new(), message: causes(&error), kind }
+        let message = causes(&error);
+        // Who is there cannot show to be the store: asking again does not help, and the user must act.
+        let is_stranger = kind.is_none() && message.contains("certificate");
+        let (code, kind) =
+            if is_stranger { (STRANGER, Some(ErrorKind::PermissionDenied)) } else { ("", kind) };
+        Self { status: 0, code: code.to_owned(), message, kind }
     }
 }
 

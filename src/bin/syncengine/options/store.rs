@@ -119,7 +119,8 @@ fn path(given: &Given) -> Result<PathBuf> {
     std::path::absolute(&given.value).map_err(|error| Error::io(doing(), error))
 }
 
-fn default_embedded_dir() -> Result<PathBuf> {
+/// Returns where embedded stores keep their objects: in the user's data directory.
+pub(super) fn default_embedded_dir() -> Result<PathBuf> {
     let home = environment("HOME");
     let base = if cfg!(target_os = "macos") {
         home.map(|home| home.join("Library/Application Support"))
