@@ -70,6 +70,8 @@ impl Drop for Dir {
     fn drop(&mut self) {
         // Only for the next message; after a kill a number stays behind, but the lock does not.
         self.name_holder("").unwrap_or_default();
+        // Closing is not enough while a process that another thread forks still has the file.
+        rustix::fs::flock(&self.lock, rustix::fs::FlockOperation::Unlock).unwrap_or_default();
     }
 }
 
@@ -116,6 +118,8 @@ mod tests {
         let error = Dir::open(&path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Locked);
         assert!(error.to_string().ends_with(&format!("is in use by process {}", std::process::id())));
+        // As in a process that is being forked.
+        let _copy = first.lock.try_clone().unwrap();
         drop(first);
         assert!(Dir::open(&path).is_ok());
     }

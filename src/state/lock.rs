@@ -46,12 +46,12 @@ impl PairLock {
     }
 
     /// Takes the lock for reading, if its file exists. Writes nothing.
-    pub(super) fn shared(path: &Path) -> Result<Option<File>> {
+    pub(super) fn shared(path: &Path) -> Result<Option<Shared>> {
         match OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path) {
             Ok(file) => {
                 check(&file, path)?;
                 take(&file, path, rustix::fs::FlockOperation::NonBlockingLockShared)?;
-                Ok(Some(file))
+                Ok(Some(Shared(file)))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failure(format!("lock `{}`", path.display()), error)),
@@ -59,7 +59,22 @@ impl PairLock {
     }
 }
 
-/// An open, locked file; closing it frees the lock.
+/// Keeps runs that write off the pair while it lives.
+#[derive(Debug)]
+pub(super) struct Shared(File);
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        free(&self.0);
+    }
+}
+
+/// Frees the lock. Closing is not enough while a process that another thread forks still has the file.
+fn free(file: &File) {
+    let _closed_anyway = rustix::fs::flock(file, rustix::fs::FlockOperation::Unlock);
+}
+
+/// An open, locked file.
 #[derive(Debug)]
 struct Held {
     file: File,
@@ -78,6 +93,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         // Only for the next message; after a kill a number stays behind, but the lock does not.
         let _unnamed = self.name_holder("");
+        free(&self.file);
     }
 }
 
@@ -132,6 +148,8 @@ mod tests {
         let clone = first.clone();
         drop(first);
         assert!(PairLock::exclusive(&path).is_err());
+        // As in a process that is being forked.
+        let _copy = clone.0.as_ref().unwrap().file.try_clone().unwrap();
         drop(clone);
         let reader = PairLock::shared(&path).unwrap();
         assert!(PairLock::shared(&path).is_ok());
