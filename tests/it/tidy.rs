@@ -70,6 +70,9 @@ const OF_THE_PROCESS: &[(&str, &str)] = &[
     ("src/embedded/dir.rs", "std::process::id"),
 ];
 
+/// How documents name the tests of each binary, and where their modules are.
+const BINARIES: &[(&str, &str)] = &[("lib ", "src/"), ("bin ", "src/bin/syncengine/"), ("it ", "tests/it/")];
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -310,4 +313,65 @@ fn the_code_map_is_true() {
     let modules = files("src", ".rs").into_iter().filter(|path| path.matches('/').count() == 1);
     let missing: Vec<_> = modules.filter(|path| !named.contains(&path.as_str())).collect();
     none("the code map does not name", &missing);
+}
+
+#[test]
+fn documents_name_tests_that_exist() {
+    let sources = BINARIES.iter().flat_map(|(binary, folder)| {
+        files(folder.trim_end_matches('/'), ".rs").into_iter().map(move |path| {
+            let module = path.trim_start_matches(*folder).trim_end_matches(".rs").replace('/', "::");
+            (format!("{binary}{module}::"), read(&path))
+        })
+    });
+    let sources: Vec<_> = sources.collect();
+    let mut gone = Vec::new();
+    for document in ["docs/RELIABILITY.md", "docs/SECURITY.md"] {
+        let text = read(document);
+        let words = text.split('`').skip(1).step_by(2);
+        let tests: Vec<_> = words
+            .filter(|word| word.contains("::"))
+            .filter(|word| BINARIES.iter().any(|(binary, _)| word.starts_with(*binary)))
+            .collect();
+        assert!(!tests.is_empty(), "{document} names no test: the check would check nothing");
+        for test in tests {
+            let function = format!("fn {}(", test.rsplit("::").next().unwrap());
+            let is_there = |(module, source): &(String, String)| {
+                test.starts_with(module.as_str()) && source.contains(&function)
+            };
+            if !sources.iter().any(is_there) {
+                gone.push(format!("{document}: {test}"));
+            }
+        }
+    }
+    none("documents name tests that do not exist", &gone);
+}
+
+#[test]
+fn the_tables_of_reliability_are_whole_and_counted() {
+    let text = read("docs/RELIABILITY.md");
+    let cells = text.lines().map(|line| line.trim_matches(['|', ' ']).split(" | ").collect::<Vec<_>>());
+    // The rows of points: `I-01`, what, test, cases.
+    let rows: Vec<_> = cells.filter(|row| row[0].len() == 4 && row[0].as_bytes()[1] == b'-').collect();
+    let mut wrong = Vec::new();
+    for (letter, last, title) in [('I', 48, "Invariants"), ('F', 50, "Faults"), ('B', 62, "Bad inputs")] {
+        let (mut held, mut open, mut not_applicable) = (0, 0, 0);
+        for number in 1..=last {
+            let id = format!("{letter}-{number:02}");
+            let found: Vec<_> = rows.iter().filter(|row| row[0] == id).collect();
+            match found.as_slice() {
+                [row] if row.len() != 4 => wrong.push(format!("{id} has {} cells", row.len())),
+                [row] if row[2].starts_with("open: ") => open += 1,
+                [row] if row[2].starts_with("not applicable: ") => not_applicable += 1,
+                [row] if row[2].starts_with('`') => held += 1,
+                [_] => wrong.push(format!("{id} names no test and gives no reason")),
+                _ => wrong.push(format!("{id} has {} rows", found.len())),
+            }
+        }
+        let counts = format!("| {title} | {held} | {open} | {not_applicable} |");
+        if !text.lines().any(|line| line == counts) {
+            wrong.push(format!("the counts are {counts}"));
+        }
+    }
+    none("docs/RELIABILITY.md", &wrong);
+    assert_eq!(rows.len(), 48 + 50 + 62, "a point that is none");
 }
