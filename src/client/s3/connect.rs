@@ -30,6 +30,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for the first byte of an answer; large copies within a store take minutes.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// How long an answer may take to its end, but for the content of an object, which has a rate to keep. The
+/// longest are pages of a listing, of some 500 KiB.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(2);
+
 /// How long the chain of credential sources may take, so that none found is told soon.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -95,8 +99,11 @@ pub(super) fn connect_embedded(endpoint: &str, keys: (&str, &str), log: RequestL
 }
 
 fn client(builder: aws_sdk_s3::config::Builder, log: RequestLog) -> aws_sdk_s3::Client {
-    let timeouts =
-        TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT)
+        .operation_attempt_timeout(ANSWER_TIMEOUT);
+    let timeouts = timeouts.build();
     let builder = builder
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
