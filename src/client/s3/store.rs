@@ -33,7 +33,8 @@ pub(super) const LEAST_UPLOAD_RATE: u64 = 8 * 1024;
 /// Returns the settings of a request that sends `size` bytes before it is answered.
 pub(super) fn patient(size: u64) -> aws_sdk_s3::config::Builder {
     let timeout = TIMEOUT + Duration::from_secs(size / LEAST_UPLOAD_RATE);
-    let timeouts = TimeoutConfig::builder().read_timeout(timeout).operation_attempt_timeout(timeout + TIMEOUT);
+    let timeouts =
+        TimeoutConfig::builder().read_timeout(timeout).operation_attempt_timeout(timeout + TIMEOUT);
     aws_sdk_s3::Config::builder().timeout_config(timeouts.build())
 }
 
