@@ -23,6 +23,9 @@ const SCHEDULE: Schedule =
 /// How long nobody must have been answered before requests stop waiting.
 const LONG_SILENCE: Duration = Duration::from_mins(1);
 
+/// How long a request under way is waited for once the run is cancelled. Whoever cancels waits that long.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// How long a request may take at least.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -123,9 +126,25 @@ impl Store {
     where
         F: Future<Output = Result<T, Fault>>,
     {
-        match request().await {
-            Err(fault) if fault.is_passing() => request().await,
+        match self.unless_cancelled(request()).await {
+            Err(fault) if fault.is_passing() => self.unless_cancelled(request()).await,
             result => result,
+        }
+    }
+
+    /// Waits for an answer; a while only once the run is cancelled. What became of the request is then found out
+    /// by the next run.
+    async fn unless_cancelled<T>(&self, request: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        // Boxed, because every future of the client would hold it.
+        let request = Box::pin(request);
+        let patience = async {
+            self.ports.control.cancelled().await;
+            self.ports.clock.sleep(GRACE).await;
+        };
+        tokio::select! {
+            biased;
+            result = request => result,
+            () = patience => Err(Fault::cancelled()),
         }
     }
 
@@ -138,7 +157,7 @@ impl Store {
             permit = self.limiter.permit() => permit,
             () = self.ports.control.cancelled() => return Err(Fault::cancelled()),
         };
-        let result = request().await;
+        let result = self.unless_cancelled(request()).await;
         drop(permit);
         let now = self.ports.clock.monotonic();
         match &result {
