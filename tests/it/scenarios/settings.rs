@@ -239,9 +239,13 @@ fn every_row_of_every_table() {
     assert!(found.wrong.is_empty(), "{}", found.wrong);
 }
 
+/// What the two sides are, and that in words.
+#[cfg(feature = "embedded")]
+type Layout = ([Kind; 2], &'static str);
+
 /// Runs cases in the settings of a server that differ in what the sides are.
 #[cfg(feature = "embedded")]
-fn run_on(name: &str, server: &Server, settings: &[(([Kind; 2], &str), Vec<Case>)]) -> Tally {
+fn run_on(name: &str, server: &Server, settings: &[(Layout, Vec<Case>)]) -> Tally {
     let bucket = server.place("");
     let mut found = Tally::default();
     for (at, ((sides, what), cases)) in settings.iter().enumerate() {
@@ -253,11 +257,11 @@ fn run_on(name: &str, server: &Server, settings: &[(([Kind; 2], &str), Vec<Case>
 }
 
 #[cfg(feature = "embedded")]
-const FROM_A_FOLDER: ([Kind; 2], &str) = ([Kind::Folder, Kind::Store], "from a folder to a bucket");
+const FROM_A_FOLDER: Layout = ([Kind::Folder, Kind::Store], "from a folder to a bucket");
 #[cfg(feature = "embedded")]
-const TO_A_FOLDER: ([Kind; 2], &str) = ([Kind::Store, Kind::Folder], "from a bucket to a folder");
+const TO_A_FOLDER: Layout = ([Kind::Store, Kind::Folder], "from a bucket to a folder");
 #[cfg(feature = "embedded")]
-const BETWEEN_PREFIXES: ([Kind; 2], &str) = ([Kind::Store, Kind::Store], "between two prefixes");
+const BETWEEN_PREFIXES: Layout = ([Kind::Store, Kind::Store], "between two prefixes");
 
 #[cfg(feature = "embedded")]
 #[test]
