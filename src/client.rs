@@ -88,6 +88,11 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
     /// Removes leftover temporaries that [`Listed::Leftover`] reported.
     fn sweep(&self, leftovers: Vec<Key>) -> BoxFuture<'_, Result<()>>;
 
+    /// Ends what earlier runs left that could have been gone on with, and was not.
+    fn settle(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+
     /// Removes the trash of the runs that began before `before`, and returns how many there were.
     fn purge_trash(&self, before: Timestamp) -> BoxFuture<'_, Result<u64>>;
 

@@ -37,6 +37,7 @@ mod metadata;
 mod multipart;
 mod object;
 mod order;
+mod orphans;
 mod page;
 mod probe;
 mod read;
@@ -48,6 +49,7 @@ mod walk;
 
 use fault::Fault;
 use ledger::Ledger;
+use orphans::Unfinished;
 use probe::{Capabilities, Probe};
 use requests::RequestLog;
 use store::Store;
@@ -90,6 +92,8 @@ pub struct S3Client {
     versioned: OnceCell<bool>,
     /// Whether the answer to a write tells the ETag that listings show, although it is not made of the content.
     tells_etags: AtomicBool,
+    /// What killed runs left of their uploads.
+    unfinished: Unfinished,
     /// The names this run has used in the trash.
     trashed: Mutex<BTreeSet<String>>,
     /// The conditions that the store ignored when they were needed.
@@ -156,6 +160,7 @@ impl S3Client {
             capabilities: OnceCell::new(),
             versioned: OnceCell::new(),
             tells_etags: AtomicBool::new(false),
+            unfinished: Unfinished::default(),
             trashed: Mutex::default(),
             unguarded: Mutex::default(),
             _keep: keep,
@@ -210,7 +215,7 @@ impl S3Client {
     }
 
     async fn sweep_all(&self, leftovers: Vec<Key>) -> Result<()> {
-        self.abort_orphans().await;
+        self.take_stock().await;
         for key in leftovers {
             self.delete_ours(&self.object_key(&key)).await?;
         }
@@ -336,6 +341,10 @@ impl StorageClient for S3Client {
 
     fn sweep(&self, leftovers: Vec<Key>) -> BoxFuture<'_, Result<()>> {
         self.sweep_all(leftovers).boxed()
+    }
+
+    fn settle(&self) -> BoxFuture<'_, ()> {
+        self.abort_unfinished().boxed()
     }
 
     fn purge_trash(&self, before: Timestamp) -> BoxFuture<'_, Result<u64>> {

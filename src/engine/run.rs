@@ -86,6 +86,9 @@ impl SyncEngine {
             }
         }
         if result.is_ok() {
+            for side in Side::BOTH.into_iter().filter(|side| pair.allows_copy_to(*side)) {
+                prepared.clients.get(side).settle().await;
+            }
             for side in
                 Side::BOTH.into_iter().zip(into_trash).filter_map(|(side, wrote)| wrote.then_some(side))
             {

@@ -164,8 +164,8 @@ impl World {
         let words: Vec<_> = words.split_whitespace().collect();
         let mut command = self.bench.command(&words);
         command.args(["--state-dir", "state", "--endpoint-url", &server.endpoint]);
-        command.env("AWS_ACCESS_KEY_ID", &server.access_key).env("AWS_EC2_METADATA_DISABLED", "true");
-        Ran::of(&command.env("AWS_SECRET_ACCESS_KEY", &server.secret_key).output().unwrap())
+        server.introduce(&mut command);
+        Ran::of(&command.output().unwrap())
     }
 }
 

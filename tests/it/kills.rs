@@ -185,9 +185,7 @@ impl World {
             #[cfg(all(feature = "s3", feature = "embedded"))]
             Place::Served(Bucket { server, at, .. }) => {
                 command.arg(format!("s3://{at}")).args(["--endpoint-url", &server.endpoint]);
-                command.env("AWS_ACCESS_KEY_ID", &server.access_key);
-                command.env("AWS_SECRET_ACCESS_KEY", &server.secret_key);
-                command.env("AWS_EC2_METADATA_DISABLED", "true");
+                server.introduce(&mut command);
                 command.args(["--part-size", "5M", "--multipart-threshold", "5M"])
             }
         };

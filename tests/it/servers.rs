@@ -40,9 +40,7 @@ impl World {
         let words = ["sync", "a", &location, "--endpoint-url", &server.endpoint, "--state-dir", "state"];
         let words = [&words[..], &["--output", "json"], options].concat();
         let mut command = self.bench.command(&words);
-        command.env("AWS_ACCESS_KEY_ID", &server.access_key);
-        command.env("AWS_SECRET_ACCESS_KEY", &server.secret_key);
-        command.env("AWS_EC2_METADATA_DISABLED", "true");
+        server.introduce(&mut command);
         Ran::of(&command.output().unwrap())
     }
 }

@@ -205,7 +205,7 @@ impl Store {
             .send(|| async { Ok(self.sdk().head_object().bucket(&from.bucket).key(&from.key).send().await?) })
             .await?;
         let kind = metadata.content_type.as_deref().unwrap_or("application/octet-stream");
-        let upload = self.begin_upload(to, kind, metadata.metadata).await?;
+        let upload = self.begin_upload(to, kind, metadata.metadata, None).await?;
         let copied = self.copy_parts(from, to, &upload.id).await;
         self.end_upload(upload, copied.is_ok()).await;
         copied

@@ -2,7 +2,7 @@
 //!
 //! Parts of an upload that nobody completes or aborts stay in the store, and are paid for, without showing in
 //! any listing. So the wish to begin one is written down before the request is sent, its id as soon as there is
-//! one, and its end. Each process has a file of its own, locked while it lives; a file whose lock is free is
+//! one, and its end. Each client has a file of its own, locked while it lives; a file whose lock is free is
 //! that of a dead one. Uploads that are in no ledger are not ours and are never touched.
 
 use std::collections::BTreeMap;
@@ -23,21 +23,46 @@ const ENDING: &str = "uploads";
 #[serde(rename_all = "snake_case")]
 enum Line {
     /// An upload is about to be asked for.
-    Wanted { number: u64, key: String, at: i64 },
+    Wanted {
+        number: u64,
+        #[serde(flatten)]
+        wish: Wish,
+    },
     /// The store gave it an id.
     Begun { number: u64, id: String },
     /// It was completed or aborted, or never came to be.
     Ended { number: u64 },
 }
 
+/// What an upload is to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Wish {
+    /// Empty in notes of versions that did not write it: the bucket of the client.
+    #[serde(default)]
+    pub(super) bucket: String,
+    pub(super) key: String,
+    /// When it is asked for, in seconds since 1970 by our clock.
+    pub(super) at: i64,
+    /// `None` for what cannot be gone on with: copies and probes.
+    #[serde(default)]
+    pub(super) shape: Option<Shape>,
+}
+
+/// What an upload of a file is made of: only one of the same shape can be gone on with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Shape {
+    pub(super) size: u64,
+    pub(super) part_bytes: u64,
+    /// The modification time, as it is written beside the object.
+    pub(super) modified: Option<String>,
+}
+
 /// An upload that a dead process left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Orphan {
-    pub(super) key: String,
+    pub(super) wish: Wish,
     /// `None` if the process died before it knew.
     pub(super) id: Option<String>,
-    /// When it was asked for, in seconds since 1970 by our clock.
-    pub(super) at: i64,
 }
 
 /// The ledger of this process for one bucket.
@@ -72,7 +97,7 @@ impl Ledger {
 
     /// Notes that an upload is about to be asked for, and returns its number here. `name` makes the file's
     /// name if there is none yet.
-    pub(super) fn want(&self, key: &str, at: i64, name: impl FnOnce() -> u64) -> Result<u64> {
+    pub(super) fn want(&self, wish: Wish, name: impl FnOnce() -> u64) -> Result<u64> {
         let Some(dir) = &self.dir else { return Ok(0) };
         let mut slot = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.is_none() {
@@ -81,7 +106,7 @@ impl Ledger {
         let Some(open) = slot.as_mut() else { return Ok(0) };
         open.next += 1;
         let number = open.next;
-        open.write(&Line::Wanted { number, key: key.to_owned(), at })?;
+        open.write(&Line::Wanted { number, wish })?;
         open.open += 1;
         Ok(number)
     }
@@ -167,8 +192,8 @@ fn orphans(text: &str) -> Vec<Orphan> {
     let mut open: BTreeMap<u64, Orphan> = BTreeMap::new();
     for line in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
         match line {
-            Line::Wanted { number, key, at } => {
-                open.insert(number, Orphan { key, id: None, at });
+            Line::Wanted { number, wish } => {
+                open.insert(number, Orphan { wish, id: None });
             }
             Line::Begun { number, id } => {
                 if let Some(orphan) = open.get_mut(&number) {
@@ -187,14 +212,18 @@ fn orphans(text: &str) -> Vec<Orphan> {
 mod tests {
     use super::*;
 
+    fn wish(key: &str, at: i64) -> Wish {
+        Wish { key: key.into(), at, ..Wish::default() }
+    }
+
     #[test]
     fn i39_what_a_dead_process_left_is_found_once() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("store");
         let ledger = Ledger::new(Some(dir.clone()));
-        let first = ledger.want("a", 5, || 1).unwrap();
-        let second = ledger.want("b", 6, || 2).unwrap();
-        let third = ledger.want("c", 7, || 3).unwrap();
+        let first = ledger.want(wish("a", 5), || 1).unwrap();
+        let second = ledger.want(wish("b", 6), || 2).unwrap();
+        let third = ledger.want(wish("c", 7), || 3).unwrap();
         ledger.begun(first, "id-a").unwrap();
         ledger.begun(second, "id-b").unwrap();
         ledger.ended(second);
@@ -204,10 +233,8 @@ mod tests {
         let later = Ledger::new(Some(dir.clone()));
         let mut found = later.inherited();
         assert_eq!(found.len(), 1);
-        let expected = [
-            Orphan { key: "a".into(), id: Some("id-a".into()), at: 5 },
-            Orphan { key: "c".into(), id: None, at: 7 },
-        ];
+        let expected =
+            [Orphan { wish: wish("a", 5), id: Some("id-a".into()) }, Orphan { wish: wish("c", 7), id: None }];
         assert_eq!(found[0].orphans, expected);
         assert!(later.inherited().is_empty(), "somebody is at it");
         found.remove(0).settle();
@@ -215,23 +242,31 @@ mod tests {
     }
 
     #[test]
+    fn what_an_upload_is_made_of_reads_back() {
+        let shape = Shape { size: 1 << 40, part_bytes: 8, modified: Some("1.5".into()) };
+        let wish = Wish { bucket: "b".into(), shape: Some(shape), ..wish("a", 5) };
+        let text = serde_json::to_string(&Line::Wanted { number: 1, wish: wish.clone() }).unwrap();
+        assert_eq!(orphans(&text), [Orphan { wish, id: None }]);
+    }
+
+    #[test]
     fn a_ledger_without_open_uploads_goes() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::new(Some(folder.path().to_owned()));
         for name in [1, 2] {
-            let number = ledger.want("a", 5, || name).unwrap();
+            let number = ledger.want(wish("a", 5), || name).unwrap();
             ledger.ended(number);
             assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         }
         let nowhere = Ledger::new(None);
-        assert_eq!(nowhere.want("a", 5, || 1).unwrap(), 0);
+        assert_eq!(nowhere.want(wish("a", 5), || 1).unwrap(), 0);
         nowhere.ended(0);
     }
 
     #[test]
     fn a_line_cut_short_says_nothing() {
         let text = "{\"wanted\":{\"number\":1,\"key\":\"a\",\"at\":5}}\n{\"begun\":{\"number\":1,\"id\":\"x";
-        assert_eq!(orphans(text), [Orphan { key: "a".into(), id: None, at: 5 }]);
+        assert_eq!(orphans(text), [Orphan { wish: wish("a", 5), id: None }]);
         assert!(orphans("").is_empty() && orphans("x\n\n{}").is_empty());
     }
 }

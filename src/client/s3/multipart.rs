@@ -1,4 +1,5 @@
-//! Large uploads: parts in parallel, completed under a condition, aborted if anything goes wrong.
+//! Large uploads: parts in parallel, completed under a condition, aborted if anything goes wrong. One that a
+//! killed run left is gone on with: parts that the store has are hashed here again, and not sent.
 
 use std::collections::HashMap;
 
@@ -11,9 +12,9 @@ use md5::{Digest, Md5};
 
 use super::S3Client;
 use super::fault::Fault;
-use super::ledger::Orphan;
+use super::ledger::{Shape, Wish};
 use super::metadata::{MTIME, content_type, write_mtime};
-use super::probe::tidy;
+use super::object::quoted;
 use super::stage::{Writing, checksum, wrong_length};
 use super::store::{Store, patient};
 use crate::client::{Body, Target};
@@ -34,9 +35,6 @@ const MAX_PARTS: u64 = 9000;
 /// Parts of one file under way at once.
 pub(super) const PARTS_IN_FLIGHT: usize = 4;
 
-/// How far the clocks of a store and of this machine may be apart, in seconds.
-const SKEW_SECONDS: i64 = 900;
-
 /// Returns the size of the parts of a file of `size` bytes.
 pub(super) fn part_bytes(size: u64, wanted: Option<u64>) -> u64 {
     let least = size.div_ceil(MAX_PARTS).div_ceil(MIB) * MIB;
@@ -46,9 +44,19 @@ pub(super) fn part_bytes(size: u64, wanted: Option<u64>) -> u64 {
 /// An upload under way.
 #[derive(Debug)]
 pub(super) struct Upload {
-    key: String,
+    pub(super) key: String,
     pub(super) id: String,
-    number: u64,
+    /// Its number in the ledger.
+    pub(super) number: u64,
+    /// The parts that the store has already.
+    pub(super) had: HashMap<i32, Had>,
+}
+
+/// A part that an earlier run has sent.
+#[derive(Debug)]
+pub(super) struct Had {
+    pub(super) size: u64,
+    pub(super) etag: ETag,
 }
 
 /// A part that the store has.
@@ -70,10 +78,17 @@ impl S3Client {
         let fail = |fault: Fault| fault.error(doing());
         let can = self.capabilities().await.map_err(fail)?;
         let part = part_bytes(body.size, self.setup.part_bytes);
-        let metadata = writing.modified.map(|time| HashMap::from([(MTIME.to_owned(), write_mtime(time))]));
-        let upload = self.store.begin_upload(&writing.key, content_type(&writing.key), metadata).await;
-        let upload = upload.map_err(fail)?;
-        let uploaded = self.send_parts(target, writing, &upload.id, part, body).await;
+        let modified = writing.modified.map(write_mtime);
+        let shape = Shape { size: body.size, part_bytes: part, modified: modified.clone() };
+        let upload = match self.go_on(&writing.key, &shape).await.map_err(fail)? {
+            Some(upload) => upload,
+            None => {
+                let metadata = modified.map(|time| HashMap::from([(MTIME.to_owned(), time)]));
+                let kind = content_type(&writing.key);
+                self.store.begin_upload(&writing.key, kind, metadata, Some(shape)).await.map_err(fail)?
+            }
+        };
+        let uploaded = self.send_parts(target, &upload, part, body).await;
         let completed = match uploaded {
             Err(error) => Err(error),
             Ok(uploaded) => match self.make_room(target).await {
@@ -89,8 +104,7 @@ impl S3Client {
     async fn send_parts(
         &self,
         target: &Target,
-        writing: &Writing,
-        id: &str,
+        upload: &Upload,
         part_bytes: u64,
         mut body: Body,
     ) -> Result<(Vec<Part>, u64)> {
@@ -114,7 +128,7 @@ impl S3Client {
             while filling.len() >= room || (ended && !filling.is_empty()) {
                 number += 1;
                 let bytes = filling.split_to(room.min(filling.len())).freeze();
-                sending.push(self.store.send_part(&writing.key, id, number, bytes));
+                sending.push(self.store.send_part(upload, number, bytes));
                 if sending.len() >= PARTS_IN_FLIGHT
                     && let Some(part) = sending.next().await
                 {
@@ -172,35 +186,6 @@ impl S3Client {
             .await?;
         Ok((etag, hash))
     }
-
-    /// Aborts the uploads that dead processes left, and forgets them.
-    pub(super) async fn abort_orphans(&self) {
-        for ledger in self.store.ledger.inherited() {
-            let mut settled = true;
-            for orphan in &ledger.orphans {
-                if let Err(fault) = self.abort_orphan(orphan).await {
-                    tracing::debug!(?fault, key = orphan.key, "an unfinished upload stays");
-                    settled = false;
-                }
-            }
-            if settled {
-                ledger.settle();
-            }
-        }
-    }
-
-    async fn abort_orphan(&self, orphan: &Orphan) -> Result<(), Fault> {
-        if let Some(id) = &orphan.id {
-            return self.store.try_abort(&orphan.key, id).await;
-        }
-        // The process died before it knew the id: ours began about when it was asked for.
-        for (id, begun) in self.store.uploads_of(&orphan.key).await? {
-            if begun.is_none_or(|begun| (begun - orphan.at).abs() <= SKEW_SECONDS) {
-                self.store.try_abort(&orphan.key, &id).await?;
-            }
-        }
-        if self.probe.is_at(&orphan.key) { tidy(&self.store, &orphan.key).await } else { Ok(()) }
-    }
 }
 
 /// Returns the hash of the whole from those of its parts.
@@ -220,9 +205,9 @@ impl Store {
         key: &str,
         content_type: &str,
         metadata: Option<HashMap<String, String>>,
+        shape: Option<Shape>,
     ) -> Result<Upload, Fault> {
-        let now = self.ports.clock.now().seconds;
-        let number = self.ledger.want(key, now, || self.ports.entropy.next_u64()).map_err(Fault::from)?;
+        let number = self.note_wish(key, shape)?;
         let begun = self
             .send_once(|| async {
                 let request = self.sdk().create_multipart_upload().bucket(&self.bucket).key(key);
@@ -233,7 +218,7 @@ impl Store {
         match begun.map(|answer| answer.upload_id.filter(|id| !id.is_empty())) {
             Ok(Some(id)) => {
                 self.ledger.begun(number, &id).map_err(Fault::from)?;
-                Ok(Upload { key: key.to_owned(), id, number })
+                Ok(Upload { key: key.to_owned(), id, number, had: HashMap::new() })
             }
             Ok(None) => Err(Fault::new(ErrorKind::Unavailable, "the store began an upload without an id")),
             Err(fault) => {
@@ -246,6 +231,13 @@ impl Store {
         }
     }
 
+    /// Notes that an upload is about to be asked for; returns its number in the ledger.
+    pub(super) fn note_wish(&self, key: &str, shape: Option<Shape>) -> Result<u64, Fault> {
+        let at = self.ports.clock.now().seconds;
+        let wish = Wish { bucket: self.bucket.clone(), key: key.to_owned(), at, shape };
+        self.ledger.want(wish, || self.ports.entropy.next_u64()).map_err(Fault::from)
+    }
+
     /// Ends an upload: forgets a completed one, aborts another one.
     pub(super) async fn end_upload(&self, upload: Upload, is_complete: bool) {
         // One that cannot be aborted now stays noted, for a later run.
@@ -254,13 +246,17 @@ impl Store {
         }
     }
 
-    /// Sends one part, and checks that the store has the bytes that were sent.
-    async fn send_part(&self, key: &str, id: &str, number: i32, bytes: Bytes) -> Result<Part, Fault> {
+    /// Sends one part, unless the store has these bytes already. It checks that they are what was sent.
+    async fn send_part(&self, upload: &Upload, number: i32, bytes: Bytes) -> Result<Part, Fault> {
         let (bytes, md5, crc) = digest(bytes).await?;
+        let here = ContentHash { md5, parts: None }.etag();
+        if upload.had.get(&number).is_some_and(|had| had.size == bytes.len() as u64 && had.etag == here) {
+            return Ok(Part { number, etag: Some(quoted(&here)), md5 });
+        }
         let answer = self
             .send(|| async {
-                let request = self.sdk().upload_part().bucket(&self.bucket).key(key).upload_id(id);
-                let request = request.part_number(number).checksum_crc32(&crc);
+                let request = self.sdk().upload_part().bucket(&self.bucket).key(&upload.key);
+                let request = request.upload_id(&upload.id).part_number(number).checksum_crc32(&crc);
                 let request = request.body(ByteStream::from(bytes.clone()));
                 let request = request.customize().disable_payload_signing();
                 Ok(request.config_override(patient(bytes.len() as u64)).send().await?)
@@ -276,7 +272,7 @@ impl Store {
         }
     }
 
-    async fn try_abort(&self, key: &str, id: &str) -> Result<(), Fault> {
+    pub(super) async fn try_abort(&self, key: &str, id: &str) -> Result<(), Fault> {
         let aborted = self.send_even_if_cancelled(|| async {
             let request = self.sdk().abort_multipart_upload().bucket(&self.bucket).key(key).upload_id(id);
             Ok(request.send().await?)
@@ -289,7 +285,7 @@ impl Store {
 
     /// Returns the ids of the unfinished uploads of one object, and when they began. All of the bucket are
     /// listed where a store finds none by a prefix.
-    async fn uploads_of(&self, key: &str) -> Result<Vec<(String, Option<i64>)>, Fault> {
+    pub(super) async fn uploads_of(&self, key: &str) -> Result<Vec<(String, Option<i64>)>, Fault> {
         let answer = self
             .send(|| async {
                 Ok(self.sdk().list_multipart_uploads().bucket(&self.bucket).prefix(key).send().await?)

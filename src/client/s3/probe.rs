@@ -72,7 +72,7 @@ impl Probe {
             return Ok(known);
         }
         let key = format!("{}{PROBE}{:016x}", self.prefix, store.ports.entropy.next_u64());
-        let number = store.ledger.want(&key, now, || store.ports.entropy.next_u64()).map_err(Fault::from)?;
+        let number = store.note_wish(&key, None)?;
         let asked = Asking { store, key: &key }.ask().await;
         // Whatever was answered, nothing of it stays behind; if it does, a later run tries again.
         match tidy(store, &key).await {

@@ -188,8 +188,7 @@ impl World {
         let server = &self.embedded.server;
         let more = ["--output", "json", "--state-dir", "state", "--endpoint-url", server.endpoint.as_str()];
         let mut command = self.bench.command(&[words, &more].concat());
-        command.env("AWS_ACCESS_KEY_ID", &server.access_key).env("AWS_SECRET_ACCESS_KEY", &server.secret_key);
-        command.env("AWS_EC2_METADATA_DISABLED", "true");
+        server.introduce(&mut command);
         self.gate.0.lock().unwrap().policy = Some(policy.clone());
         let output = command.output().unwrap();
         let mut asked = self.gate.0.lock().unwrap();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::ready;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
@@ -58,6 +59,12 @@ impl Server {
             .credentials_provider(keys)
             .force_path_style(true);
         aws_sdk_s3::Client::from_conf(config.build())
+    }
+
+    /// Lets a command know the keys to this server.
+    pub(crate) fn introduce(&self, command: &mut Command) {
+        command.env("AWS_ACCESS_KEY_ID", &self.access_key).env("AWS_SECRET_ACCESS_KEY", &self.secret_key);
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
     }
 
     /// Makes a bucket of this name and returns a prefix of it.
@@ -243,9 +250,63 @@ impl Bucket {
 
     /// Returns the names of the unfinished uploads of the bucket.
     pub(crate) fn uploads(&self) -> Vec<String> {
+        self.unfinished().into_iter().map(|(key, _)| key).collect()
+    }
+
+    /// Returns the ids of the unfinished uploads of the bucket.
+    pub(crate) fn upload_ids(&self) -> Vec<String> {
+        self.unfinished().into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Returns the unfinished uploads of the bucket: name and id.
+    fn unfinished(&self) -> Vec<(String, String)> {
         let listed =
             block(async { self.sdk.list_multipart_uploads().bucket(&self.at.name).send().await.unwrap() });
-        listed.uploads.unwrap_or_default().into_iter().filter_map(|upload| upload.key).collect()
+        let uploads = listed.uploads.unwrap_or_default().into_iter();
+        uploads.filter_map(|upload| upload.key.zip(upload.upload_id)).collect()
+    }
+
+    /// Begins an upload as somebody else would, with one part if there are bytes for it; returns its id.
+    pub(crate) fn begin_upload(&self, name: &str, part: &[u8]) -> String {
+        let request = self.sdk.create_multipart_upload().bucket(&self.at.name).key(self.name(name));
+        let id = block(async { request.send().await.unwrap().upload_id.unwrap() });
+        if !part.is_empty() {
+            self.put_part(name, &id, 1, part.to_vec());
+        }
+        id
+    }
+
+    /// Sends a part to the one unfinished upload of an object.
+    pub(crate) fn send_part(&self, name: &str, number: i32, bytes: Vec<u8>) {
+        let key = self.name(name);
+        let (_, id) = self.unfinished().into_iter().find(|(of, _)| *of == key).unwrap();
+        self.put_part(name, &id, number, bytes);
+    }
+
+    fn put_part(&self, name: &str, id: &str, number: i32, bytes: Vec<u8>) {
+        let request = self.sdk.upload_part().bucket(&self.at.name).key(self.name(name)).upload_id(id);
+        let request = request.part_number(number).body(ByteStream::from(bytes));
+        block(async { request.send().await.unwrap() });
+    }
+
+    /// Returns the numbers of the parts that the unfinished uploads of an object have.
+    pub(crate) fn parts(&self, name: &str) -> Vec<i32> {
+        let key = self.name(name);
+        let mut numbers = Vec::new();
+        for (_, id) in self.unfinished().into_iter().filter(|(of, _)| *of == key) {
+            let request = self.sdk.list_parts().bucket(&self.at.name).key(&key).upload_id(id);
+            let listed = block(async { request.send().await.unwrap() });
+            numbers.extend(listed.parts.unwrap_or_default().into_iter().filter_map(|part| part.part_number));
+        }
+        numbers
+    }
+
+    /// Aborts the unfinished uploads of the bucket.
+    pub(crate) fn abort_uploads(&self) {
+        for (key, id) in self.unfinished() {
+            let request = self.sdk.abort_multipart_upload().bucket(&self.at.name).key(key).upload_id(id);
+            block(async { request.send().await.unwrap() });
+        }
     }
 
     /// Returns the metadata of an object.

@@ -1,0 +1,224 @@
+//! Uploads in parts that a kill cut off: the next run goes on with them, or ends them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use syncengine::embedded::{Disturb, Disturbance, Request};
+
+use crate::support::bench::{Bench, Ran};
+use crate::support::bucket::{Bucket, Embedded};
+
+const MIB: usize = 1024 * 1024;
+
+/// Parts of the file, of 5 MiB each but the last.
+const PARTS: u64 = 6;
+
+/// Parts that the store takes before it answers no more.
+const TAKEN: u64 = 3;
+
+/// Lets some parts of `large` through and holds the others until the run is killed.
+#[derive(Debug, Default)]
+struct Gate(AtomicU64);
+
+impl Disturb for Gate {
+    fn disturb(&self, request: &Request<'_>) -> Disturbance {
+        let is_part =
+            request.operation == "UploadPart" && request.key.is_some_and(|key| key.ends_with("large"));
+        let closed = |left: u64| left.checked_sub(1);
+        match is_part.then(|| self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, closed)) {
+            Some(Err(_)) => Disturbance::Delay(Duration::from_hours(1)),
+            _ => Disturbance::Pass,
+        }
+    }
+}
+
+/// A folder with a large file, and a bucket in which a killed run has left half of it.
+struct Halved {
+    bench: Bench,
+    gate: Arc<Gate>,
+    bucket: Bucket,
+    _embedded: Embedded,
+}
+
+impl Halved {
+    fn new() -> Self {
+        let (bench, gate) = (Bench::new(), Arc::new(Gate::default()));
+        let embedded = Embedded::disturbed(Arc::clone(&gate) as Arc<dyn Disturb>);
+        let bucket = embedded.server.bucket("vault", "of this/");
+        let halved = Self { bench, gate, bucket, _embedded: embedded };
+        std::fs::write(halved.large(), content(1)).unwrap();
+        // The store is asked what it can do by a run of its own, so that requests are those of the upload.
+        halved.gate.0.store(u64::MAX, Ordering::SeqCst);
+        std::fs::write(halved.bench.path("a").join("small"), "small").unwrap();
+        halved.sync(&["--exclude", "large"]);
+        halved.gate.0.store(TAKEN, Ordering::SeqCst);
+        let mut run = halved.command(&[]).spawn().unwrap();
+        while halved.bucket.parts("large").len() < usize::try_from(TAKEN).unwrap() {
+            assert!(run.try_wait().unwrap().is_none(), "the run ended by itself");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        run.kill().unwrap();
+        run.wait().unwrap();
+        halved.gate.0.store(u64::MAX, Ordering::SeqCst);
+        halved
+    }
+
+    fn large(&self) -> PathBuf {
+        self.bench.path("a").join("large")
+    }
+
+    fn command(&self, options: &[&str]) -> std::process::Command {
+        let to = format!("s3://{}", self.bucket.at);
+        let words = [
+            "sync",
+            "a",
+            &to,
+            "--endpoint-url",
+            &self.bucket.server.endpoint,
+            "--mode",
+            "sourceToDestination",
+        ];
+        let mut command = self.bench.command(&[&words[..], options].concat());
+        command.args(["--part-size", "5M", "--multipart-threshold", "5M", "--output", "json"]);
+        self.bucket.server.introduce(&mut command);
+        command
+    }
+
+    /// Changes the lines of what the killed run has noted.
+    fn edit_ledger(&self, change: impl Fn(&mut serde_json::Value)) {
+        let mut edited = 0;
+        for (path, (_, _, text)) in self.bench.snapshot() {
+            if path.extension().is_some_and(|ending| ending == "uploads") {
+                let text = String::from_utf8(text).unwrap();
+                let lines = text.lines().map(|line| {
+                    let mut line = serde_json::from_str(line).unwrap();
+                    change(&mut line);
+                    format!("{line}\n")
+                });
+                std::fs::write(path, lines.collect::<String>()).unwrap();
+                edited += 1;
+            }
+        }
+        assert_eq!(edited, 1, "the killed run has a ledger");
+    }
+
+    fn sync(&self, options: &[&str]) -> serde_json::Value {
+        let ran = Ran::of(&self.command(options).output().unwrap());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        ran.document()
+    }
+}
+
+fn content(seed: u8) -> Vec<u8> {
+    (0..).map(|at: usize| (at / 251 + at) as u8 ^ seed).take(26 * MIB).collect()
+}
+
+/// I-39: what a killed run has sent of a large file is not sent again if the file is the same; otherwise, and if
+/// it is no longer wanted, the upload is ended. Somebody else's to the same name stays.
+#[test]
+fn i39_a_killed_upload_is_gone_on_with_or_ended() {
+    type Meddle = fn(&Halved);
+    let missing = PARTS - TAKEN;
+    // What happens after the kill, how many requests of multipart uploads the next run sends, and why.
+    let table: [(&str, Meddle, u64); 6] = [
+        ("nothing: the missing parts and the end", |_| (), missing + 1),
+        (
+            "another part came that is not of this file",
+            |at| at.bucket.send_part("large", 2, vec![7; 5 * MIB]),
+            missing + 2,
+        ),
+        (
+            "the file has other bytes and the same time",
+            |at| {
+                let modified = std::fs::metadata(at.large()).unwrap().modified().unwrap();
+                std::fs::write(at.large(), content(2)).unwrap();
+                std::fs::File::options()
+                    .write(true)
+                    .open(at.large())
+                    .unwrap()
+                    .set_modified(modified)
+                    .unwrap();
+            },
+            PARTS + 1,
+        ),
+        // The upload carries a time, so it is of no use: one beginning, one end, one abort.
+        (
+            "the file was touched",
+            |at| {
+                let file = std::fs::File::options().write(true).open(at.large()).unwrap();
+                file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_600_000_000)).unwrap();
+            },
+            PARTS + 3,
+        ),
+        ("the file was deleted", |at| std::fs::remove_file(at.large()).unwrap(), 1),
+        ("somebody ended the upload", |at| at.bucket.abort_uploads(), PARTS + 2),
+    ];
+    for (what, meddle, requests) in table {
+        let halved = Halved::new();
+        meddle(&halved);
+        let foreign = halved.bucket.begin_upload("large", b"a part of somebody else's");
+        let report = halved.sync(&[]);
+        assert_eq!(report["requests"]["multipart"], requests, "{what}: {report:#}");
+        assert_eq!(halved.bucket.upload_ids(), [foreign], "{what}");
+        let there = halved.bucket.file_names().contains(&"large".to_owned());
+        assert_eq!(there, halved.large().exists(), "{what}");
+        if there {
+            assert!(
+                halved.bucket.get("large") == std::fs::read(halved.large()).unwrap(),
+                "{what}: other bytes"
+            );
+        }
+        let again = halved.sync(&[]);
+        assert_eq!(
+            (&again["counts"]["uploaded"], &again["requests"]["multipart"]),
+            (&0.into(), &0.into()),
+            "{what}"
+        );
+    }
+}
+
+/// I-39: a run below another prefix leaves a killed upload to the runs it belongs to, but not for ever.
+#[test]
+fn i39_a_killed_upload_waits_a_week_for_its_own_run() {
+    let halved = Halved::new();
+    let other = halved.bucket.server.bucket("vault", "of that/");
+    let to = format!("s3://{}", other.at);
+    let elsewhere = || {
+        let words =
+            ["sync", "b", &to, "--endpoint-url", &other.server.endpoint, "--mode", "sourceToDestination"];
+        let mut command = halved.bench.command(&words);
+        other.server.introduce(&mut command);
+        let ran = Ran::of(&command.output().unwrap());
+        assert_eq!(ran.code, 0, "{ran:?}");
+    };
+    elsewhere();
+    assert_eq!(halved.bucket.upload_ids().len(), 1, "left to its own run");
+    // A week is 604,800 seconds.
+    halved.edit_ledger(|line| {
+        let at = line["wanted"]["at"].as_i64();
+        if let Some(at) = at {
+            line["wanted"]["at"] = (at - 604_900).into();
+        }
+    });
+    elsewhere();
+    assert!(halved.bucket.upload_ids().is_empty(), "nobody came for it");
+}
+
+/// I-39: of an upload whose id never came only the name is known: those of others have parts and stay.
+#[test]
+fn i39_an_upload_without_a_known_id_is_ended_if_it_has_no_parts() {
+    let halved = Halved::new();
+    let foreign = halved.bucket.upload_ids();
+    halved.bucket.begin_upload("large", b"");
+    halved.edit_ledger(|line| {
+        if line.get("begun").is_some() {
+            *line = serde_json::json!({});
+        }
+    });
+    let report = halved.sync(&[]);
+    // Beside the upload itself one abort.
+    assert_eq!(report["requests"]["multipart"], PARTS + 3, "{report:#}");
+    assert_eq!(halved.bucket.upload_ids(), foreign);
+}
