@@ -78,6 +78,8 @@ pub struct SyncOptions {
     pub allow_empty_side: bool,
     /// Passes the root guard.
     pub accept_root: bool,
+    /// Refuse what a store cannot guard by a condition, path by path, instead of looking just before it is done.
+    pub strict: bool,
     /// The plan that was reviewed: if the run's own plan differs in any action it is refused.
     pub expected: Option<Arc<[PlannedAction]>>,
     /// How much at once.
@@ -104,6 +106,7 @@ impl SyncOptions {
             allow_mass_delete: false,
             allow_empty_side: false,
             accept_root: false,
+            strict: false,
             expected: None,
             tuning: Tuning::default(),
             observer: Arc::new(Silent),

@@ -45,6 +45,7 @@ mod remove;
 mod requests;
 mod stage;
 mod store;
+mod strict;
 mod walk;
 
 use fault::Fault;
@@ -72,6 +73,8 @@ pub struct Setup {
     pub multipart_threshold: Option<u64>,
     /// Where replaced and deleted objects are kept, if not below the tree itself.
     pub trash: Option<Bucket>,
+    /// Whether what the store cannot guard by a condition is refused, instead of looked at and then done.
+    pub strict: bool,
     /// The folder in which is remembered what a store can do and which uploads are under way; without it
     /// nothing is remembered.
     pub memory_dir: Option<PathBuf>,

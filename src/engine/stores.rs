@@ -47,6 +47,7 @@ impl SyncEngine {
             part_bytes: options.tuning.part_bytes,
             multipart_threshold: options.tuning.multipart_threshold,
             trash,
+            strict: options.strict,
             // Without a state on disk there is no place for it.
             memory_dir: self.state.is_none().then(|| self.state_dir.join(MEMORY)),
         }

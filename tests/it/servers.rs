@@ -70,12 +70,13 @@ const CONDITIONS: &[(&str, [bool; 3])] = &[
     ("radosgw", [true, true, false]),
 ];
 
-/// An edit, a deletion and a rename. Where a condition is ignored the run says so, once it needs it.
+/// An edit, a deletion and a rename. Where a condition is ignored the run says so, once it needs it; a strict run
+/// leaves what needs it alone.
 #[test]
 fn conditions_in_force_on_real_servers() {
     for (name, server) in servers() {
         let world = World::new(&server);
-        for file in ["edited", "deleted", "renamed"] {
+        for file in ["edited", "deleted", "renamed", "deleted later"] {
             world.folder.write(file, file.as_bytes(), Timestamp::new(1_600_000_000, 0));
         }
         let first = world.sync(&[]);
@@ -94,6 +95,27 @@ fn conditions_in_force_on_real_servers() {
         if let Some((_, known)) = CONDITIONS.iter().find(|(known, _)| *known == name) {
             assert_eq!(found, *known, "{name} does not do what is known of it");
         }
+        world.folder.write("edited", b"edited once more", Timestamp::new(1_600_000_019, 0));
+        world.folder.write("new", b"new", Timestamp::new(1_600_000_019, 0));
+        world.folder.delete("deleted later");
+        let strict = world.sync(&["--strict"]);
+        let document = strict.document();
+        let refused =
+            ["new", "edited", "deleted later"].into_iter().zip(found).filter(|(_, honoured)| !honoured);
+        let mut refused: Vec<&str> = refused.map(|(path, _)| path).collect();
+        refused.sort_unstable();
+        let failed = document["failures"].as_array().unwrap().iter();
+        let failed: Vec<&str> = failed.map(|failure| failure["path"].as_str().unwrap()).collect();
+        assert_eq!(
+            (failed, strict.code),
+            (refused.clone(), i32::from(!refused.is_empty())),
+            "{name}: {document:#}"
+        );
+        assert!(!document["warnings"].to_string().contains("weak-conditions"), "{name}: {document:#}");
+        let there = world.bucket.files().contains_key("deleted later");
+        assert_eq!(there, refused.contains(&"deleted later"), "{name}");
+        let trashed = world.bucket.names().iter().any(|name| name.ends_with("/deleted later"));
+        assert_ne!(trashed, there, "{name}: nothing is done for what is refused");
         let [create, replace, delete] =
             found.map(|honoured| if honoured { "honoured" } else { "looked first" });
         println!(

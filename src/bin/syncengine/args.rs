@@ -236,6 +236,9 @@ pub(crate) struct RunArgs {
     /// Go on although a side is another folder than last time, this once
     #[arg(long, help_heading = "Safety")]
     pub(crate) accept_root: bool,
+    /// Refuse writes that a store cannot guard against other writers, instead of warning of them
+    #[arg(long, help_heading = "Safety")]
+    pub(crate) strict: bool,
     /// How many files, and how many requests to a store, are under way at once, 1 to 1024
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Tuning")]
     pub(crate) transfers: Option<String>,

@@ -264,6 +264,7 @@ pub(crate) fn run(args: &RunArgs, pair: &SyncPair) -> Result<SyncOptions> {
         allow_mass_delete: args.allow_mass_delete,
         allow_empty_side: args.allow_empty_side,
         accept_root: args.accept_root,
+        strict: args.strict,
         tuning: tuning(args)?,
         ..SyncOptions::new()
     })

@@ -10,6 +10,7 @@ use super::object::{Condition, Object, etag_of, quoted};
 use super::probe::Capabilities;
 use super::stage::{Writing, meanwhile};
 use super::store::{LEAST_UPLOAD_RATE, Store, patient};
+use super::strict::Act;
 use crate::client::{Disposal, Held, Origin, Staged, Target};
 use crate::entry::Entry;
 use crate::error::{ErrorKind, Result};
@@ -87,6 +88,7 @@ impl S3Client {
                 let size = from.size;
                 Ok(Some(Staged { target, size, hash: None, held: Held::Published(entry) }))
             }
+            // What cannot be copied under a condition may be written under one.
             Err(fault) if fault.kind() == ErrorKind::PermissionDenied || fault.is_unsupported() => Ok(None),
             Err(fault) => Err(fault.error(doing)),
         }
@@ -96,6 +98,7 @@ impl S3Client {
     pub(super) async fn rename_object(&self, from: &Entry, to: &Key) -> Result<Entry> {
         let doing = format!("rename `{}` to `{to}`", from.key);
         let renamed = async {
+            self.insist(Act::Delete).await?;
             let target = Target { key: to.clone(), replaces: None, disposal: Disposal::Discard, run_tag: 0 };
             let source = From::new(&self.store.bucket, self.object_key(&from.key), from)?;
             let entry = self.copy_to(&source, from, &target).await?;
@@ -111,6 +114,7 @@ impl S3Client {
 
     async fn copy_to(&self, source: &From, from: &Entry, target: &Target) -> Result<Entry, Fault> {
         let writing = self.writing(target, None)?;
+        self.insist(Act::Copy(&writing.condition)).await?;
         self.make_room(target).await?;
         let etag = self.copy_conditionally(source, &writing).await?;
         self.check_name(&target.key, &etag).await?;

@@ -12,6 +12,9 @@ const SHOWN_BYTES: usize = 300;
 /// The code of [`Fault::no_trash`]; no store has it.
 const NO_TRASH: &str = "NoTrash";
 
+/// The code of [`Fault::unguarded`]; no store has it.
+const UNGUARDED: &str = "Unguarded";
+
 /// The code of a peer whose certificate is not trusted.
 const STRANGER: &str = "UntrustedCertificate";
 
@@ -57,6 +60,12 @@ impl Fault {
         Self { code: NO_TRASH.into(), ..Self::new(ErrorKind::Invalid, message) }
     }
 
+    /// Returns the fault of what a strict run does not do, because the store ignores `condition`.
+    pub(super) fn unguarded(condition: &str) -> Self {
+        let message = format!("the store ignores {condition}, so that an edit made meanwhile could be lost");
+        Self { code: UNGUARDED.into(), ..Self::new(ErrorKind::Unsupported, message) }
+    }
+
     /// The condition of the request did not hold.
     pub(super) fn is_refused_condition(&self) -> bool {
         self.status == 412
@@ -78,7 +87,7 @@ impl Fault {
 
     /// The store does not know the request or the condition in it.
     pub(super) fn is_unsupported(&self) -> bool {
-        self.status == 501 || matches!(self.code.as_str(), "NotImplemented" | "MethodNotAllowed")
+        self.status == 501 || matches!(self.code.as_str(), "NotImplemented" | "MethodNotAllowed" | UNGUARDED)
     }
 
     /// The store said something, be it that it is busy.
@@ -158,6 +167,7 @@ impl Fault {
             (_, STRANGER) => {
                 "name the certificates of the store's authority with --ca-bundle FILE, if you trust it"
             }
+            (_, UNGUARDED) => "run without --strict to have it looked at just before instead",
             (_, "InvalidObjectState") => "the object is archived; restore it first",
             (_, "KeyTooLongError") => "the name is too long for the store",
             (401 | 403, _) => "check that the credentials may do this on the bucket and prefix",

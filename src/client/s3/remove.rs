@@ -13,6 +13,7 @@ use super::list::run_of;
 use super::object::{etag_of, quoted};
 use super::stage::meanwhile;
 use super::store::Store;
+use super::strict::Act;
 use crate::client::{Disposal, Target};
 use crate::entry::{Entry, Timestamp};
 use crate::error::{ErrorKind, Result};
@@ -43,7 +44,10 @@ struct Doomed {
 impl S3Client {
     /// Removes versions, into the trash if they are to be kept.
     pub(super) async fn remove_objects(&self, entries: Vec<Entry>, disposal: &Disposal) -> Vec<Result<()>> {
-        let kept = all(entries.iter().map(|entry| self.keep(entry, disposal))).await;
+        let kept = match self.insist(Act::Delete).await {
+            Ok(()) => all(entries.iter().map(|entry| self.keep(entry, disposal))).await,
+            Err(fault) => entries.iter().map(|_| Err(fault.clone())).collect(),
+        };
         let mut results: Vec<Option<Fault>> = Vec::with_capacity(kept.len());
         let mut doomed = BTreeMap::new();
         for (index, kept) in kept.into_iter().enumerate() {
@@ -172,7 +176,7 @@ impl S3Client {
             Ok(can) => can,
             Err(fault) => return objects.iter().map(|_| Err(fault.clone())).collect(),
         };
-        if can.delete_many_if_match && objects.len() > 1 {
+        if can.delete_many_if_match && (objects.len() > 1 || !can.delete_if_match) {
             return self.store.delete_many(objects, true).await;
         }
         if can.delete_if_match {

@@ -19,6 +19,7 @@ use super::object::{Condition, Object};
 use super::page::Position;
 use super::probe::Capabilities;
 use super::store::patient;
+use super::strict::Act;
 use crate::client::{Body, Held, Staged, Target};
 use crate::entry::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,6 +44,9 @@ impl S3Client {
         let doing = || format!("write `{}`", target.key);
         let writing = self.writing(&target, body.modified).map_err(|fault| fault.error(doing()))?;
         let (size, modified) = (body.size, body.modified);
+        let condition = &writing.condition;
+        let act = if size > self.threshold() { Act::Complete(condition) } else { Act::Put(condition) };
+        self.insist(act).await.map_err(|fault| fault.error(doing()))?;
         let (etag, hash) = if size > self.threshold() {
             self.upload_parts(&target, &writing, body).await?
         } else {

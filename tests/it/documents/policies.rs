@@ -18,6 +18,7 @@ use crate::support::bucket::{Bucket, Embedded};
 /// Every action of S3 that has a place in these policies, by its name in IAM.
 const ACTIONS: &[&str] = &[
     "s3:AbortMultipartUpload",
+    "s3:ListMultipartUploadParts",
     "s3:CreateBucket",
     "s3:DeleteObject",
     "s3:GetBucketVersioning",
@@ -51,6 +52,7 @@ fn needed(request: &Request<'_>) -> Vec<(&'static str, String)> {
         // Which objects these are is not known here.
         "DeleteObjects" => vec![("s3:DeleteObject", format!("{bucket}/documents/.syncengine/some"))],
         "AbortMultipartUpload" => vec![("s3:AbortMultipartUpload", object)],
+        "ListParts" => vec![("s3:ListMultipartUploadParts", object)],
         "ListMultipartUploads" => vec![("s3:ListBucketMultipartUploads", bucket)],
         "GetBucketVersioning" => vec![("s3:GetBucketVersioning", bucket)],
         "CreateBucket" => vec![("s3:CreateBucket", bucket)],

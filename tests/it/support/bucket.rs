@@ -109,6 +109,7 @@ impl Bucket {
             part_bytes: None,
             multipart_threshold: None,
             trash: None,
+            strict: false,
             memory_dir,
         };
         let keys = (self.server.access_key.as_str(), self.server.secret_key.as_str());

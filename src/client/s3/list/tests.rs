@@ -43,6 +43,7 @@ fn client_at(endpoint: &str, keys: (&str, &str), at: Bucket, clock: &Arc<Hurried
         part_bytes: None,
         multipart_threshold: None,
         trash: None,
+        strict: false,
         memory_dir: None,
     };
     S3Client::open_embedded(at, endpoint, keys, Path::new("/nowhere"), Arc::new(()), setup)
