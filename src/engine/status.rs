@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::run::{examiner, judge, look};
+use super::tell::blocked;
 use super::{SyncEngine, SyncOptions};
 use crate::error::Result;
 use crate::key::Key;
@@ -83,8 +84,11 @@ impl SyncEngine {
             matches!(work, Work::Copy(_) | Work::Delete { .. } | Work::Rename { .. } | Work::KeepBoth { .. })
         };
         let same = |work: &Work| matches!(work, Work::Adopt { .. });
-        let waits = |work: &Work| matches!(work, Work::Unresolved | Work::Blocked);
-        let conflicts = plan.actions.iter().filter(|action| waits(&action.work));
+        let conflicts = plan.actions.iter().filter(|action| matches!(action.work, Work::Unresolved));
+        // What a sync would fail.
+        for action in plan.actions.iter().filter(|action| matches!(action.work, Work::Blocked)) {
+            recorder.fail(action.key.as_str(), "sync", &blocked(action));
+        }
         Ok(StatusReport {
             schema: crate::report::SCHEMA,
             source: locations.source,

@@ -45,8 +45,7 @@ pub(super) fn foresee(plan: &Plan, found: &Survey, prepared: &Prepared, recorder
     let refused = recorder.with(|report| !report.refused_by.is_empty() && !report.dry_run);
     for action in plan.actions.iter().filter(|_| !refused) {
         if let Work::Blocked = action.work {
-            let error = Error::new(ErrorKind::Invalid, action.reason.to_string());
-            recorder.fail(action.key.as_str(), "sync", &error);
+            recorder.fail(action.key.as_str(), "sync", &blocked(action));
         } else if let Some(mut line) = Line::planned(action) {
             if in_one_store {
                 line.effects.pass_within_store();
@@ -57,6 +56,11 @@ pub(super) fn foresee(plan: &Plan, found: &Survey, prepared: &Prepared, recorder
     for key in &found.moving {
         recorder.fail(key.as_str(), "read", &changed_during_sync(key));
     }
+}
+
+/// The error for a path that no sync can do anything about.
+pub(super) fn blocked(action: &Action) -> Error {
+    Error::new(ErrorKind::Invalid, action.reason.to_string())
 }
 
 pub(super) fn announce(plan: &Plan, recorder: &Recorder) {

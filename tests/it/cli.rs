@@ -344,7 +344,9 @@ fn check_and_status_answer_by_their_exit_codes() {
     assert_eq!((code, &status["unchanged"]), (0, &1.into()));
     bench.write("a/x", "2");
     bench.write("b/x", "3");
-    assert_eq!(bench.run(&["status", "a", "b", "--conflict", "manual"]).code, 3);
+    let waiting = bench.run(&["status", "a", "b", "--conflict", "manual"]);
+    assert_eq!(waiting.code, 3);
+    assert!(waiting.stdout.contains("nothing else pending: 0 files"), "{waiting:?}");
     let (code, check) = bench.json(&["check", "a", "b"]);
     assert_eq!((code, &check["different"][0]), (1, &"x".into()));
     assert_eq!(bench.run(&["check", "a", "b", "--exclude", "x"]).code, 0);

@@ -181,7 +181,15 @@ impl Store {
         }
         match self.head(key).await? {
             Some(there) if there.size == source.size => Ok(there.etag),
-            _ => Err(Fault::new(ErrorKind::Unavailable, "the copy is not what was copied")),
+            Some(there) => {
+                // Then the store has other bytes than it lists, and what is to go must not go yet.
+                let message = format!(
+                    "the store made a copy of {} bytes, ETag {}, of an object that it lists with {} bytes, ETag {}",
+                    there.size, there.etag, source.size, source.etag
+                );
+                Err(Fault::new(ErrorKind::Unavailable, message))
+            }
+            None => Err(Fault::new(ErrorKind::Unavailable, "the store made a copy that is not there")),
         }
     }
 

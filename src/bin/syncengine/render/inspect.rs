@@ -42,6 +42,9 @@ pub(crate) fn status(report: &StatusReport) -> String {
     section(&mut text, "conflicts that wait for you", &report.conflicts);
     let unchanged = words::files(report.unchanged);
     text += &match report.pending {
+        0 if report.failures.is_empty() && !report.conflicts.is_empty() => {
+            format!("nothing else pending: {unchanged} unchanged\n")
+        }
         0 if !report.failures.is_empty() => {
             let failed = words::plural(report.failures.len() as u64, "path");
             format!("{failed} cannot be synced, nothing else pending: {unchanged} unchanged\n")

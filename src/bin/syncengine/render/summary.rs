@@ -52,8 +52,14 @@ fn rows(report: &Report, pair: &SyncPair) -> Vec<(&'static str, String)> {
             rows.push((name, words));
         }
     };
-    let copied =
-        |count, bytes, to: &str| format!("{} ({}) to `{to}`", words::files(count), words::size(bytes));
+    let copied = |count, moved, to: &str| {
+        // Between two places of one store nothing passes through here.
+        let size = match moved {
+            0 if bytes.copied_server_side > 0 => "by the store itself".into(),
+            moved => words::size(moved),
+        };
+        format!("{} ({size}) to `{to}`", words::files(count))
+    };
     row(counts.uploaded, "uploaded", copied(counts.uploaded, bytes.uploaded, &destination));
     row(counts.downloaded, "downloaded", copied(counts.downloaded, bytes.downloaded, &source));
     let at = |count, place: &str| format!("{} at `{place}`", words::files(count));
