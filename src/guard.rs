@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
 use crate::mode::{Side, Sides, SyncMode};
-use crate::plan::{Plan, Work};
+use crate::plan::{Action, Plan, Work};
 
 /// Below this many deletions and overwrites of strangers on a side the default limit does not ask.
 /// Ours: small folders change wholesale every day.
@@ -148,7 +148,7 @@ pub struct Judgement {
 /// Judges a plan.
 pub fn judge(plan: &Plan, view: &View, limits: &Limits) -> Judgement {
     let mut judgement = Judgement::default();
-    let meant = Sides::new(meant(plan, Side::Source), meant(plan, Side::Destination));
+    let meant = losses(plan);
     for side in Side::BOTH {
         judgement.refusals.extend(empty_side(view, limits, side));
         judgement.refusals.extend(too_many(&meant, view, limits, side));
@@ -170,14 +170,32 @@ pub fn judge(plan: &Plan, view: &View, limits: &Limits) -> Judgement {
     judgement
 }
 
+/// Judges the deletions of a plan for paths that changed during a run, together with those that the plan of the
+/// run had: what is gone by then counts as much as what was gone before.
+pub fn judge_again(before: &Sides<u64>, again: &Plan, view: &View, limits: &Limits) -> Vec<Notice> {
+    let both = Side::BOTH.map(|side| before.get(side) + meant(again, side));
+    let both = Sides::new(both[0], both[1]);
+    let sides = Side::BOTH.into_iter().filter(|side| both.get(*side) > before.get(*side));
+    sides.filter_map(|side| too_many(&both, view, limits, side)).collect()
+}
+
+/// Counts what would be lost on each side.
+pub fn losses(plan: &Plan) -> Sides<u64> {
+    Sides::new(meant(plan, Side::Source), meant(plan, Side::Destination))
+}
+
 /// Counts what would be lost on a side: deletions, and overwrites of versions the base does not know.
 fn meant(plan: &Plan, side: Side) -> u64 {
-    let lost = plan.actions.iter().filter(|action| match &action.work {
-        Work::Delete { on, .. } => *on == side,
-        Work::Copy(copy) => copy.to == side && copy.over_stranger,
-        _ => false,
-    });
-    lost.count() as u64
+    plan.actions.iter().filter(|action| loses(action) == Some(side)).count() as u64
+}
+
+/// Returns the side at which an action deletes a file or overwrites one that the base does not know.
+pub fn loses(action: &Action) -> Option<Side> {
+    match &action.work {
+        Work::Delete { on, .. } => Some(*on),
+        Work::Copy(copy) if copy.over_stranger => Some(copy.to),
+        _ => None,
+    }
 }
 
 fn empty_side(view: &View, limits: &Limits, side: Side) -> Option<Notice> {

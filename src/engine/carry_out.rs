@@ -13,7 +13,7 @@ use crate::diff::{Change, Observed};
 use crate::error::Result;
 use crate::event::Event;
 use crate::examine::{Examined, Examiner};
-use crate::guard::Notice;
+use crate::guard::{Limits, Notice, View, judge_again, loses, losses};
 use crate::key::Key;
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
@@ -32,6 +32,8 @@ pub(super) struct Run<'a> {
     pub(super) options: &'a SyncOptions,
     pub(super) prepared: &'a Prepared,
     pub(super) past: &'a Past,
+    /// What the guards know.
+    pub(super) guard: (&'a View, &'a Limits),
     pub(super) recorder: &'a Recorder,
 }
 
@@ -66,6 +68,7 @@ impl Run<'_> {
         if plan.actions.iter().any(|action| matches!(action.work, Work::Delete { .. })) {
             self.prepared.check_roots().await?;
         }
+        let mut lost = losses(&plan);
         let mut executed = transfer.execute(plan, unreadable, self.prepared.check_roots().boxed()).await?;
         let mut held_back = executed.held_back;
         let mut moved: BTreeSet<Key> = found.moving.into_iter().collect();
@@ -74,7 +77,10 @@ impl Run<'_> {
             if moved.is_empty() {
                 break;
             }
-            let again = self.plan_again(examiner, moved).await?;
+            let mut again = self.plan_again(examiner, moved).await?;
+            self.guard_again(&lost, &mut again);
+            let more = losses(&again);
+            lost = Sides::new(lost.source + more.source, lost.destination + more.destination);
             executed = transfer.execute(again, unreadable, self.prepared.check_roots().boxed()).await?;
             held_back += executed.held_back;
             moved = executed.moved.into_iter().collect();
@@ -101,6 +107,21 @@ impl Run<'_> {
         }
         let tag = self.past.record.run_tags.last().copied().unwrap_or(0);
         Disposal::Trash { run: format!("{}-{tag:08x}", self.engine.clock.now().compact()) }
+    }
+
+    /// Takes out of a plan for what changed meanwhile what would be lost, if that with what was before is more than
+    /// the user allows: so much gone in the middle of a run may be a folder that vanished. The next run judges them.
+    fn guard_again(&self, before: &Sides<u64>, again: &mut Plan) {
+        let (view, limits) = self.guard;
+        let Some(refusal) = judge_again(before, again, view, limits).into_iter().next() else { return };
+        again.actions.retain(|action| {
+            let held = loses(action).is_some();
+            if held {
+                let error = changed_during_sync(&action.key).with_hint(refusal.message.clone());
+                self.recorder.fail(action.key.as_str(), "sync", &error);
+            }
+            !held
+        });
     }
 
     /// Looks at paths once more, one by one, and decides anew.

@@ -60,7 +60,8 @@ impl SyncEngine {
         let examiner = examiner(pair, prepared, &past);
         let mut found = look(&examiner, prepared, &past, options, recorder).await?;
         let unreadable = found.unreadable.source || found.unreadable.destination;
-        let (plan, mut judgement) = judge(pair, options, prepared, &past, &mut found);
+        let (view, limits) = (view(pair, options, prepared, &past, &found), limits(pair, options));
+        let (plan, mut judgement) = judge(pair, &past, &mut found, &view, &limits);
         judgement.refusals.extend(unexpected(options, &plan));
         tell(&judgement, &found, recorder);
         if !judgement.refusals.is_empty() || options.dry_run {
@@ -78,7 +79,8 @@ impl SyncEngine {
         announce(&plan, recorder);
         let into_trash =
             Side::BOTH.map(|side| pair.trash && plan.actions.iter().any(|a| a.work.discards_on(side)));
-        let run = Run { engine: self, pair, options, prepared, past: &past, recorder };
+        let guard = (&view, &limits);
+        let run = Run { engine: self, pair, options, prepared, past: &past, guard, recorder };
         let result = run.carry_out(&examiner, plan, found, unreadable).await;
         for side in Side::BOTH {
             for (code, message) in prepared.clients.get(side).weaknesses() {
@@ -193,18 +195,34 @@ fn unexpected(options: &SyncOptions, plan: &Plan) -> Option<Notice> {
 /// Makes the plan and lets the guards judge it.
 pub(super) fn judge(
     pair: &SyncPair,
-    options: &SyncOptions,
-    prepared: &Prepared,
     past: &Past,
     found: &mut Survey,
+    view: &View,
+    limits: &Limits,
 ) -> (Plan, Judgement) {
     let policy = policy(pair, past.winner);
     let plan = Plan::new(std::mem::take(&mut found.items), policy, &found.collisions, &found.copies);
+    let mut judgement = guard::judge(&plan, view, limits);
+    if pair.compare.is_weak() {
+        let message = format!("--compare {} can take files of different content for equal", pair.compare);
+        judgement.warnings.push(Notice::new("weak-comparison", message, "use hash-then-mtime or hash-only"));
+    }
+    (plan, judgement)
+}
+
+/// Returns what the guards are to know.
+pub(super) fn view(
+    pair: &SyncPair,
+    options: &SyncOptions,
+    prepared: &Prepared,
+    past: &Past,
+    found: &Survey,
+) -> View {
     let differs = |side| match (past.record.roots.get(side), prepared.roots.get(side)) {
         (Some(then), Some(now)) => then != now,
         _ => false,
     };
-    let view = View {
+    View {
         mode: pair.mode,
         first_sync: past.first_sync,
         first_sync_winner: past.winner,
@@ -215,17 +233,14 @@ pub(super) fn judge(
         changed: found.changed,
         root_differs: Sides::new(differs(Side::Source), differs(Side::Destination)),
         foreign_marker: past.foreign_marker,
-    };
-    let limits = Limits {
+    }
+}
+
+pub(super) fn limits(pair: &SyncPair, options: &SyncOptions) -> Limits {
+    Limits {
         max_delete: pair.max_delete,
         allow_mass_delete: options.allow_mass_delete,
         allow_empty_side: options.allow_empty_side,
         accept_root: options.accept_root,
-    };
-    let mut judgement = guard::judge(&plan, &view, &limits);
-    if pair.compare.is_weak() {
-        let message = format!("--compare {} can take files of different content for equal", pair.compare);
-        judgement.warnings.push(Notice::new("weak-comparison", message, "use hash-then-mtime or hash-only"));
     }
-    (plan, judgement)
 }

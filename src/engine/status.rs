@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::run::{examiner, judge, look};
+use super::run::{examiner, judge, limits, look, view};
 use super::tell::blocked;
 use super::{SyncEngine, SyncOptions};
 use crate::error::Result;
@@ -79,7 +79,8 @@ impl SyncEngine {
         for side in Side::BOTH {
             found.items.iter().for_each(|item| changes.get_mut(side).see(item, side));
         }
-        let (plan, judgement) = judge(pair, options, &prepared, &past, &mut found);
+        let (view, limits) = (view(pair, options, &prepared, &past, &found), limits(pair, options));
+        let (plan, judgement) = judge(pair, &past, &mut found, &view, &limits);
         let works = |work: &Work| {
             matches!(work, Work::Copy(_) | Work::Delete { .. } | Work::Rename { .. } | Work::KeepBoth { .. })
         };

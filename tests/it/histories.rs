@@ -10,8 +10,8 @@ use std::sync::Arc;
 use syncengine::state::memory::MemoryState;
 use syncengine::state::{Found, StateStore};
 use syncengine::{
-    ConflictStrategy, InitialSyncPreference, MemoryClient, Outcome, Report, SyncEngine, SyncMode,
-    SyncOptions, SyncPair, Timestamp,
+    ConflictStrategy, Event, InitialSyncPreference, Key, MemoryClient, Observer, Outcome, Report, SyncEngine,
+    SyncMode, SyncOptions, SyncPair, Timestamp,
 };
 
 use crate::support::{Folder, Random, Root, Tree, variable};
@@ -308,4 +308,47 @@ async fn histories_over_buckets() {
     }
     elsewhere.stop();
     println!("ci: random histories over buckets {} {total:?}", seeds.end - seeds.start);
+}
+
+/// Empties a tree as soon as a run has its plan.
+#[derive(Debug)]
+struct Vanishing(Arc<MemoryClient>);
+
+impl Observer for Vanishing {
+    fn observe(&self, event: &Event) {
+        if let Event::Planned { .. } = event {
+            for name in self.0.tree().into_keys() {
+                self.0.remove_now(&Key::parse(&name).unwrap());
+            }
+        }
+    }
+}
+
+/// I-10: what vanishes in the middle of a run counts as what was gone before it.
+#[tokio::test]
+async fn i10_a_tree_that_vanishes_during_a_run_deletes_nothing_at_the_other_side() {
+    for mode in [SyncMode::TwoWay, SyncMode::SourceToDestination] {
+        let [source, destination] = ["a", "b"].map(|name| Arc::new(MemoryClient::new(name)));
+        let engine = fresh_engine(Found::Nothing);
+        let pair = SyncPair::with_clients(Arc::clone(&source) as _, Arc::clone(&destination) as _).mode(mode);
+        let write = |content: &str| {
+            for number in 0..40 {
+                let key = Key::parse(&format!("file {number}")).unwrap();
+                source.put(key, content.to_owned(), Timestamp::new(1, 0));
+            }
+        };
+        write("as it was");
+        engine.sync_pair(&pair, SyncOptions::new()).await.unwrap();
+        write("edited");
+        let options = SyncOptions::new().observer(Arc::new(Vanishing(Arc::clone(&source))));
+        let report = engine.sync_pair(&pair, options).await.unwrap();
+        assert_eq!((report.counts.failed, report.counts.deleted_destination), (40, 0), "{mode}");
+        assert_eq!(destination.tree().len(), 40, "{mode}");
+        let report = engine.sync_pair(&pair, SyncOptions::new()).await.unwrap();
+        assert_eq!(report.outcome, Outcome::Refused, "{mode}");
+        let mut options = SyncOptions::new();
+        (options.allow_empty_side, options.allow_mass_delete) = (true, true);
+        let report = engine.sync_pair(&pair, options).await.unwrap();
+        assert_eq!(report.counts.deleted_destination, 40, "{mode}: the user's word counts");
+    }
 }
