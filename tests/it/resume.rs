@@ -1,10 +1,13 @@
-//! Uploads in parts that a kill cut off: the next run goes on with them, or ends them.
+//! Runs that are cut off while a store takes its time: by a kill, after which the next run goes on with an upload or
+//! ends it, and by a signal.
 
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal};
 use syncengine::embedded::{Disturb, Disturbance, Request};
 
 use crate::support::bench::{Bench, Ran};
@@ -69,7 +72,7 @@ impl Halved {
         self.bench.path("a").join("large")
     }
 
-    fn command(&self, options: &[&str]) -> std::process::Command {
+    fn command(&self, options: &[&str]) -> Command {
         let to = format!("s3://{}", self.bucket.at);
         let words = [
             "sync",
@@ -221,4 +224,68 @@ fn i39_an_upload_without_a_known_id_is_ended_if_it_has_no_parts() {
     // Beside the upload itself one abort.
     assert_eq!(report["requests"]["multipart"], PARTS + 3, "{report:#}");
     assert_eq!(halved.bucket.upload_ids(), foreign);
+}
+
+/// Holds the requests of one operation.
+#[derive(Debug)]
+struct Hold {
+    operation: &'static str,
+    reached: AtomicBool,
+    released: AtomicBool,
+}
+
+impl Disturb for Hold {
+    fn disturb(&self, request: &Request<'_>) -> Disturbance {
+        if request.operation != self.operation || self.released.load(Ordering::SeqCst) {
+            return Disturbance::Pass;
+        }
+        self.reached.store(true, Ordering::SeqCst);
+        Disturbance::Delay(Duration::from_hours(1))
+    }
+}
+
+/// F-04: a signal ends a run while it lists, and in the middle of an upload in parts, which is aborted.
+#[test]
+fn f04_a_signal_ends_a_listing_and_an_upload_in_parts() {
+    for (operation, signal, code) in [
+        ("ListObjectsV2", Signal::TERM, 143),
+        ("UploadPart", Signal::INT, 130),
+        ("UploadPart", Signal::TERM, 143),
+    ] {
+        let (reached, released) = (AtomicBool::new(false), AtomicBool::new(true));
+        let hold = Arc::new(Hold { operation, reached, released });
+        let embedded = Embedded::disturbed(Arc::clone(&hold) as Arc<dyn Disturb>);
+        let bucket = embedded.server.bucket("vault", "");
+        let bench = Bench::new();
+        let command = || {
+            let words =
+                ["sync", "a", "s3://vault", "--endpoint-url", &bucket.server.endpoint, "--output", "json"];
+            let mut command = bench.command(&words);
+            bucket.server.introduce(&mut command);
+            command
+        };
+        // The store is asked what it can do by a run of its own: that sends a part too.
+        bench.write("a/small", "small");
+        assert_eq!(Ran::of(&command().output().unwrap()).code, 0);
+        std::fs::write(bench.path("a/large"), vec![7; 17 * MIB]).unwrap();
+        hold.released.store(false, Ordering::SeqCst);
+        let mut run = command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        while !hold.reached.load(Ordering::SeqCst) {
+            assert!(run.try_wait().unwrap().is_none(), "{operation}: the run ended by itself");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let pid = Pid::from_raw(i32::try_from(run.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+        let ran = Ran::of(&run.wait_with_output().unwrap());
+        assert_eq!(
+            (ran.code, &ran.document()["outcome"]),
+            (code, &"cancelled".into()),
+            "{operation}: {ran:?}"
+        );
+        hold.released.store(true, Ordering::SeqCst);
+        assert!(bucket.uploads().is_empty(), "{operation}");
+        assert_eq!(bucket.file_names(), ["small"], "{operation}");
+        assert_eq!(Ran::of(&command().output().unwrap()).code, 0, "{operation}");
+        assert_eq!(bucket.get("large").len(), 17 * MIB, "{operation}");
+    }
 }
