@@ -279,15 +279,23 @@ impl Examiner {
     /// # Errors
     /// [`ErrorKind::Changed`] if it is not that version any more, else what reading it ended with.
     pub async fn hash(&self, side: Side, entry: &Entry, forms: &[HashForm]) -> Result<Vec<ContentHash>> {
-        let mut hashers: Vec<Hasher> = forms.iter().map(|form| Hasher::new(*form)).collect();
         let mut body = self.clients.get(side).read(entry).await?;
+        // What was damaged on its way must not look like an edit.
+        let proof = body.proof.map(|proof| proof.form()).filter(|form| !forms.contains(form));
+        let mut hashers: Vec<Hasher> = forms.iter().copied().chain(proof).map(Hasher::new).collect();
         while let Some(chunk) = body.chunks.next().await {
             let chunk = chunk?;
             for hasher in &mut hashers {
                 hasher.update(&chunk);
             }
         }
-        Ok(hashers.into_iter().map(Hasher::finish).collect())
+        let mut hashes: Vec<ContentHash> = hashers.into_iter().map(Hasher::finish).collect();
+        if body.proof.is_some_and(|proof| !hashes.contains(&proof)) {
+            let message = format!("read `{}`: the bytes that came are not those of the version", entry.key);
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        hashes.truncate(forms.len());
+        Ok(hashes)
     }
 }
 

@@ -172,10 +172,27 @@ fn action(item: Item, copies: &conflict_name::CopyCounts) -> Option<Action> {
         (Step::KeepBoth { winner }, Some(source), Some(destination)) => {
             let versions = Box::new(Sides::new(source, destination));
             let aside = conflict_name::for_loser(&key, winner.other(), &versions, &hashes, copies);
-            if aside.is_none() {
-                reason = Reason::TooManyCopies;
+            match aside {
+                None => {
+                    reason = Reason::TooManyCopies;
+                    Work::Unresolved
+                }
+                // A run that was cut off has copied the loser there; what is left is to give the winner its name.
+                Some(aside) if copies.has(&key, &aside, winner.other()) => {
+                    let Sides { source, destination } = *versions;
+                    let (from, replaced) = match winner {
+                        Side::Source => (source, destination),
+                        Side::Destination => (destination, source),
+                    };
+                    Work::Copy(Copy {
+                        to: winner.other(),
+                        from,
+                        replaces: Some(replaced),
+                        over_stranger: false,
+                    })
+                }
+                Some(aside) => Work::KeepBoth { winner, versions, aside },
             }
-            aside.map_or(Work::Unresolved, |aside| Work::KeepBoth { winner, versions, aside })
         }
         (Step::Adopt | Step::KeepBoth { .. }, ..) => return None,
     };

@@ -165,7 +165,7 @@ impl Surveyor<'_> {
         if on.source || on.destination || matches!(change.base, Some(BaseRow::Agreed(_))) {
             tell(self.obstacles.see(&change.key), self.recorder);
         }
-        found.copies.see(&change.key);
+        found.copies.see(&change.key, on);
         for side in Side::BOTH.into_iter().filter(|side| *on.get(*side)) {
             let files = found.listed.get_mut(side);
             *files += 1;

@@ -135,6 +135,8 @@ struct Progress {
     unflushed: AtomicUsize,
     last_flush: Mutex<Duration>,
     failed: AtomicBool,
+    /// Something failed that should not be able to: a defect here, or of the system below.
+    defect: AtomicBool,
     memory: Arc<Semaphore>,
     throttle: Option<Arc<Throttle>>,
 }
@@ -144,7 +146,7 @@ struct Progress {
 pub struct Executed {
     /// Paths that were not what the plan was made for.
     pub moved: Vec<Key>,
-    /// Deletions a mirror held back because something failed before.
+    /// Deletions held back because something failed before.
     pub held_back: u64,
 }
 
@@ -181,6 +183,7 @@ impl<'a> Transfer<'a> {
             unflushed: AtomicUsize::new(0),
             last_flush: Mutex::new(ports.0.monotonic()),
             failed: AtomicBool::new(false),
+            defect: AtomicBool::new(false),
             memory,
             throttle,
         };
@@ -202,7 +205,8 @@ impl<'a> Transfer<'a> {
 
     /// Carries out `plan`.
     ///
-    /// A mirror whose listings or copies failed (`unreadable`, or found on the way) deletes nothing.
+    /// A mirror whose listings or copies failed (`unreadable`, or found on the way) deletes nothing, nor does
+    /// any run in which something panicked or failed for no reason known: what it knows may be wrong too.
     /// `before_deleting` is awaited just before the first deletion and can forbid it.
     ///
     /// # Errors
@@ -221,8 +225,8 @@ impl<'a> Transfer<'a> {
             phases.sort(action, self, &mut rows);
         }
         self.record(rows).await?;
-        self.remove(phases.first, &mut executed).await?;
-        let mut jobs = phases.copies;
+        let in_the_way = self.remove(phases.first, &mut executed).await?;
+        let mut jobs = self.passable(phases.copies, &in_the_way);
         self.rename(phases.renames, &mut jobs, &mut executed).await?;
         self.copy_all(jobs, &mut executed).await?;
         if phases.last.is_empty() {
@@ -230,7 +234,7 @@ impl<'a> Transfer<'a> {
         }
         self.flush().await?;
         if self.rights.mode.is_mirror() && (unreadable || self.progress.failed.load(Ordering::Relaxed)) {
-            executed.held_back = phases.last.len() as u64;
+            executed.held_back += phases.last.len() as u64;
             return Ok(executed);
         }
         before_deleting.await?;
@@ -268,12 +272,22 @@ impl<'a> Transfer<'a> {
         match error.kind() {
             ErrorKind::Cancelled => return Err(error),
             ErrorKind::Changed | ErrorKind::NotFound => executed.moved.push(key.clone()),
-            _ => {
+            kind => {
                 self.progress.failed.store(true, Ordering::Relaxed);
+                self.progress.defect.fetch_or(kind == ErrorKind::Internal, Ordering::Relaxed);
                 self.recorder.fail(key.as_str(), action, &error);
             }
         }
         Ok(())
+    }
+
+    /// Awaits `work` on `name`. A panic in it is an error of its own, so that it fails nothing else.
+    async fn contain<T>(&self, doing: &str, name: &Key, work: impl Future<Output = Result<T>>) -> Result<T> {
+        std::panic::AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+            self.progress.defect.store(true, Ordering::Relaxed);
+            let doing = format!("{doing} `{name}` ended in a defect of this program");
+            Err(Error::new(ErrorKind::Internal, doing).with_hint("please report this"))
+        })
     }
 
     fn done(&self, line: Option<Line>) {
@@ -288,39 +302,76 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// Removes versions in batches, each only if the other side still does not have the path.
-    async fn remove(&self, removals: Vec<Removal>, executed: &mut Executed) -> Result<()> {
+    /// Returns the copies that nothing blocks. A bucket would take in the others too, and then have a name that is
+    /// a file and a folder.
+    fn passable(&self, jobs: Vec<Job>, in_the_way: &[Key]) -> Vec<Job> {
+        let is_free = |job: &Job| {
+            let target = &job.target.key;
+            let blocker =
+                in_the_way.iter().find(|key| key.is_below(target.as_str()) || target.is_below(key.as_str()));
+            let Some(blocker) = blocker else { return true };
+            let message = format!("`{target}` cannot be made while `{blocker}` is in its place");
+            let error = Error::new(ErrorKind::Changed, message).with_hint("run again");
+            self.progress.failed.store(true, Ordering::Relaxed);
+            self.recorder.fail(target.as_str(), job.line.as_ref().map_or("copy", |line| line.action), &error);
+            false
+        };
+        jobs.into_iter().filter(is_free).collect()
+    }
+
+    /// Removes versions in batches, each only if the other side still does not have the path. Returns those that
+    /// stay.
+    async fn remove(&self, removals: Vec<Removal>, executed: &mut Executed) -> Result<Vec<Key>> {
+        let mut stay = Vec::new();
         for side in Side::BOTH {
             let mut here: Vec<&Removal> = removals.iter().filter(|removal| removal.on == side).collect();
             while !here.is_empty() {
                 self.control.checkpoint().await?;
                 self.rights.allow_delete(side)?;
                 let later = here.split_off(here.len().min(REMOVALS_PER_BATCH));
-                self.remove_batch(side, std::mem::replace(&mut here, later), executed).await?;
+                let batch = std::mem::replace(&mut here, later);
+                stay.extend(self.remove_batch(side, batch, executed).await?);
             }
         }
-        Ok(())
+        Ok(stay)
     }
 
-    async fn remove_batch(&self, side: Side, batch: Vec<&Removal>, executed: &mut Executed) -> Result<()> {
+    async fn remove_batch(
+        &self,
+        side: Side,
+        batch: Vec<&Removal>,
+        executed: &mut Executed,
+    ) -> Result<Vec<Key>> {
         let other = side.other();
         // The futures are made at once: made one by one in a stream they could not be shown to be `Send`.
-        let looks = batch.iter().map(|removal| look_again(self.clients, other, &removal.entry.key).boxed());
-        let still_gone: Vec<bool> = futures::stream::iter(looks.collect::<Vec<_>>())
-            .buffered(self.tuning.transfers)
-            .map(|found| matches!(found, Ok(Observed::Absent)))
-            .collect()
-            .await;
-        let mut certain = Vec::new();
-        for (removal, gone) in batch.into_iter().zip(still_gone) {
-            if gone {
+        let look = |key| self.contain("looking at", key, look_again(self.clients, other, key)).boxed();
+        let looks = batch.iter().map(|removal| look(&removal.entry.key));
+        let found: Vec<Result<Observed>> =
+            futures::stream::iter(looks.collect::<Vec<_>>()).buffered(self.tuning.transfers).collect().await;
+        let (mut certain, mut stay) = (Vec::new(), Vec::new());
+        for (removal, found) in batch.into_iter().zip(found) {
+            let key = &removal.entry.key;
+            if matches!(found, Ok(Observed::Absent)) {
                 certain.push(removal);
-            } else {
-                executed.moved.push(removal.entry.key.clone());
+                continue;
+            }
+            stay.push(key.clone());
+            match found {
+                Err(error) if error.kind() == ErrorKind::Internal => {
+                    self.take_error(key, "delete", error, executed)?;
+                }
+                _ => executed.moved.push(key.clone()),
             }
         }
+        let Some(first) = certain.first().map(|removal| &removal.entry.key) else { return Ok(stay) };
+        if self.progress.defect.load(Ordering::Relaxed) {
+            executed.held_back += certain.len() as u64;
+            stay.extend(certain.into_iter().map(|removal| removal.entry.key.clone()));
+            return Ok(stay);
+        }
         let entries = certain.iter().map(|removal| removal.entry.clone()).collect();
-        let results = self.clients.get(side).remove(entries, &self.disposal).await;
+        let removed = async { Ok(self.clients.get(side).remove(entries, &self.disposal).await) };
+        let results = each(certain.len(), self.contain("deleting", first, removed).await);
         let mut rows = Vec::new();
         let mut lines = Vec::new();
         for (removal, result) in certain.into_iter().zip(results) {
@@ -329,19 +380,24 @@ impl<'a> Transfer<'a> {
                     rows.push((removal.entry.key.clone(), None));
                     lines.push(removal.line.clone());
                 }
-                Err(error) => self.take_error(&removal.entry.key, "delete", error, executed)?,
+                Err(error) => {
+                    stay.push(removal.entry.key.clone());
+                    self.take_error(&removal.entry.key, "delete", error, executed)?;
+                }
             }
         }
         self.record(rows).await?;
         self.done_all(lines);
-        Ok(())
+        Ok(stay)
     }
 
     /// Carries out renames, and adds to `jobs` the copies that must follow them.
     async fn rename(&self, actions: Vec<Action>, jobs: &mut Vec<Job>, executed: &mut Executed) -> Result<()> {
         let mut results = futures::stream::iter(actions)
             .map(|action| {
-                let renamed = async move { (self.rename_one(&action).await, action) };
+                let renamed = async move {
+                    (self.contain("renaming", &action.key, self.rename_one(&action)).await, action)
+                };
                 renamed.boxed()
             })
             .buffer_unordered(self.tuning.transfers)
@@ -450,6 +506,14 @@ fn seen(side: Side, entry: &Entry, counterpart: &Entry) -> Sides<Fingerprint> {
     let mut seen = Sides::new(counterpart.fingerprint.clone(), counterpart.fingerprint.clone());
     *seen.get_mut(side) = entry.fingerprint.clone();
     seen
+}
+
+/// Returns the results of a batch, or the reason why there are none once for each of its members.
+fn each<T>(count: usize, results: Result<Vec<Result<T>>>) -> Vec<Result<T>> {
+    results.unwrap_or_else(|error| {
+        let hint = error.hint().unwrap_or_default();
+        (0..count).map(|_| Err(Error::new(error.kind(), error.chain()).with_hint(hint))).collect()
+    })
 }
 
 #[derive(Debug)]

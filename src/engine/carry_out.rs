@@ -17,7 +17,8 @@ use crate::guard::{Limits, Notice, View, judge_again, loses, losses};
 use crate::key::Key;
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
-use crate::plan::{Plan, Work, conflict_name::CopyCounts};
+use crate::plan::conflict_name::{self, CopyCounts};
+use crate::plan::{Item, Plan, Step, Work, collide::Collision};
 use crate::report::Recorder;
 use crate::survey::Survey;
 use crate::transfer::{Rights, Transfer, look_again};
@@ -44,7 +45,7 @@ impl Run<'_> {
         examiner: &Examiner,
         plan: Plan,
         found: Survey,
-        unreadable: bool,
+        mut unreadable: bool,
     ) -> Result<()> {
         let state = &self.past.state;
         if !found.obsolete.is_empty() {
@@ -71,13 +72,16 @@ impl Run<'_> {
         let mut lost = losses(&plan);
         let mut executed = transfer.execute(plan, unreadable, self.prepared.check_roots().boxed()).await?;
         let mut held_back = executed.held_back;
-        let mut moved: BTreeSet<Key> = found.moving.into_iter().collect();
-        moved.extend(executed.moved);
+        let moved = found.moving.into_iter().chain(executed.moved);
+        let mut copies = found.copies;
+        // Whether a name is free of files and folders in its way only a listing can tell.
+        let (clashing, mut moved) =
+            moved.partition::<BTreeSet<Key>, _>(|key| clashes(&found.collisions, key));
         for _ in 0..REPLANS {
             if moved.is_empty() {
                 break;
             }
-            let mut again = self.plan_again(examiner, moved).await?;
+            let mut again = self.plan_again(examiner, moved, &mut copies, &mut unreadable).await?;
             self.guard_again(&lost, &mut again);
             let more = losses(&again);
             lost = Sides::new(lost.source + more.source, lost.destination + more.destination);
@@ -85,6 +89,7 @@ impl Run<'_> {
             held_back += executed.held_back;
             moved = executed.moved.into_iter().collect();
         }
+        moved.extend(clashing);
         for key in moved {
             self.recorder.fail(key.as_str(), "sync", &changed_during_sync(&key));
         }
@@ -124,36 +129,79 @@ impl Run<'_> {
         });
     }
 
-    /// Looks at paths once more, one by one, and decides anew.
-    async fn plan_again(&self, examiner: &Examiner, keys: BTreeSet<Key>) -> Result<Plan> {
+    /// Looks at paths once more, one by one, and decides anew. Sets `unreadable` if one could not be judged.
+    async fn plan_again(
+        &self,
+        examiner: &Examiner,
+        keys: BTreeSet<Key>,
+        copies: &mut CopyCounts,
+        unreadable: &mut bool,
+    ) -> Result<Plan> {
         let mut items = Vec::new();
         for key in keys {
             self.options.controller.checkpoint().await?;
-            let base = self.past.state.get(&key).await?;
-            let mut sides = Sides::new(Observed::Absent, Observed::Absent);
-            let mut failed = false;
-            for side in Side::BOTH {
-                match look_again(&self.prepared.clients, side, &key).await {
-                    Ok(Observed::Unknown) if !failed => {
-                        failed = true;
-                        self.recorder.fail(key.as_str(), "sync", &in_its_place(&key, side));
-                    }
-                    Ok(observed) => *sides.get_mut(side) = observed,
-                    Err(error) => {
-                        failed = true;
-                        self.recorder.fail(key.as_str(), "look at", &error);
-                    }
+            match self.look_again(examiner, &key).await? {
+                Some(item) => {
+                    self.see_copy(&item, copies).await;
+                    items.push(item);
                 }
-            }
-            if failed {
-                continue;
-            }
-            match examiner.examine(Change { key: key.clone(), base, sides }).await {
-                Examined::Item(item) => items.push(*item),
-                Examined::Moving(key) => self.recorder.fail(key.as_str(), "sync", &changed_during_sync(&key)),
-                Examined::Unreadable(key, error) => self.recorder.fail(key.as_str(), "read", &error),
+                None => *unreadable = true,
             }
         }
-        Ok(Plan::new(items, examiner.policy, &[], &CopyCounts::default()))
+        Ok(Plan::new(items, examiner.policy, &[], copies))
     }
+
+    /// Looks at one path once more. `None` if it could not be judged, which is told.
+    async fn look_again(&self, examiner: &Examiner, key: &Key) -> Result<Option<Item>> {
+        let base = self.past.state.get(key).await?;
+        let mut sides = Sides::new(Observed::Absent, Observed::Absent);
+        let mut failed = false;
+        for side in Side::BOTH {
+            match look_again(&self.prepared.clients, side, key).await {
+                Ok(Observed::Unknown) if !failed => {
+                    failed = true;
+                    self.recorder.fail(key.as_str(), "sync", &in_its_place(key, side));
+                }
+                Ok(observed) => *sides.get_mut(side) = observed,
+                Err(error) => {
+                    failed = true;
+                    self.recorder.fail(key.as_str(), "look at", &error);
+                }
+            }
+        }
+        if failed {
+            return Ok(None);
+        }
+        match examiner.examine(Change { key: key.clone(), base, sides }).await {
+            Examined::Item(item) => return Ok(Some(*item)),
+            Examined::Moving(key) => self.recorder.fail(key.as_str(), "sync", &changed_during_sync(&key)),
+            Examined::Unreadable(key, error) => self.recorder.fail(key.as_str(), "read", &error),
+        }
+        Ok(None)
+    }
+
+    /// Notes whether the loser of a conflict has its other name already: a try whose answer was lost gave it.
+    async fn see_copy(&self, item: &Item, copies: &mut CopyCounts) {
+        let (Step::KeepBoth { winner }, Sides { source: Some(source), destination: Some(destination) }) =
+            (item.verdict.step, item.found.clone())
+        else {
+            return;
+        };
+        let loser = winner.other();
+        let versions = Sides::new(source, destination);
+        let Some(name) = conflict_name::for_loser(&item.key, loser, &versions, &item.hashes, copies) else {
+            return;
+        };
+        if let Ok(Observed::File(_)) = look_again(&self.prepared.clients, loser, &name).await {
+            let mut on = Sides::new(false, false);
+            *on.get_mut(loser) = true;
+            copies.see(&name, on);
+        }
+    }
+}
+
+/// Returns whether `key` is in the way of another file, or another in its.
+fn clashes(collisions: &[Collision], key: &Key) -> bool {
+    let is_on = |on: Sides<bool>| on.source || on.destination;
+    collisions.iter().any(|c| (c.above == *key || c.below == *key) && is_on(c.above_on) && is_on(c.below_on))
 }

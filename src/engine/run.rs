@@ -115,6 +115,8 @@ impl SyncEngine {
         let mut swept = true;
         for side in Side::BOTH {
             let leftovers = found.leftovers.get(side);
+            // Where nobody could look there may be more of them.
+            swept &= !found.unreadable.get(side);
             if leftovers.is_empty() {
                 continue;
             }

@@ -4,7 +4,7 @@
 //! and the first 8 hexadecimal digits of its hash. The name follows from the version alone, so that a run
 //! cut off and begun again chooses the same one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::entry::Entry;
 use crate::fingerprint::ContentHash;
@@ -12,32 +12,38 @@ use crate::key::Key;
 use crate::mode::{Side, Sides};
 
 /// How many conflict copies one file may have before its conflicts are left to the user.
-pub const MAX_COPIES: u32 = 10;
+pub const MAX_COPIES: usize = 10;
 
 /// Longest file name in bytes on the file systems in use.
 const MAX_NAME_BYTES: usize = 255;
 
 const MARK: &str = ".conflict-";
 
-/// How many conflict copies the files of a pair have. Fed with every key of both trees.
+/// The conflict copies that the files of a pair have. Fed with every key of both trees.
 #[derive(Debug, Default)]
-pub struct CopyCounts(HashMap<String, u32>);
+pub struct CopyCounts(HashMap<String, BTreeMap<Key, Sides<bool>>>);
 
 impl CopyCounts {
-    /// Counts `key` if it is the name of a conflict copy.
-    pub fn see(&mut self, key: &Key) {
+    /// Counts `key`, which is a file on the sides `on`, if it is the name of a conflict copy.
+    pub fn see(&mut self, key: &Key, on: Sides<bool>) {
         if let Some(original) = original_of(key) {
-            *self.0.entry(original).or_default() += 1;
+            self.0.entry(original).or_default().insert(key.clone(), on);
         }
     }
 
-    fn of(&self, key: &Key) -> u32 {
+    fn of(&self, key: &Key) -> Option<&BTreeMap<Key, Sides<bool>>> {
         let (folder, stem, extension) = split(key);
-        self.0.get(&format!("{folder}{stem}{extension}")).copied().unwrap_or(0)
+        self.0.get(&format!("{folder}{stem}{extension}"))
+    }
+
+    /// Returns whether `side` has the conflict copy `name` of the file `key` already: a run that was cut off
+    /// where a rename is a copy and a deletion leaves the version under both names.
+    pub fn has(&self, key: &Key, name: &Key, side: Side) -> bool {
+        self.of(key).and_then(|copies| copies.get(name)).is_some_and(|on| *on.get(side))
     }
 }
 
-/// Returns the name for the version of the `loser`, or `None` if the file has too many copies already.
+/// Returns the name for the version of the `loser`, or `None` if the file has too many others already.
 pub fn for_loser(
     key: &Key,
     loser: Side,
@@ -45,15 +51,15 @@ pub fn for_loser(
     hashes: &Sides<Option<ContentHash>>,
     copies: &CopyCounts,
 ) -> Option<Key> {
-    if copies.of(key) >= MAX_COPIES {
-        return None;
-    }
     let time = versions.get(loser).modified.unwrap_or_default().compact();
     let hash = hashes.get(loser).map_or_else(|| "0".repeat(32), |hash| hash.hex());
     let (folder, stem, extension) = split(key);
     let tail = format!("{MARK}{time}-{loser}-{}{extension}", hash.get(..8).unwrap_or("00000000"));
     let room = MAX_NAME_BYTES.saturating_sub(tail.len());
-    Key::parse(&format!("{folder}{}{tail}", fitting(stem, room))).ok()
+    let name = Key::parse(&format!("{folder}{}{tail}", fitting(stem, room))).ok()?;
+    let is_full =
+        copies.of(key).is_some_and(|copies| copies.len() >= MAX_COPIES && !copies.contains_key(&name));
+    (!is_full).then_some(name)
 }
 
 /// Splits a key into folder (with its slash), stem and extension (with its dot).
@@ -139,8 +145,8 @@ mod tests {
         let mut counts = CopyCounts::default();
         for i in 0..10 {
             assert!(named("d/a.txt", Side::Source, &counts).is_some(), "{i}");
-            counts
-                .see(&Key::parse(&format!("d/a.conflict-20260101T00000{i}Z-source-0123456{i}.txt")).unwrap());
+            let copy = format!("d/a.conflict-20260101T00000{i}Z-source-0123456{i}.txt");
+            counts.see(&Key::parse(&copy).unwrap(), Sides::new(true, false));
         }
         assert_eq!(named("d/a.txt", Side::Source, &counts), None);
         assert!(named("a.txt", Side::Source, &counts).is_some(), "another folder");

@@ -83,7 +83,7 @@ pub(super) fn plan(world: &[(&str, Contents<'_>)], policy: Policy) -> Plan {
     let mut copies = conflict_name::CopyCounts::default();
     for (name, [_, source, destination]) in &world {
         watch.see(&key(name), Sides::new(source.is_some(), destination.is_some()));
-        copies.see(&key(name));
+        copies.see(&key(name), Sides::new(true, true));
     }
     let items = world.iter().map(|(name, contents)| item(name, *contents, policy));
     let items = items.filter(|item| item.verdict.step != Step::Nothing).collect();
@@ -264,7 +264,8 @@ fn keep_both_gives_the_loser_a_name_of_its_own_until_there_are_too_many() {
     let mut copies = conflict_name::CopyCounts::default();
     for number in 0..conflict_name::MAX_COPIES {
         assert!(matches!(plan_of(&newer, &copies).actions[0].work, Work::KeepBoth { .. }), "{number}");
-        copies.see(&key(&format!("d/a.conflict-20260101T000000Z-source-0123456{number}.txt")));
+        let copy = key(&format!("d/a.conflict-20260101T000000Z-source-0123456{number}.txt"));
+        copies.see(&copy, Sides::new(true, false));
     }
     let action = plan_of(&newer, &copies).actions.remove(0);
     assert!(matches!(action.work, Work::Unresolved));

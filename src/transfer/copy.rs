@@ -4,9 +4,9 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
 use super::body::Tap;
-use super::{Executed, Job, Transfer, seen};
+use super::{Executed, Job, Transfer, each, seen};
 use crate::client::{Held, Staged};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::examine::listed_hashes;
 use crate::fingerprint::ContentHash;
 use crate::mode::{Side, Sides};
@@ -126,10 +126,7 @@ impl Transfer<'_> {
         };
         let staged =
             retry(Schedule::default(), self.clock.as_ref(), self.entropy.as_ref(), self.control, attempt);
-        let result = std::panic::AssertUnwindSafe(staged).catch_unwind().await.unwrap_or_else(|_| {
-            let doing = format!("copying `{}` ended in a defect of this program", job.target.key);
-            Err(Error::new(ErrorKind::Internal, doing).with_hint("please report this"))
-        });
+        let result = self.contain("copying", &job.target.key, staged).await;
         (job, result)
     }
 
@@ -165,9 +162,6 @@ impl Transfer<'_> {
 
     /// Makes a batch durable and visible, then records it.
     async fn publish(&self, side: Side, batch: Batch, executed: &mut Executed) -> Result<()> {
-        if batch.items.is_empty() {
-            return Ok(());
-        }
         let mut jobs = Vec::with_capacity(batch.items.len());
         let mut staged = Vec::with_capacity(batch.items.len());
         for (mut job, copied) in batch.items {
@@ -177,7 +171,9 @@ impl Transfer<'_> {
             jobs.push((job, copied.hash));
             staged.push(copied.staged);
         }
-        let results = self.clients.get(side).publish(staged).await;
+        let Some(first) = jobs.first().map(|(job, _)| job.target.key.clone()) else { return Ok(()) };
+        let published = async { Ok(self.clients.get(side).publish(staged).await) };
+        let results = each(jobs.len(), self.contain("publishing", &first, published).await);
         let mut rows = Vec::with_capacity(jobs.len());
         let mut lines = Vec::with_capacity(jobs.len());
         for ((job, hash), result) in jobs.into_iter().zip(results) {

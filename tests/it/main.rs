@@ -22,6 +22,7 @@ mod resume;
 mod scenarios;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
 mod servers;
+mod simulation;
 #[cfg(all(feature = "s3", feature = "embedded"))]
 mod stores;
 mod support;

@@ -1,0 +1,239 @@
+//! The whole engine in a simulated world: one seed decides every fault, crash, edit and interleaving.
+//!
+//! Behind the ports stand a bucket, a folder and a base that fail as real ones do, and users who edit while the
+//! engine runs. Promises are judged at every effect (`simulation/rules.rs`), after every run, and once nothing
+//! is disturbed any more. Every seed is lived twice and must take the same course. A failure prints the command
+//! that repeats it; `tests/simulate` lives as many seeds as there is time for.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::support::variable;
+use scenes::{Befalls, Outcome, Scene};
+use world::Trouble;
+
+mod base;
+mod folder;
+mod life;
+mod machines;
+mod place;
+mod port;
+mod rules;
+mod scenes;
+mod store;
+mod users;
+mod world;
+
+/// Seeds that once broke a promise.
+const REGRESSIONS: &[u64] = &[];
+
+/// What must have happened in any 1,000 lives; else the simulation is idle.
+const IMPORTANT: &[(&str, u64)] = &[
+    ("conflicts", 100),
+    ("renames", 50),
+    ("crashes", 100),
+    ("power cuts", 50),
+    ("files undone by power cuts", 5),
+    ("edits during runs", 500),
+    ("faults that pass", 100),
+    ("refusals", 30),
+    ("errors of the system", 30),
+    ("lost answers", 100),
+    ("flipped bits", 5),
+    ("panics", 20),
+    ("failures of the state", 30),
+    ("states deleted", 20),
+    ("states lost", 20),
+    ("states put back", 10),
+    ("stale listings", 50),
+    ("races where conditions are ignored", 1),
+    ("clock jumps", 30),
+    ("folders nobody can read", 20),
+    ("temporaries swept", 20),
+    ("files removed", 100),
+    ("files replaced", 200),
+    ("two machines", 50),
+];
+
+type Kinds = BTreeMap<&'static str, u64>;
+
+fn numbers(name: &str) -> Option<u64> {
+    Some(variable(name)?.parse().unwrap())
+}
+
+/// Lives one seed twice; an error says what broke and how to see it again, with all that happened if the seed
+/// was asked for.
+fn judge(seed: u64) -> Result<Kinds, String> {
+    let (lived, again) = (life::live(seed, false), life::live(seed, false));
+    let mut broken = lived.broken;
+    if lived.trace != again.trace {
+        broken.push("two lives of the seed take different courses".into());
+    }
+    if broken.is_empty() {
+        return Ok(lived.kinds);
+    }
+    let log = if numbers("SYNCENGINE_SEED").is_some() {
+        life::live(seed, true).log.join("\n")
+    } else {
+        String::new()
+    };
+    let broken = broken.join("\n");
+    let command = "cargo test --no-default-features --test it simulation::random";
+    Err(format!("{log}\nseed {seed}:\n{broken}\nSYNCENGINE_SEED={seed} {command}"))
+}
+
+/// Makes so many trials on all cores; of those that broke something the first few are told.
+fn spread(count: u64, trial: impl Fn(u64) -> Result<Kinds, String> + Sync) -> (Kinds, Vec<String>) {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let add = |kinds: &mut Kinds, more: Kinds| {
+        more.into_iter().for_each(|(kind, count)| *kinds.entry(kind).or_default() += count);
+    };
+    let some = |first: u64| {
+        let (mut kinds, mut failures) = (Kinds::new(), Vec::new());
+        for number in (first..count).step_by(usize::try_from(cores).unwrap()) {
+            match trial(number) {
+                Ok(more) => add(&mut kinds, more),
+                Err(failure) => failures.push(failure),
+            }
+            if failures.len() >= 20 {
+                break;
+            }
+        }
+        (kinds, failures)
+    };
+    let (mut kinds, mut failures) = (Kinds::new(), Vec::new());
+    std::thread::scope(|scope| {
+        let some = &some;
+        let workers: Vec<_> = (0..cores).map(|first| scope.spawn(move || some(first))).collect();
+        for worker in workers {
+            let (more, failed) = worker.join().unwrap();
+            add(&mut kinds, more);
+            failures.extend(failed);
+        }
+    });
+    (kinds, failures)
+}
+
+/// I-01 to I-04, I-08, I-14 to I-16, I-19, I-23, I-27, I-29, I-32, F-02, F-05, F-37, F-39, F-41, F-46, F-47.
+#[test]
+fn random_lives_break_no_promise() {
+    let seeds = match numbers("SYNCENGINE_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => {
+            let first = numbers("SYNCENGINE_FIRST_SEED").unwrap_or(0);
+            first..first + numbers("SYNCENGINE_SEEDS").unwrap_or(2000)
+        }
+    };
+    let count = seeds.end - seeds.start;
+    let (kinds, failures) = spread(count, |number| judge(seeds.start + number));
+    let told: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    println!("ci: simulation: {count} seeds, {}", told.join(", "));
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    for (kind, least) in IMPORTANT {
+        let found = kinds.get(kind).copied().unwrap_or(0);
+        assert!(count < 1000 || found >= least * (count / 1000), "only {found} {kind} in {count} lives");
+    }
+}
+
+#[test]
+fn seeds_that_once_broke_a_promise_keep_it() {
+    let failures: Vec<String> = REGRESSIONS.iter().filter_map(|seed| judge(*seed).err()).collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+/// A scene, what an undisturbed run of it comes to, and what befalls it instead.
+type Trial<'a> = (Scene, &'a Outcome, Befalls);
+
+/// Plays a scene with something going wrong, and tells what is different in the end from an undisturbed run.
+fn compare((scene, wanted, befalls): Trial<'_>) -> Result<Kinds, String> {
+    let played = scene.play(befalls);
+    let mut wrong = played.broken;
+    for (place, (found, expected)) in played.trees.iter().zip(&wanted.trees).enumerate() {
+        let differ = |name: &&String| found.get(*name) != expected.get(*name);
+        for name in found.keys().chain(expected.keys()).filter(differ) {
+            let (found, expected) = (found.get(name), expected.get(name));
+            wrong.push(format!("I-16: at place {place} {name} is {found:?} instead of {expected:?}"));
+        }
+    }
+    let is_live = |kept: &Bytes| played.trees.iter().any(|tree| tree.values().any(|live| live == kept));
+    for missing in wanted.trash.iter().filter(|kept| !played.trash.contains(kept) && !is_live(kept)) {
+        wrong.push(format!("I-16: {missing:?} is not in the trash"));
+    }
+    if wrong.is_empty() {
+        return Ok(Kinds::from([("trials", 1), ("that fail something", u64::from(played.failed))]));
+    }
+    Err(format!("{scene:?} {befalls:?}\n{}", wrong.join("\n")))
+}
+
+fn compare_all(trials: &[Trial<'_>]) -> Kinds {
+    let trial = |number: u64| compare(trials[usize::try_from(number).unwrap()]);
+    let (kinds, wrong) = spread(trials.len() as u64, trial);
+    assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n\n"));
+    kinds
+}
+
+/// Returns the scenes and what an undisturbed run of each comes to; all there are if there is time.
+fn undisturbed() -> Vec<(Scene, Outcome)> {
+    let scenes = if numbers("SYNCENGINE_SEEDS").is_some() { scenes::all() } else { scenes::handful() };
+    let played: Vec<_> = scenes.into_iter().map(|scene| (scene, scene.play(Befalls::Nothing))).collect();
+    for (scene, wanted) in &played {
+        assert!(wanted.broken.is_empty() && wanted.calls[0] > 40, "{scene:?} {wanted:?}");
+    }
+    played
+}
+
+/// F-01, F-02, F-03.
+#[test]
+fn i16_a_crash_at_any_call_ends_where_an_undisturbed_run_does() {
+    let played = undisturbed();
+    let mut trials: Vec<Trial<'_>> = Vec::new();
+    for (scene, wanted) in &played {
+        for call in 1..=wanted.calls[0] {
+            for is_power_cut in [false, true] {
+                trials.push((*scene, wanted, Befalls::Crash { call, is_power_cut }));
+            }
+        }
+    }
+    let small = scenes::small();
+    let wanted = small.play(Befalls::Nothing);
+    for first in 1..=wanted.calls[0] {
+        let after = small.play(Befalls::Crash { call: first, is_power_cut: false });
+        // The second half of what came after was the run that did nothing.
+        trials
+            .extend((1..=after.calls[1] / 2).map(|second| (small, &wanted, Befalls::Crashes(first, second))));
+    }
+    let kinds = compare_all(&trials);
+    println!("ci: simulation: crashes at every call of {} scenes, {kinds:?}", played.len());
+}
+
+/// F-05, I-27, I-29, I-32: the rules judge each effect after it.
+#[test]
+fn i16_trouble_at_any_call_ends_where_an_undisturbed_run_does() {
+    let played = undisturbed();
+    let mut trials: Vec<Trial<'_>> = Vec::new();
+    for (scene, wanted) in &played {
+        for call in 1..=wanted.calls[0] {
+            trials.extend(Trouble::ALL.map(|trouble| (*scene, wanted, Befalls::Trouble(call, trouble))));
+        }
+    }
+    let kinds = compare_all(&trials);
+    println!("ci: simulation: trouble of 5 kinds at every call of {} scenes, {kinds:?}", played.len());
+    assert!(kinds["that fail something"] * 3 > kinds["trials"], "most of it went unnoticed: {kinds:?}");
+}
+
+#[test]
+fn i17_one_plan_in_any_interleaving_ends_in_equal_trees() {
+    let mut count = 0;
+    for scene in scenes::handful() {
+        let wanted = scene.play(Befalls::Interleaving(0));
+        for seed in 1..=50 {
+            count += 1;
+            let played = scene.play(Befalls::Interleaving(seed));
+            assert!(played.broken.is_empty(), "{scene:?} {seed} {:?}", played.broken);
+            assert_eq!((&played.trees, &played.trash), (&wanted.trees, &wanted.trash), "{scene:?} {seed}");
+            assert_eq!(played.rows, wanted.rows, "{scene:?} {seed}");
+        }
+    }
+    println!("ci: simulation: {count} interleavings of {} plans", scenes::handful().len());
+}

@@ -1,0 +1,391 @@
+//! A local folder as a client of the engine sees it: temporaries, batches, inodes, stamps, and a disk that forgets.
+//!
+//! What `src/client/local/` does is done here in its order: a version is staged as a temporary with the tag of
+//! its run, a batch is renamed file by file and then made durable, and each replaced version is in the trash at
+//! the same instant. What is not durable yet a power cut can undo.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use syncengine::client::{Body, Disposal, Held, ListRequest, Listed, RootIdentity, Staged, Target};
+use syncengine::entry::Entry;
+use syncengine::fingerprint::Fingerprint;
+use syncengine::{Error, ErrorKind, Key, Result, StorageClient, Timestamp};
+
+use super::place::File;
+use super::port::{Fate, Port, changed, lost};
+use super::store::mark;
+
+#[derive(Debug)]
+pub(crate) struct SimFolder {
+    pub(crate) port: Port,
+    pub(crate) location: String,
+}
+
+/// What a walk comes upon.
+enum Met {
+    File(Entry),
+    Temporary(Key, u32),
+    Unreadable(Key),
+}
+
+fn denied(key: &Key) -> Error {
+    Error::new(ErrorKind::PermissionDenied, format!("list `{key}`: a simulated folder without permissions"))
+}
+
+/// Returns the error for an operation on the disk that failed after it was done.
+fn undone(key: &str) -> Error {
+    Error::new(ErrorKind::Internal, format!("make `{key}` durable"))
+}
+
+impl SimFolder {
+    fn is_hidden(&self, key: &Key) -> bool {
+        let world = self.port.world.inner();
+        let unreadable = world.places[self.port.place].unreadable.clone();
+        unreadable.is_some_and(|folder| key.is_below(&folder))
+    }
+
+    /// Returns the next thing of a walk that comes after `after`.
+    fn next(&self, after: &str) -> Option<Met> {
+        let world = self.port.world.inner();
+        let place = &world.places[self.port.place];
+        let (now, range) =
+            (world.now(self.port.machine), (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded));
+        let hidden = place.unreadable.as_deref();
+        let is_hidden = |name: &str| hidden.is_some_and(|folder| Key::parse(name).unwrap().is_below(folder));
+        let file = place.files.range::<str, _>(range).find(|(name, _)| !is_hidden(name));
+        let temporary = place.temporaries.range::<str, _>(range).find(|(name, _)| !is_hidden(name));
+        let unreadable = hidden.filter(|folder| {
+            *folder > after && place.files.keys().any(|name| Key::parse(name).unwrap().is_below(folder))
+        });
+        let names =
+            [file.map(|(name, _)| name.as_str()), temporary.map(|(name, _)| name.as_str()), unreadable];
+        let first = names.into_iter().flatten().min()?;
+        let key = Key::parse(first).unwrap();
+        Some(match (file, temporary) {
+            (Some((name, file)), _) if name == first => Met::File(place.entry(name, file, now)),
+            (_, Some((name, (tag, _)))) if name == first => Met::Temporary(key, *tag),
+            _ => Met::Unreadable(key),
+        })
+    }
+
+    /// Takes `content` in as a temporary for `target`.
+    fn hold(&self, target: Target, content: Bytes, modified: Option<Timestamp>) -> Staged {
+        let mut world = self.port.world.inner();
+        let number = world.next_inode();
+        let name = format!(".syncengine-{:08x}{number:08x}.tmp", target.run_tag);
+        let key = target.key.sibling(&name).unwrap();
+        let size = content.len() as u64;
+        let stamped = modified.unwrap_or_else(|| world.now(self.port.machine));
+        // The time it is to have goes with it.
+        let place = &mut world.places[self.port.place];
+        place.temporaries.insert(key.as_str().to_owned(), (target.run_tag, content));
+        place.times.insert(key.as_str().to_owned(), stamped);
+        Staged { target, size, hash: None, held: Held::Temporary(key) }
+    }
+
+    async fn take_in(&self, target: Target, mut body: Body) -> Result<Staged> {
+        let name = target.key.as_str().to_owned();
+        self.port.call("stage", &name).await?;
+        self.port.world.inner().judge_staging(self.port.machine, self.port.place, &name);
+        let modified = body.modified;
+        let mut bytes = Vec::new();
+        // Even an unfinished temporary can be met by others.
+        let unfinished = self.hold(target.clone(), Bytes::new(), modified);
+        let result = async {
+            while let Some(chunk) = body.chunks.try_next().await? {
+                self.port.call("write", &name).await?;
+                bytes.extend_from_slice(&chunk);
+            }
+            if bytes.len() as u64 == body.size {
+                return Ok(());
+            }
+            Err(changed(&target.key, "came with another number of bytes than announced"))
+        };
+        let result = result.await;
+        self.drop_temporary(&unfinished.held);
+        result.map(|()| self.hold(target, bytes.into(), modified))
+    }
+
+    fn drop_temporary(&self, held: &Held) -> Option<(Bytes, Timestamp)> {
+        let Held::Temporary(key) = held else { return None };
+        let mut world = self.port.world.inner();
+        let place = &mut world.places[self.port.place];
+        let time = place.times.remove(key.as_str());
+        let (_, content) = place.temporaries.remove(key.as_str())?;
+        Some((content, time.unwrap_or_default()))
+    }
+
+    /// Renames one temporary to its name, if what has the name is what was planned.
+    fn place_one(&self, staged: &Staged) -> Result<File> {
+        let target = &staged.target;
+        let name = target.key.as_str();
+        let (content, modified) =
+            self.drop_temporary(&staged.held).ok_or_else(|| changed(&target.key, "lost its temporary"))?;
+        let mut world = self.port.world.inner();
+        let (machine, at) = (self.port.machine, self.port.place);
+        let place = &world.places[at];
+        let is_as_planned = match &target.replaces {
+            Some(old) => place.expect(old).is_some(),
+            None => !place.files.contains_key(name) && !place.is_in_the_way(name),
+        };
+        if !is_as_planned {
+            return Err(changed(&target.key, "is not what was planned"));
+        }
+        world.judge_showing(machine, at, name, &content, target.replaces.as_ref());
+        let (now, inode, tick) = (world.now_at(at), world.next_inode(), world.tick);
+        let place = &mut world.places[at];
+        place.begin(&[name]);
+        if let (Some(old), Disposal::Trash { run }) = (place.files.get(name).cloned(), &target.disposal) {
+            place.trash.push((run.clone(), old.content));
+        }
+        let (modified, changed) = (place.stamp(modified), place.stamp(now));
+        let file = File { etag: place.etag(&content, inode), content, modified, changed, inode };
+        place.set(name, file.clone(), tick);
+        Ok(file)
+    }
+
+    /// Makes everything durable that was done before.
+    async fn sync(&self, name: &str) -> Result<()> {
+        let fate = self.port.call("sync", name).await;
+        let mut world = self.port.world.inner();
+        // After a failure nobody knows what is durable; here it is, for the next run will find it visible.
+        world.places[self.port.place].pending.clear();
+        let fate = fate?;
+        // A client waits here until the stamps it made prove something.
+        world.pass(Duration::from_millis(20));
+        if fate == Fate::AnswerLost { Err(undone(name)) } else { Ok(()) }
+    }
+
+    /// Looks at a version that was just made; it must still be that one.
+    fn look(&self, key: &Key, ours: &File) -> Result<Entry> {
+        let world = self.port.world.inner();
+        let now = world.listed(self.port.place, key.as_str());
+        let is_ours = |entry: &Entry| {
+            entry.size == ours.content.len() as u64
+                && matches!(entry.fingerprint, Fingerprint::File(stat)
+                    if (stat.inode, stat.modified) == (ours.inode, ours.modified))
+        };
+        now.filter(is_ours).ok_or_else(|| changed(key, "was changed just after it was written"))
+    }
+
+    async fn publish_all(&self, staged: Vec<Staged>) -> Vec<Result<Entry>> {
+        let first = staged.first().map(|one| one.target.key.as_str().to_owned()).unwrap_or_default();
+        if let Err(error) = self.port.call("publish", &first).await {
+            staged.iter().for_each(|one| drop(self.drop_temporary(&one.held)));
+            return staged.iter().map(|_| Err(Error::new(error.kind(), error.chain()))).collect();
+        }
+        let mut placed = Vec::new();
+        for one in &staged {
+            self.port.tick("place", one.target.key.as_str()).await;
+            placed.push(self.place_one(one));
+        }
+        if let Err(error) = self.sync(&first).await {
+            return staged.iter().map(|_| Err(Error::new(error.kind(), error.chain()))).collect();
+        }
+        let looked = placed.into_iter().zip(&staged);
+        looked.map(|(file, one)| self.look(&one.target.key, &file?)).collect()
+    }
+
+    async fn rename_file(&self, from: &Entry, to: &Key) -> Result<Entry> {
+        let (old, new) = (from.key.as_str(), to.as_str());
+        self.port.call("rename", old).await?;
+        let file = {
+            let mut world = self.port.world.inner();
+            let (machine, at) = (self.port.machine, self.port.place);
+            let place = &world.places[at];
+            let is_free = !place.files.contains_key(new) && !place.is_in_the_way(new);
+            let Some(file) = place.expect(from).filter(|_| is_free).cloned() else {
+                return Err(changed(&from.key, "cannot be renamed"));
+            };
+            world.judge_renaming(machine, at, old, new);
+            let (now, tick) = (world.now_at(at), world.tick);
+            let place = &mut world.places[at];
+            place.begin(&[old, new]);
+            place.take(old, tick);
+            place.free_inode = None;
+            let file = File { changed: place.stamp(now), ..file };
+            place.set(new, file.clone(), tick);
+            file
+        };
+        self.sync(new).await?;
+        self.look(to, &file)
+    }
+
+    async fn remove_all(&self, entries: Vec<Entry>, disposal: &Disposal) -> Vec<Result<()>> {
+        let first = entries.first().map(|entry| entry.key.as_str().to_owned()).unwrap_or_default();
+        if let Err(error) = self.port.call("remove", &first).await {
+            return entries.iter().map(|_| Err(Error::new(error.kind(), error.chain()))).collect();
+        }
+        let mut results = Vec::new();
+        for entry in &entries {
+            self.port.tick("set aside", entry.key.as_str()).await;
+            results.push(self.remove_one(entry, disposal));
+        }
+        match self.sync(&first).await {
+            Ok(()) => results,
+            Err(error) => entries.iter().map(|_| Err(Error::new(error.kind(), error.chain()))).collect(),
+        }
+    }
+
+    fn remove_one(&self, entry: &Entry, disposal: &Disposal) -> Result<()> {
+        let mut world = self.port.world.inner();
+        let (machine, at, name) = (self.port.machine, self.port.place, entry.key.as_str());
+        if world.places[at].expect(entry).is_none() {
+            return Err(changed(&entry.key, "is no longer the version that was listed"));
+        }
+        world.judge_removing(machine, at, entry, disposal);
+        let tick = world.tick;
+        let place = &mut world.places[at];
+        place.begin(&[name]);
+        if let (Some(file), Disposal::Trash { run }) = (place.take(name, tick), disposal) {
+            place.trash.push((run.clone(), file.content));
+        }
+        Ok(())
+    }
+}
+
+impl StorageClient for SimFolder {
+    fn location(&self) -> &str {
+        &self.location
+    }
+
+    fn is_folder(&self) -> bool {
+        true
+    }
+
+    fn root(&self) -> BoxFuture<'_, Result<Option<RootIdentity>>> {
+        async {
+            self.port.call("root", "").await?;
+            Ok(Some(RootIdentity { device: 1, inode: 2 }))
+        }
+        .boxed()
+    }
+
+    fn create_root(&self) -> BoxFuture<'_, Result<()>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn list(&self, request: ListRequest) -> BoxStream<'_, Result<Listed>> {
+        let tags = request.leftover_tags;
+        let items = stream::try_unfold(String::new(), move |after| {
+            let tags = tags.clone();
+            async move {
+                self.port.call("walk", &after).await?;
+                let Some(met) = self.next(&after) else { return Ok(None) };
+                let listed = match met {
+                    Met::File(entry) => Listed::File(entry),
+                    Met::Temporary(key, tag) if tags.contains(&tag) => Listed::Leftover(key),
+                    Met::Temporary(key, _) => Listed::Foreign(key),
+                    Met::Unreadable(key) => Listed::Unknown(key.clone(), denied(&key)),
+                };
+                let position = listed.position().into_owned();
+                Ok(Some((listed, position)))
+            }
+        });
+        items.boxed()
+    }
+
+    fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Listed>>> {
+        async move {
+            self.port.call("head", key.as_str()).await?;
+            if self.is_hidden(key) {
+                return Ok(Some(Listed::Unknown(key.clone(), denied(key))));
+            }
+            let world = self.port.world.inner();
+            let place = &world.places[self.port.place];
+            let now = world.now(self.port.machine);
+            let file = place.files.get(key.as_str());
+            Ok(file.map(|file| Listed::File(place.entry(key.as_str(), file, now))))
+        }
+        .boxed()
+    }
+
+    fn read<'a>(&'a self, entry: &'a Entry) -> BoxFuture<'a, Result<Body>> {
+        async move {
+            if self.port.call("read", entry.key.as_str()).await? == Fate::AnswerLost {
+                return Err(lost(entry.key.as_str()));
+            }
+            if self.is_hidden(&entry.key) {
+                return Err(denied(&entry.key));
+            }
+            let world = self.port.world.inner();
+            let place = &world.places[self.port.place];
+            let file = place.expect(entry).ok_or_else(|| changed(&entry.key, "is another version"))?;
+            Ok(self.port.body(entry, file.content.clone(), true, false))
+        }
+        .boxed()
+    }
+
+    fn stage(&self, target: Target, body: Body) -> BoxFuture<'_, Result<Staged>> {
+        self.take_in(target, body).boxed()
+    }
+
+    fn copy<'a>(&'a self, from: &'a Entry, target: Target) -> BoxFuture<'a, Result<Staged>> {
+        async move {
+            self.port.call("copy", from.key.as_str()).await?;
+            let found = {
+                let world = self.port.world.inner();
+                let place = &world.places[self.port.place];
+                place.expect(from).map(|file| (file.content.clone(), file.modified))
+            };
+            let (content, modified) = found.ok_or_else(|| changed(&from.key, "is another version"))?;
+            Ok(self.hold(target, content, Some(modified)))
+        }
+        .boxed()
+    }
+
+    fn publish(&self, staged: Vec<Staged>) -> BoxFuture<'_, Vec<Result<Entry>>> {
+        self.publish_all(staged).boxed()
+    }
+
+    fn discard(&self, staged: Staged) -> BoxFuture<'_, ()> {
+        async move { drop(self.drop_temporary(&staged.held)) }.boxed()
+    }
+
+    fn rename<'a>(&'a self, from: &'a Entry, to: &'a Key) -> BoxFuture<'a, Result<Entry>> {
+        self.rename_file(from, to).boxed()
+    }
+
+    fn remove<'a>(&'a self, entries: Vec<Entry>, disposal: &'a Disposal) -> BoxFuture<'a, Vec<Result<()>>> {
+        self.remove_all(entries, disposal).boxed()
+    }
+
+    fn sweep(&self, leftovers: Vec<Key>) -> BoxFuture<'_, Result<()>> {
+        async move {
+            self.port.call("sweep", "").await?;
+            for key in leftovers {
+                self.port.world.inner().note("temporaries swept");
+                drop(self.drop_temporary(&Held::Temporary(key)));
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn purge_trash(&self, before: Timestamp) -> BoxFuture<'_, Result<u64>> {
+        async move { Ok(self.port.world.inner().purge(self.port.place, before)) }.boxed()
+    }
+
+    fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>> {
+        async {
+            self.port.call("markers", "").await?;
+            Ok(self.port.world.inner().places[self.port.place].markers.iter().cloned().collect())
+        }
+        .boxed()
+    }
+
+    fn put_marker<'a>(&'a self, pair_id: &'a str, _: &'a str) -> BoxFuture<'a, Result<()>> {
+        async move { mark(&self.port, pair_id).await }.boxed()
+    }
+
+    fn remove_marker<'a>(&'a self, pair_id: &'a str) -> BoxFuture<'a, Result<()>> {
+        async move {
+            self.port.world.inner().places[self.port.place].markers.remove(pair_id);
+            Ok(())
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,236 @@
+//! One life: machines, places, users and disturbances, all from one seed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use syncengine::state::Found;
+use syncengine::{ComparisonMode, ConflictStrategy, InitialSyncPreference, Outcome, Sides, SyncMode};
+
+use super::base::Content;
+use super::machines::{Ended, Machines};
+use super::place::{Ignored, Kind, Place};
+use super::world::{Inner, Weather, World};
+use crate::support::Random;
+
+/// What a life came to.
+#[derive(Debug)]
+pub(crate) struct Lived {
+    pub(crate) trace: u64,
+    pub(crate) kinds: BTreeMap<&'static str, u64>,
+    pub(crate) broken: Vec<String>,
+    pub(crate) log: Vec<String>,
+}
+
+/// Runs `future` with time that passes only while everybody waits.
+pub(crate) fn on_paused_time<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(future)
+}
+
+/// Lives the life of a seed; with `is_told` it can be read afterwards.
+pub(crate) fn live(seed: u64, is_told: bool) -> Lived {
+    let world = on_paused_time(async {
+        let (mut machines, is_opaque) = begin(seed, is_told);
+        choose(&mut machines, is_opaque);
+        let steps = 2 + machines.world.inner().chance.below(3);
+        for step in 0..steps {
+            disturb(&mut machines, step).await;
+            let rests = machines.world.inner().falls(400);
+            if rests || step + 1 == steps {
+                rest(&mut machines).await;
+            }
+            if !machines.world.inner().broken.is_empty() {
+                break;
+            }
+        }
+        Arc::clone(&machines.world)
+    });
+    let mut world = world.inner();
+    let (kinds, broken) = (std::mem::take(&mut world.kinds), std::mem::take(&mut world.broken));
+    Lived { trace: world.trace(), kinds, broken, log: world.log.take().unwrap_or_default() }
+}
+
+/// Makes places with a few files, and a machine or two.
+fn begin(seed: u64, is_told: bool) -> (Machines, bool) {
+    let mut chance = Random::new(seed ^ 0xb16_b00b5);
+    let is_opaque = chance.below(8) == 0;
+    let ignored = |chance: &mut Random| chance.below(8) == 0;
+    let mut bucket = || {
+        let ignores = Ignored {
+            create: ignored(&mut chance),
+            replace: ignored(&mut chance),
+            delete: ignored(&mut chance),
+        };
+        Place::new(Kind::Bucket { opaque: is_opaque, ignores })
+    };
+    let buckets = [bucket(), bucket()];
+    let mut folder =
+        || Place::new(Kind::Folder { tick: *chance.pick(&[1, 1, 1_000_000_000, 2_000_000_000]) });
+    let folders = [folder(), folder()];
+    let ([b, b2], [f, f2]) = (buckets, folders);
+    let one = Sides::new(0, 1);
+    let (places, pairs) = match chance.below(10) {
+        0..=4 => (vec![f, b], vec![one]),
+        5 => (vec![b, b2], vec![one]),
+        6 => (vec![b, f], vec![one]),
+        7 => (vec![f, f2], vec![one]),
+        _ => (vec![f, b, f2], vec![one, Sides::new(2, 1)]),
+    };
+    let world = Arc::new(World::new(seed, places, &pairs, is_told));
+    let machines = Machines::new(&world, &pairs);
+    let mut inner = world.inner();
+    if pairs.len() > 1 {
+        inner.note("two machines");
+        inner.machines[1].skew = 77;
+    }
+    for _ in 0..inner.chance.below(6) {
+        let at = inner.chance.below(2);
+        inner.edit(at);
+    }
+    drop(inner);
+    (machines, is_opaque)
+}
+
+/// Chooses what the pairs do.
+fn choose(machines: &mut Machines, is_opaque: bool) {
+    let world = Arc::clone(&machines.world);
+    let is_alone = machines.owners.len() == 1;
+    for machine in 0..machines.owners.len() {
+        let mut inner = world.inner();
+        let mode = if is_alone && inner.chance.below(2) == 0 {
+            *inner.chance.pick(SyncMode::ALL)
+        } else {
+            SyncMode::TwoWay
+        };
+        let conflict = *inner.chance.pick(ConflictStrategy::ALL);
+        let preference = if is_alone {
+            *inner.chance.pick(InitialSyncPreference::ALL)
+        } else {
+            InitialSyncPreference::Merge
+        };
+        let pull = inner.chance.below(4) > 0;
+        // Times prove nothing here: users set them as they like.
+        let by_hash = is_opaque || inner.chance.below(3) == 0;
+        drop(inner);
+        let owner = &mut machines.owners[machine];
+        owner.pair = owner.pair.clone().pull(pull);
+        if by_hash {
+            owner.pair = owner.pair.clone().compare(ComparisonMode::HashOnly);
+        }
+        machines.set(machine, mode, conflict, preference);
+    }
+}
+
+fn weather(inner: &mut Inner) -> Weather {
+    let chance = &mut inner.chance;
+    Weather {
+        edits: *chance.pick(&[0, 0, 30, 80]),
+        faults: *chance.pick(&[0, 0, 10, 40]),
+        state: *chance.pick(&[0, 0, 0, 10]),
+        panics: *chance.pick(&[0, 0, 0, 8]),
+        jumps: *chance.pick(&[0, 0, 0, 5]),
+        pauses: *chance.pick(&[0, 100, 300]),
+        stale: chance.below(4) == 0,
+    }
+}
+
+/// Edits and runs while everything goes wrong.
+async fn disturb(machines: &mut Machines, step: usize) {
+    let world = Arc::clone(&machines.world);
+    let count = machines.owners.len();
+    if step > 0 && count == 1 && world.inner().falls(150) {
+        let mode = *world.inner().chance.pick(SyncMode::ALL);
+        let owner = &machines.owners[0];
+        let (conflict, preference) = (owner.conflict, owner.preference);
+        machines.set(0, mode, conflict, preference);
+    }
+    {
+        let mut inner = world.inner();
+        let places = inner.places.len();
+        for _ in 0..inner.chance.below(4) {
+            let at = inner.chance.below(places);
+            inner.edit(at);
+        }
+        inner.weather = weather(&mut inner);
+        if inner.falls(100) {
+            let at = inner.chance.below(places);
+            if inner.places[at].is_folder() {
+                inner.note("folders nobody can read");
+                inner.places[at].unreadable = Some((*inner.chance.pick(&["a", "d"])).to_owned());
+            }
+        }
+        for machine in 0..count {
+            inner.machines[machine].crashes_in_batch = inner.falls(100);
+            if inner.falls(350) {
+                let calls = inner.machines[machine].calls;
+                let later = 1 + inner.chance.below(70);
+                inner.machines[machine].crash_at = Some(calls + u64::try_from(later).unwrap());
+            }
+        }
+    }
+    let ended = match count {
+        1 => vec![machines.run(0).await],
+        _ => {
+            let (one, two) = futures::join!(machines.run(0), machines.run(1));
+            vec![one, two]
+        }
+    };
+    for (machine, ended) in ended.iter().enumerate() {
+        let is_power_cut = world.inner().chance.below(2) == 0;
+        machines.after(machine, ended, is_power_cut);
+        meddle(machines, machine, ended);
+    }
+}
+
+/// Something may happen to the base between two runs, mostly after a crash.
+fn meddle(machines: &mut Machines, machine: usize, ended: &Ended) {
+    let likely = if matches!(ended, Ended::Gone) { 250 } else { 60 };
+    let mut world = machines.world.inner();
+    if !world.falls(likely) {
+        return;
+    }
+    let copies = machines.owners[machine].copies.len();
+    let (content, found, kind) = match world.chance.below(3) {
+        0 => (Content::default(), Found::Nothing, "states deleted"),
+        1 => (Content::default(), Found::Lost { why: "a test".into() }, "states lost"),
+        _ if copies > 0 => {
+            let copy = world.chance.below(copies);
+            (machines.owners[machine].copies[copy].clone(), Found::Intact, "states put back")
+        }
+        _ => return,
+    };
+    world.note(kind);
+    world.tell(|| format!("{kind} on machine {machine}"));
+    drop(world);
+    machines.replace_state(machine, content, found);
+}
+
+/// Lets everything come to rest, and judges.
+async fn rest(machines: &mut Machines) {
+    if machines.owners.len() == 1 {
+        return machines.settle(0).await;
+    }
+    // What one carries the other must take over, and what that leads to the first again.
+    for _ in 0..8 {
+        let before = machines.trees();
+        let mut effects = 0;
+        let mut is_synced = true;
+        for machine in 0..machines.owners.len() {
+            let Some(report) = machines.calm_run(machine).await else { return };
+            is_synced &= report.outcome == Outcome::Synced;
+            effects += machines.world.inner().machines[machine].run.effects;
+        }
+        if effects == 0 {
+            let trees = machines.trees();
+            let mut world = machines.world.inner();
+            if is_synced && trees.iter().any(|tree| *tree != trees[0]) {
+                world.broken(format!("I-19: machines differ: {trees:?}"));
+            }
+            if before != trees {
+                world.broken("I-15: trees changed without an effect".into());
+            }
+            return;
+        }
+    }
+    machines.world.inner().broken("F-46: two machines do not come to rest".into());
+}

@@ -1,0 +1,313 @@
+//! Machines and the engine on them: one run, what a crash leaves, and what an undisturbed run must come to.
+
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::FutureExt;
+use syncengine::state::{BaseRow, FirstSync, Found, StateStore};
+use syncengine::{
+    ConflictStrategy, InitialSyncPreference, Outcome, Report, Side, Sides, StorageClient, SyncEngine,
+    SyncMode, SyncOptions, SyncPair,
+};
+
+use super::base::{Content, SimState};
+use super::folder::SimFolder;
+use super::port::{Port, Ports};
+use super::rules::RunView;
+use super::store::SimStore;
+use super::world::{Weather, World};
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    Told(Box<Report>),
+    Failed(String),
+    /// It crashed, or a panic ended it.
+    Gone,
+}
+
+/// What a machine's user has set, and its base.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    pub(crate) mode: SyncMode,
+    pub(crate) conflict: ConflictStrategy,
+    pub(crate) preference: InitialSyncPreference,
+    pub(crate) pair: SyncPair,
+    pub(crate) state: Arc<SimState>,
+    pub(crate) found: Found,
+    /// Bases as they were after runs that ended.
+    pub(crate) copies: Vec<Content>,
+    /// Whether a base was lost, and with it the tags of temporaries.
+    pub(crate) has_lost: bool,
+}
+
+/// All machines and the world they are in.
+#[derive(Debug)]
+pub(crate) struct Machines {
+    pub(crate) world: Arc<World>,
+    pub(crate) owners: Vec<Owner>,
+}
+
+impl Machines {
+    /// Sets up a machine for each pair of places of the world.
+    pub(crate) fn new(world: &Arc<World>, pairs: &[Sides<usize>]) -> Self {
+        let owner = |(machine, sides): (usize, &Sides<usize>)| {
+            let port = |side: Side| Port { world: Arc::clone(world), machine, place: *sides.get(side) };
+            let client = |side: Side| -> Arc<dyn StorageClient> {
+                let port = port(side);
+                let location = format!("place {}", port.place);
+                let is_folder = world.inner().places[port.place].is_folder();
+                if is_folder {
+                    Arc::new(SimFolder { port, location })
+                } else {
+                    Arc::new(SimStore { port, location })
+                }
+            };
+            Owner {
+                mode: SyncMode::TwoWay,
+                conflict: ConflictStrategy::NewestWins,
+                preference: InitialSyncPreference::Merge,
+                pair: SyncPair::with_clients(client(Side::Source), client(Side::Destination)),
+                state: Arc::new(SimState::new(port(Side::Source), Content::default())),
+                found: Found::Nothing,
+                copies: Vec::new(),
+                has_lost: false,
+            }
+        };
+        let owners = pairs.iter().enumerate().map(owner).collect();
+        Self { world: Arc::clone(world), owners }
+    }
+
+    /// Sets what a machine's pair does.
+    pub(crate) fn set(
+        &mut self,
+        machine: usize,
+        mode: SyncMode,
+        conflict: ConflictStrategy,
+        preference: InitialSyncPreference,
+    ) {
+        let owner = &mut self.owners[machine];
+        (owner.mode, owner.conflict, owner.preference) = (mode, conflict, preference);
+        let mut pair = owner.pair.clone().mode(mode).conflict(conflict);
+        if mode == SyncMode::TwoWay {
+            pair = pair.initial_sync(preference);
+        }
+        owner.pair = pair;
+    }
+
+    fn view(&self, machine: usize) -> RunView {
+        let owner = &self.owners[machine];
+        let world = self.world.inner();
+        let [source, destination] =
+            Side::BOTH.map(|side| &world.places[*world.machines[machine].sides.get(side)].markers);
+        let acts = match owner.state.pair_record() {
+            None => owner.found == Found::Nothing && source.is_disjoint(destination),
+            Some(record) => record.first_sync == FirstSync::Begun(owner.preference),
+        };
+        RunView {
+            mode: owner.mode,
+            conflict: owner.conflict,
+            copy: Sides::new(owner.pair.allows_download(), owner.pair.allows_upload()),
+            has_winner: acts && owner.mode == SyncMode::TwoWay && owner.preference.winner().is_some(),
+            since: world.tick,
+            ..RunView::default()
+        }
+    }
+
+    /// Runs the engine once.
+    pub(crate) async fn run(&self, machine: usize) -> Ended {
+        let view = self.view(machine);
+        let owner = &self.owners[machine];
+        {
+            let mut world = self.world.inner();
+            world.note("runs");
+            world.tell(|| {
+                format!("machine {machine} runs {} {} {}", owner.mode, owner.conflict, owner.preference)
+            });
+            world.machines[machine].run = view;
+            world.machines[machine].crashed = false;
+        }
+        let ports = Arc::new(Ports { world: Arc::clone(&self.world), machine });
+        let engine = SyncEngine::new("unused").ports(Arc::clone(&ports) as _, Arc::clone(&ports) as _);
+        let engine = engine.state(Arc::clone(&owner.state) as _, owner.found.clone());
+        let mut options = SyncOptions::new().observer(ports);
+        options.allow_empty_side = true;
+        options.allow_mass_delete = true;
+        let run = AssertUnwindSafe(engine.run(&owner.pair, options)).catch_unwind();
+        // An hour without an end is a hang.
+        let mut run = pin!(tokio::time::timeout(Duration::from_secs(3600), run));
+        let ended = poll_fn(|context| {
+            let polled = run.as_mut().poll(context);
+            if self.world.inner().machines[machine].crashed {
+                return Poll::Ready(Ended::Gone);
+            }
+            polled.map(|ended| match ended {
+                Ok(Ok((report, Ok(())))) => Ended::Told(Box::new(report)),
+                Ok(Ok((_, Err(error)))) => Ended::Failed(error.chain()),
+                Ok(Err(_)) => Ended::Gone,
+                Err(_) => Ended::Failed("I-22: the run does not end".into()),
+            })
+        })
+        .await;
+        let mut world = self.world.inner();
+        let here = &mut world.machines[machine];
+        (here.crash_at, here.crashes_in_batch, here.fails_at) = (None, false, None);
+        world.tell(|| match &ended {
+            Ended::Told(report) => {
+                format!("ended {:?} {:?} {:?}", report.outcome, report.counts, report.warnings)
+            }
+            other => format!("ended {other:?}"),
+        });
+        if matches!(&ended, Ended::Failed(why) if why.starts_with("I-22")) {
+            world.broken("I-22: a run does not end".into());
+        }
+        ended
+    }
+
+    /// Puts right what is to be after a run: what a crash left, and a copy of a base that ended well.
+    pub(crate) fn after(&mut self, machine: usize, ended: &Ended, is_power_cut: bool) {
+        let mut world = self.world.inner();
+        let sides = world.machines[machine].sides;
+        let owner = &mut self.owners[machine];
+        let port = Port { world: Arc::clone(&self.world), machine, place: sides.source };
+        if matches!(ended, Ended::Gone) {
+            let mut content = owner.state.content();
+            for side in Side::BOTH {
+                let place = *sides.get(side);
+                let pending = world.places[place].pending.len();
+                let kept = if is_power_cut { world.chance.below(pending + 1) } else { pending };
+                if world.places[place].cut_power(kept) {
+                    world.note("files undone by power cuts");
+                }
+            }
+            if is_power_cut {
+                world.note("power cuts");
+                let unflushed = owner.state.unflushed();
+                let kept = world.chance.below(unflushed + 1);
+                content = owner.state.after_power_cut(kept);
+            }
+            owner.state = Arc::new(SimState::new(port, content));
+        } else if matches!(ended, Ended::Told(_)) {
+            owner.copies.push(owner.state.content());
+        }
+        world.check_owed();
+    }
+
+    /// Replaces the base of a machine.
+    pub(crate) fn replace_state(&mut self, machine: usize, content: Content, found: Found) {
+        let place = self.world.inner().machines[machine].sides.source;
+        let port = Port { world: Arc::clone(&self.world), machine, place };
+        let owner = &mut self.owners[machine];
+        owner.has_lost = true;
+        owner.found = found;
+        owner.state = Arc::new(SimState::new(port, content));
+    }
+
+    /// Ends all disturbances.
+    pub(crate) fn calm_down(&self) {
+        let mut world = self.world.inner();
+        world.weather = Weather::default();
+        for place in &mut world.places {
+            place.unreadable = None;
+            place.pending.clear();
+            place.before.clear();
+        }
+        // Long enough for every stamp to be settled.
+        world.pass(Duration::from_secs(5));
+    }
+
+    /// An undisturbed run, and what must be true after it.
+    pub(crate) async fn calm_run(&mut self, machine: usize) -> Option<Box<Report>> {
+        self.calm_down();
+        let ended = self.run(machine).await;
+        self.after(machine, &ended, false);
+        let collides = self.world.inner().places.iter().any(super::place::Place::collides);
+        let report = match ended {
+            Ended::Told(report) if collides || report.counts.failed == 0 => report,
+            Ended::Told(report) => {
+                let failures = &report.failures;
+                self.world.inner().broken(format!("an undisturbed run fails: {failures:?}"));
+                return None;
+            }
+            other => {
+                self.world.inner().broken(format!("an undisturbed run ends: {other:?}"));
+                return None;
+            }
+        };
+        if collides {
+            self.world.inner().note("names that are file and folder");
+            return None;
+        }
+        let owner = &self.owners[machine];
+        if !owner.has_lost && report.outcome != Outcome::Failed {
+            let mut world = self.world.inner();
+            let sides = world.machines[machine].sides;
+            for side in Side::BOTH.into_iter().filter(|side| owner.pair.allows_copy_to(*side)) {
+                let left: Vec<_> = world.places[*sides.get(side)].temporaries.keys().cloned().collect();
+                if !left.is_empty() {
+                    world.broken(format!("temporaries stay: {left:?}"));
+                }
+            }
+        }
+        Some(report)
+    }
+
+    /// An undisturbed run after which both sides agree as the mode wants it, and another one that does nothing.
+    pub(crate) async fn settle(&mut self, machine: usize) {
+        let Some(report) = self.calm_run(machine).await else { return };
+        self.judge_agreement(machine, &report);
+        let trees = self.trees();
+        let Some(again) = self.calm_run(machine).await else { return };
+        let counts = again.counts;
+        let work = counts.uploaded
+            + counts.downloaded
+            + counts.deleted_source
+            + counts.deleted_destination
+            + counts.renamed_source
+            + counts.renamed_destination;
+        let mut world = self.world.inner();
+        let effects = world.machines[machine].run.effects;
+        drop(world);
+        if work + effects > 0 || trees != self.trees() {
+            world = self.world.inner();
+            world.broken(format!("I-15: a further run does something: {counts:?}, {effects} effects"));
+        }
+    }
+
+    /// Returns what every place has.
+    pub(crate) fn trees(&self) -> Vec<std::collections::BTreeMap<String, bytes::Bytes>> {
+        self.world.inner().places.iter().map(super::place::Place::tree).collect()
+    }
+
+    fn judge_agreement(&self, machine: usize, report: &Report) {
+        let owner = &self.owners[machine];
+        let mut world = self.world.inner();
+        let sides = world.machines[machine].sides;
+        let (source, destination) =
+            (world.places[sides.source].tree(), world.places[sides.destination].tree());
+        let is_synced = report.outcome == Outcome::Synced;
+        let agree = match owner.mode {
+            SyncMode::SourceToDestination | SyncMode::DestinationToSource => source == destination,
+            _ if !is_synced => report.counts.unresolved > 0,
+            SyncMode::TwoWay => source == destination,
+            SyncMode::SourceBackup => source.keys().all(|name| destination.contains_key(name)),
+            SyncMode::DestinationBackup => destination.keys().all(|name| source.contains_key(name)),
+        };
+        if !agree {
+            let (mode, outcome) = (owner.mode, report.outcome);
+            world.broken(format!("I-19: after {mode}, {outcome:?}: {source:?} and {destination:?}"));
+        }
+        if owner.mode == SyncMode::TwoWay && is_synced {
+            let rows = owner.state.content().rows;
+            let named: Vec<&str> = rows.keys().map(syncengine::Key::as_str).collect();
+            let agreed = rows.values().all(|row| matches!(row, BaseRow::Agreed(_)));
+            if !agreed || named != source.keys().map(String::as_str).collect::<Vec<_>>() {
+                world.broken(format!("I-19: the base has {named:?}, the sides have {:?}", source.keys()));
+            }
+        }
+    }
+}

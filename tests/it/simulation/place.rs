@@ -1,0 +1,255 @@
+//! Where files are: a bucket or a folder, as anybody can see it, and what is hidden in it.
+//!
+//! A place knows nothing of machines or calls. It keeps its own history: which contents it ever had, which
+//! version each fingerprint stood for, and since when each name is taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use syncengine::entry::Entry;
+use syncengine::fingerprint::{ContentHash, ETag, FileStat, Fingerprint, HashForm, Hasher};
+use syncengine::{Key, Timestamp};
+
+/// From this many bytes on an upload is in parts.
+pub(crate) const LARGE: usize = 32;
+
+/// The size of parts: larger than any content here, so that an upload in parts has one.
+const PART_BYTES: u64 = 8 * 1024 * 1024;
+
+/// What kind of place it is, and how it behaves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    Bucket {
+        /// ETags are not made of the content.
+        opaque: bool,
+        ignores: Ignored,
+    },
+    Folder {
+        /// The unit of its stamps, in nanoseconds.
+        tick: u32,
+    },
+}
+
+/// Which conditions a store does not look at.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ignored {
+    pub(crate) create: bool,
+    pub(crate) replace: bool,
+    pub(crate) delete: bool,
+}
+
+/// One version.
+#[derive(Debug, Clone)]
+pub(crate) struct File {
+    pub(crate) content: Bytes,
+    pub(crate) modified: Timestamp,
+    pub(crate) changed: Timestamp,
+    pub(crate) inode: u64,
+    pub(crate) etag: ETag,
+}
+
+/// What a fingerprint says, as a key of a map.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Print {
+    Object(String),
+    File(Timestamp, Timestamp, u64),
+}
+
+/// What a folder was before an operation that is not durable yet, and the names it is about.
+#[derive(Debug, Clone)]
+pub(crate) struct Pending {
+    names: Vec<String>,
+    files: BTreeMap<String, File>,
+    trash: Vec<(String, Bytes)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) kind: Kind,
+    pub(crate) files: BTreeMap<String, File>,
+    /// The run that kept it, and the content.
+    pub(crate) trash: Vec<(String, Bytes)>,
+    /// Temporaries and the tag of the run that made them.
+    pub(crate) temporaries: BTreeMap<String, (u32, Bytes)>,
+    /// The times that temporaries are to have.
+    pub(crate) times: BTreeMap<String, Timestamp>,
+    pub(crate) markers: BTreeSet<String>,
+    /// A folder that cannot be read for now.
+    pub(crate) unreadable: Option<String>,
+    /// What each name had before its latest change, and when that was: what a stale listing shows.
+    pub(crate) before: BTreeMap<String, (u64, Option<File>)>,
+    pub(crate) pending: Vec<Pending>,
+    pub(crate) free_inode: Option<u64>,
+    ever: BTreeSet<Bytes>,
+    shown: BTreeMap<(String, Print), BTreeSet<Bytes>>,
+    taken_since: BTreeMap<String, u64>,
+}
+
+impl Place {
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            files: BTreeMap::new(),
+            trash: Vec::new(),
+            temporaries: BTreeMap::new(),
+            times: BTreeMap::new(),
+            markers: BTreeSet::new(),
+            unreadable: None,
+            before: BTreeMap::new(),
+            pending: Vec::new(),
+            free_inode: None,
+            ever: BTreeSet::new(),
+            shown: BTreeMap::new(),
+            taken_since: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn is_folder(&self) -> bool {
+        matches!(self.kind, Kind::Folder { .. })
+    }
+
+    pub(crate) fn has(&self, content: &Bytes) -> bool {
+        self.files.values().any(|file| file.content == content) || self.is_kept(content)
+    }
+
+    pub(crate) fn is_kept(&self, content: &Bytes) -> bool {
+        self.trash.iter().any(|(_, kept)| kept == content)
+    }
+
+    /// Returns whether the place ever had this content.
+    pub(crate) fn ever_had(&self, content: &Bytes) -> bool {
+        self.ever.contains(content)
+    }
+
+    /// Returns whether there was a moment since `tick` at which nothing had the name.
+    pub(crate) fn was_free_since(&self, name: &str, tick: u64) -> bool {
+        !self.files.contains_key(name) || self.taken_since.get(name).is_some_and(|since| *since >= tick)
+    }
+
+    /// Returns the contents that `fingerprint` stood for under a name.
+    pub(crate) fn shown_as(&self, name: &str, fingerprint: &Fingerprint) -> Option<&BTreeSet<Bytes>> {
+        self.shown.get(&(name.to_owned(), print(fingerprint)))
+    }
+
+    /// Returns `time` as this place stores it.
+    pub(crate) fn stamp(&self, time: Timestamp) -> Timestamp {
+        match self.kind {
+            Kind::Bucket { .. } => time,
+            Kind::Folder { tick } => {
+                let unit = i64::from(tick.div_ceil(1_000_000_000).max(1));
+                let seconds = if tick >= 1_000_000_000 { time.seconds / unit * unit } else { time.seconds };
+                let fraction = if tick >= 1_000_000_000 { 0 } else { time.nanoseconds };
+                Timestamp::new(seconds, fraction)
+            }
+        }
+    }
+
+    pub(crate) fn set(&mut self, name: &str, file: File, tick: u64) {
+        self.ever.insert(file.content.clone());
+        let print = print(&self.entry(name, &file, file.changed).fingerprint);
+        self.shown.entry((name.to_owned(), print)).or_default().insert(file.content.clone());
+        let old = self.files.insert(name.to_owned(), file);
+        if old.is_none() {
+            self.taken_since.insert(name.to_owned(), tick);
+        }
+        self.before.insert(name.to_owned(), (tick, old));
+    }
+
+    pub(crate) fn take(&mut self, name: &str, tick: u64) -> Option<File> {
+        let file = self.files.remove(name)?;
+        self.free_inode = Some(file.inode);
+        self.before.insert(name.to_owned(), (tick, Some(file.clone())));
+        Some(file)
+    }
+
+    /// Returns the file as a listing at `now` shows it.
+    pub(crate) fn entry(&self, name: &str, file: &File, now: Timestamp) -> Entry {
+        let fingerprint = if self.is_folder() {
+            let newest = file.modified.max(file.changed);
+            let tick = if file.changed.nanoseconds == 0 { 2_000_000_000 } else { 20_000_000 };
+            let settled = newest <= now && now.distance_nanoseconds(newest) >= tick;
+            let File { modified, changed, inode, .. } = *file;
+            Fingerprint::File(FileStat { modified, changed, inode, settled })
+        } else {
+            Fingerprint::Object(file.etag.clone())
+        };
+        let modified = Some(file.modified);
+        Entry { key: Key::parse(name).unwrap(), size: file.content.len() as u64, modified, fingerprint }
+    }
+
+    /// Returns the file `entry` is about, if it still is that version.
+    pub(crate) fn expect(&self, entry: &Entry) -> Option<&File> {
+        let file = self.files.get(entry.key.as_str())?;
+        let now = self.entry(entry.key.as_str(), file, file.changed);
+        (now.size == entry.size && now.fingerprint == entry.fingerprint).then_some(file)
+    }
+
+    /// Returns what a store calls this content.
+    pub(crate) fn etag(&self, content: &Bytes, number: u64) -> ETag {
+        match self.kind {
+            Kind::Bucket { opaque: true, .. } => ETag::new(&format!("opaque-version-{number}")),
+            Kind::Bucket { .. } => hash(content).etag(),
+            Kind::Folder { .. } => ETag::new(""),
+        }
+    }
+
+    /// Returns whether something stands above or below a name, so that a folder could not have both.
+    pub(crate) fn is_in_the_way(&self, name: &str) -> bool {
+        let key = Key::parse(name).unwrap();
+        self.files.keys().any(|other| key.is_below(other) || Key::parse(other).unwrap().is_below(name))
+    }
+
+    /// Returns whether a name is both a file and a folder, as only a bucket can have it.
+    pub(crate) fn collides(&self) -> bool {
+        self.files.keys().any(|name| {
+            let below = format!("{name}/");
+            self.files.range(below.clone()..).next().is_some_and(|(next, _)| next.starts_with(&below))
+        })
+    }
+
+    /// Notes that what comes next can be undone by a power cut.
+    pub(crate) fn begin(&mut self, names: &[&str]) {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let (files, trash) = (self.files.clone(), self.trash.clone());
+        self.pending.push(Pending { names, files, trash });
+    }
+
+    /// Returns whether something is visible that is not durable.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    pub(crate) fn is_pending(&self, name: &str) -> bool {
+        self.pending.iter().any(|pending| pending.names.iter().any(|one| one == name))
+    }
+
+    /// Forgets the latest operations that are not durable, all from `kept` on.
+    pub(crate) fn cut_power(&mut self, kept: usize) -> bool {
+        let undone = self.pending.drain(..).nth(kept);
+        let is_undone = undone.is_some();
+        if let Some(undone) = undone {
+            self.files = undone.files;
+            self.trash = undone.trash;
+        }
+        is_undone
+    }
+
+    pub(crate) fn tree(&self) -> BTreeMap<String, Bytes> {
+        self.files.iter().map(|(name, file)| (name.clone(), file.content.clone())).collect()
+    }
+}
+
+/// Returns the hash of a content in the form a store makes it.
+pub(crate) fn hash(content: &Bytes) -> ContentHash {
+    let form = if content.len() >= LARGE { HashForm::Parts(PART_BYTES) } else { HashForm::Whole };
+    let mut hasher = Hasher::new(form);
+    hasher.update(content);
+    hasher.finish()
+}
+
+fn print(fingerprint: &Fingerprint) -> Print {
+    match fingerprint {
+        Fingerprint::Object(etag) => Print::Object(etag.as_str().to_owned()),
+        Fingerprint::File(stat) => Print::File(stat.modified, stat.changed, stat.inode),
+    }
+}

@@ -1,0 +1,208 @@
+//! What the engine may do, judged at the moment of each effect, against what the world knows and no listing tells.
+//!
+//! This is no second planner. It asks for evidence: what is removed was missing on the other side and had once
+//! been there; what is replaced the other side has had, or a rule of the user's choosing overrules it; what
+//! appears is a whole content that somebody wrote; a row of the base tells what both sides had and have durably.
+
+use bytes::Bytes;
+use syncengine::client::Disposal;
+use syncengine::entry::Entry;
+use syncengine::fingerprint::Fingerprint;
+use syncengine::state::{Agreed, BaseRow, RowChange};
+use syncengine::{ConflictStrategy, Side, Sides, SyncMode};
+
+use super::world::Inner;
+
+/// What the run of a machine may do and what has befallen it.
+#[derive(Debug, Clone)]
+pub(crate) struct RunView {
+    pub(crate) mode: SyncMode,
+    pub(crate) conflict: ConflictStrategy,
+    pub(crate) copy: Sides<bool>,
+    /// A first-sync preference decides, so that one-sided files may go.
+    pub(crate) has_winner: bool,
+    /// The tick at which it began.
+    pub(crate) since: u64,
+    /// The state has failed.
+    pub(crate) state_failed: bool,
+    /// A path has failed.
+    pub(crate) failed: bool,
+    /// A call has panicked.
+    pub(crate) panicked: bool,
+    /// How often anything was changed.
+    pub(crate) effects: u64,
+}
+
+impl Default for RunView {
+    fn default() -> Self {
+        Self {
+            mode: SyncMode::TwoWay,
+            conflict: ConflictStrategy::Manual,
+            copy: Sides::new(true, true),
+            has_winner: false,
+            since: 0,
+            state_failed: false,
+            failed: false,
+            panicked: false,
+            effects: 0,
+        }
+    }
+}
+
+fn shown(content: &Bytes) -> String {
+    String::from_utf8_lossy(content).into_owned()
+}
+
+fn sides_of(sides: Sides<usize>) -> [usize; 2] {
+    [sides.source, sides.destination]
+}
+
+/// Whether the stat of a version proves nothing, so that an edit can hide behind it.
+fn is_racy(entry: &Entry) -> bool {
+    matches!(entry.fingerprint, Fingerprint::File(stat) if !stat.settled)
+}
+
+impl Inner {
+    fn other(&self, machine: usize, place: usize) -> usize {
+        let machine = &self.machines[machine];
+        *machine.sides.get(machine.side_of(place).other())
+    }
+
+    /// Judges a version that is staged, or will be.
+    pub(crate) fn judge_staging(&mut self, machine: usize, place: usize, name: &str) {
+        let run = &self.machines[machine].run;
+        if !*run.copy.get(self.machines[machine].side_of(place)) {
+            let mode = run.mode;
+            self.broken(format!("I-14: {mode} stages {name} at place {place}"));
+        }
+    }
+
+    /// Judges a new version that becomes visible, in the place of `old` if there is one.
+    pub(crate) fn judge_showing(
+        &mut self,
+        machine: usize,
+        place: usize,
+        name: &str,
+        new: &Bytes,
+        old: Option<&Entry>,
+    ) {
+        self.judge_staging(machine, place, name);
+        self.machines[machine].run.effects += 1;
+        if !self.written.contains(new) {
+            let shown = shown(new);
+            self.broken(format!("I-02: nobody wrote {shown:?}, which {name} at place {place} shows"));
+        }
+        let Some(old) = old else { return self.note("files created") };
+        self.note("files replaced");
+        let Some(lost) = self.places[place].files.get(name).map(|file| file.content.clone()) else { return };
+        let run = &self.machines[machine].run;
+        let side = self.machines[machine].side_of(place);
+        let overruled = match run.mode {
+            SyncMode::TwoWay => {
+                run.has_winner
+                    || matches!(
+                        (run.conflict, side),
+                        (ConflictStrategy::NewestWins, _)
+                            | (ConflictStrategy::SourceWins, Side::Destination)
+                            | (ConflictStrategy::DestinationWins, Side::Source)
+                    )
+            }
+            mode => mode.authority() == Some(side.other()),
+        };
+        let is_known = self.places[self.other(machine, place)].ever_had(&lost);
+        if !overruled && !is_known && !is_racy(old) {
+            let (mode, conflict, lost) = (run.mode, run.conflict, shown(&lost));
+            self.broken(format!(
+                "I-04: {mode} ({conflict}) replaces {lost:?}, {name} at place {place}, never seen"
+            ));
+        }
+    }
+
+    /// Judges a version that is removed.
+    pub(crate) fn judge_removing(
+        &mut self,
+        machine: usize,
+        place: usize,
+        entry: &Entry,
+        disposal: &Disposal,
+    ) {
+        self.note("files removed");
+        self.machines[machine].run.effects += 1;
+        let name = entry.key.as_str().to_owned();
+        let other = self.other(machine, place);
+        let run = self.machines[machine].run.clone();
+        let side = self.machines[machine].side_of(place);
+        let Some(lost) = self.places[place].files.get(&name).map(|file| file.content.clone()) else { return };
+        let mut wrong = Vec::new();
+        if !run.mode.allows_delete(side) {
+            wrong.push("I-14: not in this mode");
+        }
+        if *disposal == Disposal::Discard {
+            wrong.push("I-01: not into the trash");
+        }
+        if run.state_failed {
+            wrong.push("I-27, I-29: after the state failed");
+        }
+        if run.panicked {
+            wrong.push("F-05: after a panic");
+        }
+        let makes_room = self.places[other].is_in_the_way(&name);
+        if run.mode.is_mirror() && run.failed && !makes_room {
+            wrong.push("I-32: in a mirror in which something failed");
+        }
+        if !self.places[other].was_free_since(&name, run.since) {
+            wrong.push("I-03, I-08: the other side has had it all the time");
+        }
+        let needs_evidence = run.mode == SyncMode::TwoWay && !run.has_winner;
+        if needs_evidence && !self.places[other].ever_had(&lost) && !is_racy(entry) {
+            wrong.push("I-03: the other side never had it");
+        }
+        for wrong in wrong {
+            let (mode, lost) = (run.mode, shown(&lost));
+            self.broken(format!("{wrong}: {mode} removes {lost:?}, {name} at place {place}"));
+        }
+    }
+
+    /// Judges a version that gets another name.
+    pub(crate) fn judge_renaming(&mut self, machine: usize, place: usize, from: &str, to: &str) {
+        self.note("renames");
+        self.judge_staging(machine, place, to);
+        self.machines[machine].run.effects += 1;
+        let (mode, side) = (self.machines[machine].run.mode, self.machines[machine].side_of(place));
+        if !mode.allows_delete(side) {
+            self.broken(format!("I-14: {mode} takes the name {from} at place {place}"));
+        }
+    }
+
+    /// Judges rows that are recorded.
+    pub(crate) fn judge_rows(&mut self, machine: usize, changes: &[RowChange]) {
+        for (key, row) in changes {
+            if let Some(BaseRow::Agreed(row)) = row {
+                self.judge_row(machine, key.as_str(), row);
+            }
+        }
+    }
+
+    fn judge_row(&mut self, machine: usize, name: &str, row: &Agreed) {
+        let sides = self.machines[machine].sides;
+        // A rename that is yet to be followed by an edit shows one side as the other had it, so that whoever comes
+        // next finds the edit.
+        if row.seen.source == row.seen.destination
+            && sides_of(sides)
+                .iter()
+                .any(|place| self.places[*place].shown_as(name, &row.seen.source).is_some())
+        {
+            return;
+        }
+        let seen = |side: Side| self.places[*sides.get(side)].shown_as(name, row.fingerprint(side));
+        let (Some(source), Some(destination)) = (seen(Side::Source), seen(Side::Destination)) else {
+            return self.broken(format!("I-23: the row of {name} tells what a side never had: {row:?}"));
+        };
+        if source.is_disjoint(destination) {
+            self.broken(format!("I-23: the row of {name} calls two contents equal: {row:?}"));
+        }
+        if Side::BOTH.iter().any(|side| self.places[*sides.get(*side)].is_pending(name)) {
+            self.broken(format!("I-23: the row of {name} comes before its file is durable"));
+        }
+    }
+}

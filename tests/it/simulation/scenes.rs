@@ -1,0 +1,204 @@
+//! Fixed scenes, in which everything there is to do has to be done, and every call that can go wrong does once.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use syncengine::{ConflictStrategy, InitialSyncPreference, Sides, SyncMode};
+
+use super::life::on_paused_time;
+use super::machines::{Ended, Machines};
+use super::place::{Ignored, Kind, LARGE, Place};
+use super::world::{Trouble, Weather, World};
+use crate::support::Random;
+
+/// A pair of places, what is done to them, and how they are synced.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scene {
+    pub(crate) kinds: [Kind; 2],
+    pub(crate) mode: SyncMode,
+    pub(crate) conflict: ConflictStrategy,
+    /// Only a few files.
+    pub(crate) is_small: bool,
+}
+
+const BUCKET: Kind =
+    Kind::Bucket { opaque: false, ignores: Ignored { create: false, replace: false, delete: false } };
+const FOLDER: Kind = Kind::Folder { tick: 1 };
+
+/// All scenes: each mode, and each strategy that settles, from folder to bucket, back, and between two of a kind.
+pub(crate) fn all() -> Vec<Scene> {
+    let mut scenes = Vec::new();
+    for kinds in [[FOLDER, BUCKET], [BUCKET, FOLDER], [FOLDER, FOLDER], [BUCKET, BUCKET]] {
+        let mut add = |mode, conflict| scenes.push(Scene { kinds, mode, conflict, is_small: false });
+        for conflict in [ConflictStrategy::NewestWins, ConflictStrategy::KeepBoth, ConflictStrategy::Manual] {
+            add(SyncMode::TwoWay, conflict);
+        }
+        for mode in SyncMode::ALL.iter().filter(|mode| **mode != SyncMode::TwoWay) {
+            add(*mode, ConflictStrategy::NewestWins);
+        }
+    }
+    scenes
+}
+
+/// One scene for each mode and strategy, and each kind of place on either side.
+pub(crate) fn handful() -> Vec<Scene> {
+    all()
+        .into_iter()
+        .enumerate()
+        .filter(|(at, _)| [0, 4, 6, 8, 10, 15, 19, 23].contains(at))
+        .map(|(_, scene)| scene)
+        .collect()
+}
+
+/// A small scene for what is tried in pairs.
+pub(crate) fn small() -> Scene {
+    Scene {
+        kinds: [FOLDER, BUCKET],
+        mode: SyncMode::TwoWay,
+        conflict: ConflictStrategy::KeepBoth,
+        is_small: true,
+    }
+}
+
+/// What befalls the run of a scene.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Befalls {
+    Nothing,
+    /// The machine stops before this call; the power may go with it.
+    Crash {
+        call: u64,
+        is_power_cut: bool,
+    },
+    /// Once more, in the run after it.
+    Crashes(u64, u64),
+    Trouble(u64, Trouble),
+    /// Every call can be overtaken by others, as chance will have it.
+    Interleaving(u64),
+}
+
+/// What a scene came to.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) trees: Vec<std::collections::BTreeMap<String, Bytes>>,
+    pub(crate) trash: Vec<Bytes>,
+    pub(crate) rows: Vec<String>,
+    pub(crate) broken: Vec<String>,
+    /// Calls of the run that was disturbed, and of the one after it.
+    pub(crate) calls: [u64; 2],
+    pub(crate) failed: bool,
+}
+
+impl Scene {
+    /// Plays the scene.
+    pub(crate) fn play(self, befalls: Befalls) -> Outcome {
+        on_paused_time(self.act(befalls))
+    }
+
+    async fn act(self, befalls: Befalls) -> Outcome {
+        let pairs = [Sides::new(0, 1)];
+        let world = Arc::new(World::new(1, self.kinds.map(Place::new).into(), &pairs, false));
+        let mut machines = Machines::new(&world, &pairs);
+        machines.set(0, self.mode, self.conflict, InitialSyncPreference::Merge);
+        self.before(&world);
+        machines.calm_run(0).await;
+        self.edits(&world);
+        machines.calm_down();
+        let first = world.inner().machines[0].calls;
+        let is_power_cut = matches!(befalls, Befalls::Crash { is_power_cut: true, .. });
+        {
+            let mut world = world.inner();
+            match befalls {
+                Befalls::Nothing => {}
+                Befalls::Crash { call, .. } | Befalls::Crashes(call, _) => {
+                    world.machines[0].crash_at = Some(first + call);
+                }
+                Befalls::Trouble(call, trouble) => world.machines[0].fails_at = Some((first + call, trouble)),
+                Befalls::Interleaving(seed) => {
+                    world.chance = Random::new(seed);
+                    world.weather = Weather { pauses: 500, ..Weather::default() };
+                }
+            }
+        }
+        let ended = machines.run(0).await;
+        let failed = !matches!(&ended, Ended::Told(report) if report.counts.failed == 0);
+        machines.after(0, &ended, is_power_cut);
+        let second = world.inner().machines[0].calls;
+        if let Befalls::Crashes(_, call) = befalls {
+            world.inner().machines[0].crash_at = Some(second + call);
+            let ended = machines.run(0).await;
+            machines.after(0, &ended, false);
+        }
+        let rows_then = machines.owners[0].state.content().rows;
+        if !matches!(befalls, Befalls::Interleaving(_)) {
+            machines.settle(0).await;
+        }
+        let mut inner = world.inner();
+        let trash =
+            inner.places.iter().flat_map(|place| place.trash.iter().map(|(_, content)| content.clone()));
+        let mut trash: Vec<Bytes> = trash.collect();
+        trash.sort();
+        let rows = rows_then.iter().map(|(key, row)| match row {
+            syncengine::state::BaseRow::Agreed(row) => format!("{key} {} {:?}", row.size, row.hash),
+            syncengine::state::BaseRow::Tombstone => format!("{key} gone"),
+        });
+        let (rows, broken) = (rows.collect(), std::mem::take(&mut inner.broken));
+        let calls = [second - first, inner.machines[0].calls - second];
+        drop(inner);
+        Outcome { trees: machines.trees(), trash, rows, broken, calls, failed }
+    }
+
+    fn before(self, world: &World) {
+        let mut world = world.inner();
+        let names: &[&str] = if self.is_small {
+            &["both", "gone", "moved"]
+        } else {
+            &[
+                "a",
+                "a-b",
+                "both",
+                "d/e/f",
+                "edited",
+                "folder/x",
+                "gone",
+                "gone too",
+                "moved",
+                "moved too",
+                "stays",
+            ]
+        };
+        for name in names {
+            world.place_file(0, name, &format!("{name} as it was"));
+        }
+    }
+
+    /// Conflicts, renames, replacements, deletions, a large new file, and a file in the place of a folder.
+    fn edits(self, world: &World) {
+        let mut world = world.inner();
+        let large = "x".repeat(3 * LARGE);
+        if self.is_small {
+            world.place_file(0, "both", "both, of the source");
+            world.place_file(1, "both", "both, of the destination");
+            world.rename(0, "moved", "d/moved");
+            world.delete(1, "gone");
+            return;
+        }
+        for (name, text) in
+            [("a", "a, edited"), ("both", "both, of the source"), ("large", &large), ("new/here", "new")]
+        {
+            world.place_file(0, name, text);
+        }
+        world.rename(0, "moved", "d/moved");
+        world.delete(0, "gone");
+        world.delete(0, "folder/x");
+        world.place_file(0, "folder", "no folder any more");
+        for (name, text) in
+            [("edited", "edited there"), ("both", "both, of the destination"), ("new/there", "new!")]
+        {
+            world.place_file(1, name, text);
+        }
+        world.rename(1, "moved too", "z");
+        world.place_file(1, "a-b", "a-b, edited there as well");
+        world.delete(1, "gone too");
+        world.delete(1, "d/e/f");
+    }
+}

@@ -1,0 +1,313 @@
+//! The simulated world: time, chance, the places files are in, the machines that sync them, and what happened.
+//!
+//! Everything comes from one seed. Each call of a port is a *tick*: time passes, users may edit, the machine may
+//! crash, and the calls of other operations may come in between. The world remembers every call as one number
+//! (its trace), so that two lives of one seed can be compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use syncengine::{Side, Sides, Timestamp};
+
+use super::place::Place;
+use super::rules::RunView;
+use crate::support::Random;
+
+/// The moment at which every world begins, in seconds since 1970.
+const BEGINNING: i64 = 1_700_000_000;
+
+/// A clock that jumps comes into an age in which it never was, days from the others, so that no stamp is ever
+/// given twice. All ages lie within the 30 days that trash is kept.
+const AGES: [i64; 9] = [0, 3, -3, 6, -6, 9, -9, 12, -12];
+
+const DAY: i64 = 86_400;
+
+/// How often things happen, of 1,000 ticks or calls.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Weather {
+    pub(crate) edits: usize,
+    pub(crate) faults: usize,
+    /// Faults of the state.
+    pub(crate) state: usize,
+    pub(crate) panics: usize,
+    pub(crate) jumps: usize,
+    pub(crate) pauses: usize,
+    /// Whether listings of stores show what was there a moment ago.
+    pub(crate) stale: bool,
+}
+
+/// What can go wrong with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// A fault that passes.
+    Passes,
+    /// It is refused for good.
+    Refused,
+    /// An error of the system below.
+    System,
+    /// It is done, but nobody says so.
+    AnswerLost,
+    Panic,
+}
+
+impl Trouble {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Passes, Self::Refused, Self::System, Self::AnswerLost, Self::Panic];
+}
+
+/// A computer on which the engine runs for one pair of places.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) sides: Sides<usize>,
+    pub(crate) run: RunView,
+    pub(crate) calls: u64,
+    pub(crate) crash_at: Option<u64>,
+    /// Whether it crashes as soon as something is visible that is not durable.
+    pub(crate) crashes_in_batch: bool,
+    /// The call at which something goes wrong, and what.
+    pub(crate) fails_at: Option<(u64, Trouble)>,
+    pub(crate) crashed: bool,
+    /// What its clock shows beyond the world's time, in seconds.
+    pub(crate) skew: i64,
+    entropy: Random,
+}
+
+impl Machine {
+    pub(crate) fn new(sides: Sides<usize>, seed: u64) -> Self {
+        Self {
+            sides,
+            run: RunView::default(),
+            calls: 0,
+            crash_at: None,
+            crashes_in_batch: false,
+            fails_at: None,
+            crashed: false,
+            skew: 0,
+            entropy: Random::new(seed ^ 0x5eed),
+        }
+    }
+
+    /// Returns which side of this machine's pair `place` is.
+    pub(crate) fn side_of(&self, place: usize) -> Side {
+        if self.sides.source == place { Side::Source } else { Side::Destination }
+    }
+}
+
+/// What a call has to wait for.
+enum Pause {
+    Nothing,
+    OthersFirst,
+    Milliseconds(u64),
+    ForEver,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) chance: Random,
+    pub(crate) places: Vec<Place>,
+    pub(crate) machines: Vec<Machine>,
+    pub(crate) weather: Weather,
+    pub(crate) kinds: BTreeMap<&'static str, u64>,
+    /// What happened, in words; only if somebody will read it.
+    pub(crate) log: Option<Vec<String>>,
+    /// Promises that were broken.
+    pub(crate) broken: Vec<String>,
+    /// Contents that users wrote, ever.
+    pub(crate) written: BTreeSet<Bytes>,
+    /// Contents that may not be lost: those no user did away with.
+    pub(crate) owed: BTreeSet<Bytes>,
+    pub(crate) tick: u64,
+    pub(crate) edits: u32,
+    trace: u64,
+    nanoseconds: u64,
+    ages: usize,
+    inodes: u64,
+}
+
+/// The world, shared by all that happens in it.
+#[derive(Debug)]
+pub(crate) struct World(Mutex<Inner>);
+
+impl World {
+    pub(crate) fn new(seed: u64, places: Vec<Place>, pairs: &[Sides<usize>], is_told: bool) -> Self {
+        let number = |index: usize| u64::try_from(index).unwrap();
+        let machines =
+            pairs.iter().enumerate().map(|(at, pair)| Machine::new(*pair, seed ^ (number(at) << 32)));
+        Self(Mutex::new(Inner {
+            chance: Random::new(seed),
+            places,
+            machines: machines.collect(),
+            weather: Weather::default(),
+            kinds: BTreeMap::new(),
+            log: is_told.then(Vec::new),
+            broken: Vec::new(),
+            written: BTreeSet::new(),
+            owed: BTreeSet::new(),
+            tick: 1,
+            edits: 0,
+            trace: 0xcbf2_9ce4_8422_2325,
+            nanoseconds: 0,
+            ages: 0,
+            inodes: 100,
+        }))
+    }
+
+    pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the world go on between two steps of a port. A crashed machine never comes back from here.
+    pub(crate) async fn tick(&self, machine: usize, place: usize, verb: &'static str, name: &str) {
+        let pause = self.inner().step(machine, place, verb, name);
+        match pause {
+            Pause::Nothing => {}
+            Pause::OthersFirst => tokio::task::yield_now().await,
+            Pause::Milliseconds(count) => {
+                tokio::time::sleep(Duration::from_millis(count)).await;
+                self.inner().pass(Duration::from_millis(count));
+            }
+            Pause::ForEver => std::future::pending().await,
+        }
+        let has_crashed = self.inner().machines[machine].crashed;
+        if has_crashed {
+            std::future::pending().await
+        }
+    }
+
+    pub(crate) fn random(&self, machine: usize) -> u64 {
+        self.inner().machines[machine].entropy.next()
+    }
+}
+
+impl Inner {
+    fn step(&mut self, machine: usize, place: usize, verb: &'static str, name: &str) -> Pause {
+        if self.machines[machine].crashed {
+            return Pause::ForEver;
+        }
+        self.tick += 1;
+        self.mix(verb.as_bytes());
+        self.mix(name.as_bytes());
+        self.mix(&[u8::try_from(machine * 16 + place).unwrap()]);
+        let here = &mut self.machines[machine];
+        here.calls += 1;
+        let is_due =
+            here.crash_at == Some(here.calls) || here.crashes_in_batch && self.places[place].is_unfinished();
+        if is_due {
+            self.machines[machine].crashed = true;
+            self.note("crashes");
+            self.tell(|| format!("machine {machine} crashes before {verb} {name}"));
+            return Pause::ForEver;
+        }
+        if let Some(log) = &mut self.log {
+            log.push(format!("    {}: {verb} {name} at place {place}", self.tick));
+        }
+        let weather = self.weather;
+        self.pass(Duration::from_micros(10));
+        if self.falls(weather.pauses) {
+            let passed = *self.chance.pick(&[0, 1_000, 3_000_000, 25_000_000, 1_200_000_000, 2_500_000_000]);
+            self.pass(Duration::from_nanos(passed));
+        }
+        if self.falls(weather.jumps) {
+            self.jump(machine);
+        }
+        if self.falls(weather.edits) {
+            let at = self.chance.below(self.places.len());
+            self.note("edits during runs");
+            self.edit(at);
+        }
+        if !self.falls(weather.pauses) {
+            return Pause::Nothing;
+        }
+        match self.chance.below(3) {
+            0 => Pause::OthersFirst,
+            _ => Pause::Milliseconds(u64::try_from(self.chance.below(40)).unwrap()),
+        }
+    }
+
+    /// Draws whether something that happens so often of 1,000 happens now.
+    pub(crate) fn falls(&mut self, per_thousand: usize) -> bool {
+        per_thousand > 0 && self.chance.below(1000) < per_thousand
+    }
+
+    /// Puts a machine's clock forward or back by days.
+    pub(crate) fn jump(&mut self, machine: usize) {
+        // Each age is entered once, by whichever machine.
+        if self.ages + 1 < AGES.len() {
+            self.ages += 1;
+            self.machines[machine].skew = AGES[self.ages] * DAY;
+            self.note("clock jumps");
+            self.tell(|| format!("the clock of machine {machine} jumps"));
+        }
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.nanoseconds += u64::try_from(time.as_nanos()).unwrap();
+    }
+
+    pub(crate) fn monotonic(&self) -> Duration {
+        Duration::from_nanos(self.nanoseconds)
+    }
+
+    /// Returns what the clock of a machine shows.
+    pub(crate) fn now(&self, machine: usize) -> Timestamp {
+        let seconds = BEGINNING + self.machines[machine].skew;
+        let whole = i64::try_from(self.nanoseconds / 1_000_000_000).unwrap();
+        Timestamp::new(seconds + whole, u32::try_from(self.nanoseconds % 1_000_000_000).unwrap())
+    }
+
+    /// Returns what the clock of the machine that keeps `place` shows.
+    pub(crate) fn now_at(&self, place: usize) -> Timestamp {
+        let keeper = self.machines.iter().position(|machine| machine.side_of(place) == Side::Source);
+        self.now(keeper.unwrap_or(0))
+    }
+
+    pub(crate) fn next_inode(&mut self) -> u64 {
+        self.inodes += 1;
+        self.inodes
+    }
+
+    pub(crate) fn mix(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.trace = (self.trace ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    /// Returns the number that stands for all that happened so far.
+    pub(crate) fn trace(&self) -> u64 {
+        self.trace
+    }
+
+    pub(crate) fn note(&mut self, kind: &'static str) {
+        *self.kinds.entry(kind).or_default() += 1;
+    }
+
+    pub(crate) fn tell(&mut self, what: impl FnOnce() -> String) {
+        if let Some(log) = &mut self.log {
+            log.push(what());
+        }
+    }
+
+    /// Notes that a promise was broken.
+    pub(crate) fn broken(&mut self, what: String) {
+        self.tell(|| format!("BROKEN: {what}"));
+        self.broken.push(what);
+    }
+
+    /// Returns whether a content is live or in a trash anywhere.
+    pub(crate) fn exists(&self, content: &Bytes) -> bool {
+        self.places.iter().any(|place| place.has(content))
+    }
+
+    /// Checks that nothing is lost that no user did away with.
+    pub(crate) fn check_owed(&mut self) {
+        let lost: Vec<Bytes> = self.owed.iter().filter(|content| !self.exists(content)).cloned().collect();
+        for content in lost {
+            let shown = String::from_utf8_lossy(&content).into_owned();
+            self.owed.remove(&content);
+            self.broken(format!("I-01: {shown:?} is neither live nor in a trash"));
+        }
+    }
+}
