@@ -57,9 +57,8 @@ impl SimFolder {
         let is_hidden = |name: &str| hidden.is_some_and(|folder| Key::parse(name).unwrap().is_below(folder));
         let file = place.files.range::<str, _>(range).find(|(name, _)| !is_hidden(name));
         let temporary = place.temporaries.range::<str, _>(range).find(|(name, _)| !is_hidden(name));
-        let unreadable = hidden.filter(|folder| {
-            *folder > after && place.files.keys().any(|name| Key::parse(name).unwrap().is_below(folder))
-        });
+        let mut all = place.files.keys().chain(place.temporaries.keys());
+        let unreadable = hidden.filter(|folder| *folder > after && all.any(|name| is_hidden(name)));
         let names =
             [file.map(|(name, _)| name.as_str()), temporary.map(|(name, _)| name.as_str()), unreadable];
         let first = names.into_iter().flatten().min()?;
