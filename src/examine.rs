@@ -254,8 +254,13 @@ impl Examiner {
         let whole =
             |hashes: &[ContentHash]| hashes.iter().find(|hash| hash.form() == HashForm::Whole).copied();
         *hashes = Sides::new(whole(&all.source), whole(&all.destination));
-        // Different parts say nothing: the part size was only a guess.
-        Ok((hashes.source.is_some() && hashes.destination.is_some()).then_some(false))
+        // Different hashes of parts say nothing, for the part size was only a guess; of one part it does not matter.
+        let sure = |hashes: &[ContentHash]| {
+            let kinds = hashes.iter().map(|hash| hash.parts.map_or(0, |parts| parts.count));
+            kinds.min().filter(|parts| *parts <= 1)
+        };
+        let comparable = sure(&all.source).is_some() && sure(&all.source) == sure(&all.destination);
+        Ok(comparable.then_some(false))
     }
 
     /// Compares the content of two versions, whatever the comparison mode.
