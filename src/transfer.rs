@@ -32,6 +32,8 @@ use crate::state::{Agreed, BaseRow, RowChange, StateStore};
 
 mod body;
 mod copy;
+#[cfg(test)]
+mod tests;
 
 use body::Throttle;
 

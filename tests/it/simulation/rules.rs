@@ -109,7 +109,10 @@ impl Inner {
             }
             mode => mode.authority() == Some(side.other()),
         };
-        let is_known = self.places[self.other(machine, place)].ever_had(&lost);
+        // A loser that has been given its other name is kept there.
+        let is_beside =
+            self.places[place].files.iter().any(|(other, file)| other != name && file.content == lost);
+        let is_known = is_beside || self.places[self.other(machine, place)].ever_had(&lost);
         if !overruled && !is_known && !is_racy(old) {
             let (mode, conflict, lost) = (run.mode, run.conflict, shown(&lost));
             self.broken(format!(
