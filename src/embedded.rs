@@ -42,6 +42,8 @@ mod content;
 mod dir;
 mod disturb;
 mod failure;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod index;
 mod ingest;
 mod listing;

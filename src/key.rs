@@ -146,12 +146,12 @@ pub fn is_reserved_name(segment: &str) -> bool {
 }
 
 /// Returns `name` with everything a terminal could act on or hide escaped: control characters,
-/// bidirectional overrides, zero-width characters and bytes that are not UTF-8.
+/// controls of direction, zero-width characters and bytes that are not UTF-8.
 pub fn escape(name: &[u8]) -> String {
     let mut shown = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
         for character in chunk.valid().chars() {
-            if character.is_control() || is_invisible(character) {
+            if acts_on_terminals(character) {
                 shown.extend(character.escape_unicode());
             } else {
                 shown.push(character);
@@ -167,9 +167,11 @@ pub fn escape(name: &[u8]) -> String {
     shown
 }
 
-fn is_invisible(character: char) -> bool {
-    matches!(character,
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+/// Returns whether a terminal could act on `character`, or hide it or what stands beside it.
+pub fn acts_on_terminals(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 impl fmt::Display for Key {

@@ -63,6 +63,9 @@ pub mod engine;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+
 pub use client::StorageClient;
 pub use client::local::LocalClient;
 pub use client::memory::MemoryClient;

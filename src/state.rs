@@ -18,6 +18,8 @@ use crate::mode::{InitialSyncPreference, Side, Sides, SyncMode};
 
 mod block;
 mod fold;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod journal;
 mod layout;
 mod lock;

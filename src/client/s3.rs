@@ -29,7 +29,10 @@ use crate::report::{Conditions, Requests};
 
 mod connect;
 mod copy;
+mod document;
 mod fault;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod ledger;
 mod limiter;
 mod list;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Timestamp};
 use crate::fingerprint::ContentHash;
 use crate::key::Key;
 use crate::mode::{Side, Sides};
@@ -18,6 +18,15 @@ pub const MAX_COPIES: usize = 10;
 const MAX_NAME_BYTES: usize = 255;
 
 const MARK: &str = ".conflict-";
+
+/// How long what is added to a name is at most: `.conflict-20260131T120000Z-destination-0123abcd`.
+const ADDED_BYTES: usize = 47;
+
+/// What stands behind a dot and is longer than this is no extension but a part of the name. Ours.
+const MAX_EXTENSION_BYTES: usize = 32;
+
+/// The first and the last second that are written with four digits for the year.
+const YEARS: (i64, i64) = (-62_167_219_200, 253_402_300_799);
 
 /// The conflict copies that the files of a pair have. Fed with every key of both trees.
 #[derive(Debug, Default)]
@@ -33,7 +42,7 @@ impl CopyCounts {
 
     fn of(&self, key: &Key) -> Option<&BTreeMap<Key, Sides<bool>>> {
         let (folder, stem, extension) = split(key);
-        self.0.get(&format!("{folder}{stem}{extension}"))
+        self.0.get(&format!("{folder}{}{extension}", kept(stem, extension)))
     }
 
     /// Returns whether `side` has the conflict copy `name` of the file `key` already: a run that was cut off
@@ -51,12 +60,12 @@ pub fn for_loser(
     hashes: &Sides<Option<ContentHash>>,
     copies: &CopyCounts,
 ) -> Option<Key> {
-    let time = versions.get(loser).modified.unwrap_or_default().compact();
+    let seconds = versions.get(loser).modified.unwrap_or_default().seconds;
+    let time = Timestamp::new(seconds.clamp(YEARS.0, YEARS.1), 0).compact();
     let hash = hashes.get(loser).map_or_else(|| "0".repeat(32), |hash| hash.hex());
     let (folder, stem, extension) = split(key);
     let tail = format!("{MARK}{time}-{loser}-{}{extension}", hash.get(..8).unwrap_or("00000000"));
-    let room = MAX_NAME_BYTES.saturating_sub(tail.len());
-    let name = Key::parse(&format!("{folder}{}{tail}", fitting(stem, room))).ok()?;
+    let name = Key::parse(&format!("{folder}{}{tail}", kept(stem, extension))).ok()?;
     let is_full =
         copies.of(key).is_some_and(|copies| copies.len() >= MAX_COPIES && !copies.contains_key(&name));
     (!is_full).then_some(name)
@@ -67,7 +76,9 @@ fn split(key: &Key) -> (&str, &str, &str) {
     let name = key.file_name();
     let folder = &key.as_str()[..key.as_str().len() - name.len()];
     match name.rfind('.') {
-        Some(dot) if dot > 0 => (folder, &name[..dot], &name[dot..]),
+        Some(dot) if dot > 0 && name.len() - dot <= MAX_EXTENSION_BYTES => {
+            (folder, &name[..dot], &name[dot..])
+        }
         _ => (folder, name, ""),
     }
 }
@@ -89,6 +100,12 @@ fn original_of(key: &Key) -> Option<String> {
     looks_ours.then(|| format!("{folder}{stem}{extension}"))
 }
 
+/// Returns what the name of a copy has of a stem. It follows from the name alone, not from the side or the time,
+/// so that the copies of a long name are counted too.
+fn kept<'a>(stem: &'a str, extension: &str) -> &'a str {
+    fitting(stem, MAX_NAME_BYTES.saturating_sub(ADDED_BYTES + extension.len()))
+}
+
 /// Returns the part of `text` that fits in `room` bytes without cutting a character.
 fn fitting(text: &str, room: usize) -> &str {
     let end = (0..=room.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
@@ -98,7 +115,6 @@ fn fitting(text: &str, room: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::Timestamp;
     use crate::fingerprint::{ETag, Fingerprint, HashForm, Hasher};
 
     fn entry(key: &Key) -> Entry {
@@ -129,7 +145,8 @@ mod tests {
 
     #[test]
     fn b27_a_long_name_is_cut_so_that_the_copy_still_is_a_file_name() {
-        let copy = named(&format!("{}é.txt", "n".repeat(249)), Side::Source, &CopyCounts::default()).unwrap();
+        let name = format!("{}é.txt", "n".repeat(249));
+        let copy = named(&name, Side::Destination, &CopyCounts::default()).unwrap();
         assert!(
             copy.len() <= MAX_NAME_BYTES
                 && copy.len() >= MAX_NAME_BYTES - 1
@@ -151,6 +168,33 @@ mod tests {
         assert_eq!(named("d/a.txt", Side::Source, &counts), None);
         assert!(named("a.txt", Side::Source, &counts).is_some(), "another folder");
         assert!(named("d/b.txt", Side::Source, &counts).is_some(), "another file");
+    }
+
+    #[test]
+    fn b27_copies_of_a_long_name_are_names_and_counted_whatever_their_time() {
+        let long = "n".repeat(250);
+        for name in
+            [format!("{long}.txt"), format!(".{long}"), format!("a.{long}"), "é".repeat(127), "a".into()]
+        {
+            let key = Key::parse(&format!("d/{name}")).unwrap();
+            for (loser, seconds) in
+                [(Side::Source, 0), (Side::Destination, i64::MIN), (Side::Source, i64::MAX)]
+            {
+                let version = Entry { modified: Some(Timestamp::new(seconds, 0)), ..entry(&key) };
+                let versions = Sides::new(version.clone(), version);
+                let mut counts = CopyCounts::default();
+                let copy = |digit: u8, counts: &CopyCounts| {
+                    let hash = Some(ContentHash { md5: [digit; 16], parts: None });
+                    for_loser(&key, loser, &versions, &Sides::new(hash, hash), counts)
+                };
+                for digit in 0..10 {
+                    let name = copy(digit, &counts).unwrap();
+                    assert!(name.file_name().len() <= MAX_NAME_BYTES, "{name}");
+                    counts.see(&name, Sides::new(true, false));
+                }
+                assert_eq!(copy(10, &counts), None, "{key}");
+            }
+        }
     }
 
     #[test]

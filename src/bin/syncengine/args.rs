@@ -225,7 +225,7 @@ pub(crate) enum FilterArg {
 }
 
 /// What holds for one run only and is never read from a file.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct RunArgs {
     /// Delete as many files as the plan says, this once
     #[arg(long, help_heading = "Safety")]

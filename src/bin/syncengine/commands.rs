@@ -156,8 +156,7 @@ struct Watcher {
 impl Observer for Watcher {
     fn observe(&self, event: &Event) {
         if self.lines {
-            // An event is made of strings and numbers: there is nothing that could fail.
-            output::to_stdout(&(serde_json::to_string(event).unwrap_or_default() + "\n"));
+            output::to_stdout(&output::event(event));
         }
         self.progress.observe(event);
     }
@@ -216,7 +215,7 @@ fn failed_run(
 
 /// Answers words that make no command, or that ask for help.
 fn misunderstood(error: &clap::Error, words: &[OsString]) -> ExitCode {
-    let text = error.render().to_string();
+    let text = render::usage(error);
     if !error.use_stderr() {
         output::to_stdout(&text);
         return ExitCode::Done.with_output(!output::result_is_lost());

@@ -9,6 +9,10 @@ use std::process::ExitCode;
 mod args;
 mod commands;
 mod exit_code;
+#[cfg(test)]
+mod fuzzing;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod logging;
 mod options;
 mod output;

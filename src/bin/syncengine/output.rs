@@ -8,6 +8,8 @@ use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
+use syncengine::Event;
+use syncengine::key::acts_on_terminals;
 
 use crate::options::Format;
 
@@ -29,7 +31,27 @@ pub(crate) fn document<T: Serialize>(format: Format, document: &T) -> String {
         _ => serde_json::to_string_pretty(document),
     };
     // Our documents are made of strings, numbers and lists: there is nothing that could fail.
-    text.unwrap_or_default() + "\n"
+    harmless(&text.unwrap_or_default())
+}
+
+/// Returns one event as a line of text.
+pub(crate) fn event(event: &Event) -> String {
+    harmless(&serde_json::to_string(event).unwrap_or_default())
+}
+
+/// Ends a document. What a terminal would act on is written `\uXXXX`, which is the same to who reads JSON: it
+/// can only stand in a string, and `serde_json` does so with the first 32 characters only.
+fn harmless(json: &str) -> String {
+    let mut text = String::with_capacity(json.len() + 1);
+    for character in json.chars() {
+        if character != '\n' && acts_on_terminals(character) {
+            let units = character.encode_utf16(&mut [0; 2]).to_vec();
+            text.extend(units.iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            text.push(character);
+        }
+    }
+    text + "\n"
 }
 
 /// Writes to stdout.

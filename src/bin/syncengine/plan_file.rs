@@ -70,10 +70,6 @@ impl SavedPlan {
 
     /// Reads a plan.
     pub(crate) fn load(path: &Path) -> Result<Self> {
-        let invalid = |why: String| {
-            Error::new(ErrorKind::Invalid, format!("`{}` is not a saved plan: {why}", shown(path)))
-                .with_hint("make one with `syncengine plan SOURCE DESTINATION --save FILE`")
-        };
         let mut text = Vec::new();
         let read = std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut text));
         read.map_err(|error| {
@@ -82,10 +78,18 @@ impl SavedPlan {
                 .with_source(cause)
                 .with_hint("check the name; `syncengine plan SOURCE DESTINATION --save FILE` makes one")
         })?;
+        Self::parse(&text).map_err(|why| {
+            Error::new(ErrorKind::Invalid, format!("`{}` is not a saved plan: {why}", shown(path)))
+                .with_hint("make one with `syncengine plan SOURCE DESTINATION --save FILE`")
+        })
+    }
+
+    /// Understands the content of a file, or says what is wrong with it.
+    pub(crate) fn parse(text: &[u8]) -> std::result::Result<Self, String> {
         let plan: Self =
-            serde_json::from_slice(&text).map_err(|error| invalid(escape(error.to_string().as_bytes())))?;
+            serde_json::from_slice(text).map_err(|error| escape(error.to_string().as_bytes()))?;
         if plan.kind != KIND || plan.schema != SCHEMA {
-            return Err(invalid(format!("it is no `{KIND}` of version {SCHEMA}")));
+            return Err(format!("it is no `{KIND}` of version {SCHEMA}"));
         }
         Ok(plan)
     }

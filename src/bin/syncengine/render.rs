@@ -32,6 +32,11 @@ pub(crate) fn error(error: &Error) -> String {
     text
 }
 
+/// Returns what is said to words that make no command, or that ask for help.
+pub(crate) fn usage(error: &clap::Error) -> String {
+    error.render().to_string().lines().map(|line| safe(line) + "\n").collect()
+}
+
 /// Returns what a run has to say besides its result: warnings, notes, failures, refusals.
 pub(crate) fn messages(report: &Report, quiet: bool) -> String {
     let mut text = String::new();

@@ -147,7 +147,7 @@ fn no_credentials(cause: String) -> Error {
 }
 
 /// Refuses an address that cannot be one, carries a secret, or would send data in the clear.
-fn check_endpoint(endpoint: &str, allow_http: bool) -> Result<()> {
+pub(super) fn check_endpoint(endpoint: &str, allow_http: bool) -> Result<()> {
     let invalid = |what: &str, hint: &str| {
         // What stands before an `@` can be a password.
         let shown = endpoint.rsplit_once('@').map_or(endpoint, |(_, host)| host);

@@ -74,7 +74,12 @@ impl Store {
         *position != Position::Start && self.listing.pages_plainly()
     }
 
-    async fn page_once(&self, prefix: &str, position: &Position, max_keys: i32) -> Result<Page, Fault> {
+    pub(super) async fn page_once(
+        &self,
+        prefix: &str,
+        position: &Position,
+        max_keys: i32,
+    ) -> Result<Page, Fault> {
         let answer = self.ask_for_page(prefix, position, max_keys).await?;
         // Whoever garbled the answer may not do so again.
         Page::from_answer(answer, &self.bucket, prefix).map_err(|why| {

@@ -14,10 +14,14 @@ use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 
+use super::document;
 use crate::report::Requests;
 
 /// How a whole listing ends.
 const LISTING_END: &[u8] = b"</ListBucketResult>";
+
+/// What an object in a listing is called.
+pub(super) const ENTRY: &str = "Contents";
 
 /// Counts the requests of a store.
 #[derive(Debug, Clone, Default)]
@@ -98,7 +102,7 @@ fn whole_listing(status: u16, body: &[u8]) -> Result<(), BoxError> {
     if status != 200 {
         return Err(format!("a listing was answered with status {status}").into());
     }
-    if !body.trim_ascii_end().ends_with(LISTING_END) {
+    if !body.trim_ascii_end().ends_with(LISTING_END) || document::children(body, ENTRY).is_none() {
         return Err("a listing came incomplete".into());
     }
     Ok(())
@@ -119,6 +123,8 @@ mod tests {
             (200, "<ListBucketResult>...", false),
             (200, "<ListBucketResult/>", false),
             (200, "<html>log in</html>", false),
+            (200, "<ListBucketResult></ListBucketResult><ListBucketResult></ListBucketResult>", false),
+            (200, "<ListBucketResult></Contents><Contents></Contents></ListBucketResult>", false),
         ] {
             assert_eq!(whole_listing(status, body.as_bytes()).is_ok(), fine, "{status} {body}");
         }

@@ -48,7 +48,7 @@ pub(crate) fn shown(shown: &Shown) -> String {
         rows.push(("state", "never synced".into()));
     }
     if shown.synced {
-        rows.push(("pair", shown.pair_id.clone().unwrap_or_default()));
+        rows.push(("pair", escape(shown.pair_id.as_deref().unwrap_or_default().as_bytes())));
         rows.push(("mode", shown.mode.map(|mode| mode.to_string()).unwrap_or_default()));
         let last = shown.last_sync_seconds.map_or_else(|| "none is complete".into(), words::moment);
         rows.push(("last sync", last));

@@ -1,0 +1,258 @@
+//! The fuzz targets of the client of stores: listings, and what else a store says.
+//!
+//! A listing goes the whole way through the SDK, from the bytes of an answer to a page or a fault. Whether
+//! the page is all there was is judged by our own reader, which knows nothing but tags.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::date_time::Format;
+
+use super::connect::{Connection, check_endpoint, connect_embedded};
+use super::document::children;
+use super::fault::Fault;
+use super::metadata::{MTIME, content_type, mtime_of, read_mtime, write_mtime};
+use super::page::{Object, Page, Position};
+use super::requests::{ENTRY, RequestLog};
+use super::store::{Ports, Store};
+use super::walk::PAGE_KEYS;
+use crate::clock::{SystemClock, SystemEntropy};
+use crate::control::SyncController;
+use crate::error::ErrorKind;
+use crate::fuzzing::{Choices, is_harmless};
+
+/// What bytes that are no printable ASCII stand for in the body of an answer.
+const PIECES: &[&str] = &[
+    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n",
+    "<ListBucketResult>",
+    "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">",
+    "</ListBucketResult>",
+    "<Name>vault</Name>",
+    "<Prefix>p/</Prefix>",
+    "<Prefix></Prefix>",
+    "<Prefix/>",
+    "<EncodingType>url</EncodingType>",
+    "<KeyCount>1</KeyCount>",
+    "<KeyCount>",
+    "</KeyCount>",
+    "<MaxKeys>1000</MaxKeys>",
+    "<IsTruncated>false</IsTruncated>",
+    "<IsTruncated>true</IsTruncated>",
+    "<NextContinuationToken>",
+    "</NextContinuationToken>",
+    "<Contents>",
+    "</Contents>",
+    "<Contents/>",
+    "<Key>p/a</Key>",
+    "<Key>p/b</Key>",
+    "<Key>",
+    "</Key>",
+    "<LastModified>2026-01-02T03:04:05.006Z</LastModified>",
+    "<LastModified>",
+    "</LastModified>",
+    "<ETag>&quot;0cc175b9c0f1b6a831c399e269772661&quot;</ETag>",
+    "<ETag>",
+    "</ETag>",
+    "<Size>1</Size>",
+    "<Size>",
+    "</Size>",
+    "<StorageClass>GLACIER</StorageClass>",
+    "<CommonPrefixes><Prefix>p/c/</Prefix></CommonPrefixes>",
+    "<Contents><Key>p/c</Key><LastModified>2026-01-02T03:04:05Z</LastModified><ETag>x</ETag><Size>0</Size></Contents>",
+    "<!--",
+    "-->",
+    "<![CDATA[",
+    "]]>",
+    "<!DOCTYPE x [<!ENTITY e \"eeeeeeeeee\"><!ENTITY f \"&e;&e;&e;&e;\">]>",
+    "&f;",
+    "&amp;",
+    "&#1;",
+    "&#x110000;",
+    "%2F",
+    "%ff",
+    "\0",
+    "\u{1}",
+    "\u{fffd}",
+    "\u{9b}",
+    "é",
+    "<Error><Code>SlowDown</Code><Message>",
+    "</Message></Error>",
+    "<Owner><ID>me</ID></Owner>",
+    "<x:Contents>",
+    "</x:Contents>",
+    "<Delimiter>/</Delimiter>",
+    "<StartAfter>p/</StartAfter>",
+];
+
+/// Longest fault that is shown, in bytes.
+const SHOWN_BYTES: usize = 1000;
+
+/// Answers every request with the same status and body.
+#[derive(Debug, Clone, Default)]
+struct Peer(Arc<Mutex<(u16, Vec<u8>)>>);
+
+impl HttpConnector for Peer {
+    fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+        let (status, body) = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        HttpConnectorFuture::ready(
+            StatusCode::try_from(status)
+                .map(|status| HttpResponse::new(status, SdkBody::from(body)))
+                .map_err(|error| ConnectorError::other(error.into(), None)),
+        )
+    }
+}
+
+/// A store whose answers are those of its peer.
+struct Bench {
+    peer: Peer,
+    store: Store,
+    runtime: tokio::runtime::Runtime,
+}
+
+static BENCH: LazyLock<Option<Bench>> = LazyLock::new(|| {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().ok()?;
+    let (peer, log) = (Peer::default(), RequestLog::default());
+    let connection = connect_embedded("http://127.0.0.1:1", ("a", "b"), log.clone());
+    let answers = peer.clone();
+    let http = http_client_fn(move |_, _| SharedHttpConnector::new(answers.clone()));
+    let config = connection.sdk.config().to_builder().http_client(http).build();
+    let connection = Connection { sdk: aws_sdk_s3::Client::from_conf(config), ..connection };
+    let ports = Ports {
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        control: SyncController::new(),
+    };
+    Some(Bench { peer, store: Store::new(connection, "vault".into(), log, ports, None), runtime })
+});
+
+impl Bench {
+    fn page(&self, status: u16, body: &[u8], prefix: &str) -> Result<Page, Fault> {
+        *self.peer.0.lock().unwrap_or_else(PoisonError::into_inner) = (status, body.to_vec());
+        self.runtime.block_on(self.store.page_once(prefix, &Position::Start, PAGE_KEYS))
+    }
+}
+
+/// Reads an answer to a request for a listing, and asserts that a page that is believed shows all that was
+/// in it, nothing from outside the prefix, and the same when it is written and read again; and that what is
+/// not believed is told short and harmless.
+///
+/// # Panics
+/// If something does not hold.
+pub fn listing(data: &[u8]) {
+    let Some(bench) = BENCH.as_ref() else { return };
+    let mut choices = Choices(data);
+    let prefix = choices.of(&["p/", ""]);
+    let status = choices.of(&[200, 200, 200, 206, 403, 404, 500, 503]);
+    let body = if choices.below(2) == 0 { spelled(choices.0) } else { choices.0.to_vec() };
+    let page = match bench.page(status, &body, prefix) {
+        Ok(page) => page,
+        Err(fault) => return told(fault),
+    };
+    assert_eq!(status, 200);
+    assert!(page.objects.iter().all(|object| !object.key.is_empty() && object.key.starts_with(prefix)));
+    assert_eq!(
+        children(&body, ENTRY),
+        Some(page.objects.len()),
+        "entries of {:?}",
+        String::from_utf8_lossy(&body)
+    );
+    if let Some(written) = written(&page, prefix) {
+        let again = bench.page(200, written.as_bytes(), prefix);
+        assert!(again.as_ref().is_ok_and(|again| *again == page), "{page:?} became {again:?}");
+    }
+}
+
+fn told(fault: Fault) {
+    let error = fault.error("list the bucket");
+    assert!(is_harmless(&error.chain()) && error.chain().len() <= SHOWN_BYTES, "{error:?}");
+}
+
+fn spelled(data: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for byte in data {
+        match byte {
+            b' '..=b'~' => body.push(*byte),
+            _ => body.extend_from_slice(PIECES[usize::from(*byte) % PIECES.len()].as_bytes()),
+        }
+    }
+    body
+}
+
+/// Writes a page as a store would; `None` where a store could not have a time like one in it.
+fn written(page: &Page, prefix: &str) -> Option<String> {
+    let objects: Option<String> = page.objects.iter().map(written_object).collect();
+    let next = page.next.as_ref().map(|next| match next {
+        Position::Token(token) => token.as_str(),
+        _ => "\u{fffd}",
+    });
+    let token =
+        next.map(|token| format!("<NextContinuationToken>{}</NextContinuationToken>", referred(token)));
+    Some(format!(
+        "<ListBucketResult><Name>vault</Name><Prefix>{prefix}</Prefix><EncodingType>url</EncodingType>\
+         <KeyCount>{}</KeyCount><IsTruncated>{}</IsTruncated>{}{}</ListBucketResult>",
+        page.objects.len(),
+        page.next.is_some(),
+        token.unwrap_or_default(),
+        objects?
+    ))
+}
+
+fn written_object(object: &Object) -> Option<String> {
+    // The SDK writes microseconds, and reads nanoseconds.
+    let modified = DateTime::from_secs(object.modified.seconds).fmt(Format::DateTime).ok()?;
+    let modified = format!("{}.{:09}Z", modified.trim_end_matches('Z'), object.modified.nanoseconds);
+    let key: String = object.key.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    Some(format!(
+        "<Contents><Key>{key}</Key><LastModified>{modified}</LastModified><ETag>&quot;{}&quot;</ETag><Size>{}</Size>\
+         <StorageClass>{}</StorageClass></Contents>",
+        referred(object.etag.as_str()),
+        object.size,
+        if object.is_archived { "GLACIER" } else { "STANDARD" },
+    ))
+}
+
+/// Writes a text so that no reader of XML can take a part of it for something else.
+fn referred(text: &str) -> String {
+    text.chars().map(|character| format!("&#{};", u32::from(character))).collect()
+}
+
+/// Reads what a store says of an object besides its bytes, and what it says of a fault.
+///
+/// # Panics
+/// If something does not hold.
+pub fn metadata(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Some(time) = read_mtime(&text) {
+        assert!(time.nanoseconds < 1_000_000_000, "{text}");
+        assert_eq!(read_mtime(&write_mtime(time)), Some(time), "{text}");
+    }
+    let named = HashMap::from([(MTIME.to_uppercase(), text.to_string()), (text.to_string(), "5".into())]);
+    let found = mtime_of(Some(&named));
+    assert!(found.is_none() || found == read_mtime(&text) || text.eq_ignore_ascii_case(MTIME), "{text}");
+    assert!(content_type(&text).contains('/'), "{text}");
+    let (code, message) = text.split_once('\n').unwrap_or((&text, &text));
+    told(Fault::of_key(code, message));
+    told(Fault::new(ErrorKind::Unavailable, message));
+}
+
+/// Reads the address of a store, and asserts that a password in it is never shown.
+pub(crate) fn endpoint(text: &str) {
+    const SECRET: &str = "hunter2-hunter2";
+    for allow_http in [true, false] {
+        if let Err(error) = check_endpoint(text, allow_http) {
+            crate::fuzzing::refused(&error);
+        }
+        let (before, behind) = text.split_at(text.find('@').unwrap_or(0));
+        let with_secret = format!("https://{before}:{SECRET}@{behind}");
+        let refused = check_endpoint(&with_secret, allow_http);
+        assert!(refused.is_err_and(|error| !error.chain().contains(SECRET)), "{with_secret}");
+    }
+}
