@@ -1,3 +1,4 @@
+//! Hands inputs to its namesake in `src/fuzzing.rs`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| syncengine::fuzzing::state(data));

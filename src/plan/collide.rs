@@ -138,8 +138,15 @@ fn hold(actions: &mut [Action], group: &[&Collision], work: &Work, reason: Reaso
 /// A collision on one side is reported even where nothing was going to be done.
 fn report_blocked(actions: &mut Vec<Action>, key: &Key, side: Side) {
     let reason = Reason::NameCollision(side);
-    if let Err(at) = actions.binary_search_by(|action| action.key.cmp(key)) {
-        actions.insert(at, Action { key: key.clone(), work: Work::Blocked, reason, conflict: false });
+    match actions.binary_search_by(|action| action.key.cmp(key)) {
+        Err(at) => {
+            actions.insert(at, Action { key: key.clone(), work: Work::Blocked, reason, conflict: false });
+        }
+        // Remembered as equal it would be told by the next run only.
+        Ok(at) if matches!(actions[at].work, Work::Adopt { .. }) => {
+            (actions[at].work, actions[at].reason) = (Work::Blocked, reason);
+        }
+        Ok(_) => {}
     }
 }
 

@@ -86,9 +86,15 @@ fn split(key: &Key) -> (&str, &str, &str) {
 fn original_of(key: &Key) -> Option<String> {
     let (folder, _, _) = split(key);
     let name = key.file_name();
-    let at = name.rfind(MARK)?;
-    let (stem, rest) = (&name[..at], &name[at + MARK.len()..]);
-    // 20260131T120000Z-source-0123abcd, then the extension.
+    // An extension may begin like a mark too.
+    let mut marks = name.rmatch_indices(MARK);
+    let (stem, extension) =
+        marks.find_map(|(at, _)| Some((&name[..at], marked(&name[at + MARK.len()..])?)))?;
+    Some(format!("{folder}{stem}{extension}"))
+}
+
+/// Returns the extension behind what a mark says: `20260131T120000Z-source-0123abcd`.
+fn marked(rest: &str) -> Option<&str> {
     let mut fields = rest.splitn(3, '-');
     let (time, side, tail) = (fields.next()?, fields.next()?, fields.next()?);
     let (hash, extension) = tail.split_at_checked(8)?;
@@ -97,7 +103,7 @@ fn original_of(key: &Key) -> Option<String> {
         && matches!(side, "source" | "destination")
         && hash.bytes().all(|b| b.is_ascii_hexdigit())
         && (extension.is_empty() || extension.starts_with('.'));
-    looks_ours.then(|| format!("{folder}{stem}{extension}"))
+    looks_ours.then_some(extension)
 }
 
 /// Returns what the name of a copy has of a stem. It follows from the name alone, not from the side or the time,
@@ -173,9 +179,13 @@ mod tests {
     #[test]
     fn b27_copies_of_a_long_name_are_names_and_counted_whatever_their_time() {
         let long = "n".repeat(250);
-        for name in
-            [format!("{long}.txt"), format!(".{long}"), format!("a.{long}"), "é".repeat(127), "a".into()]
-        {
+        for name in [
+            format!("{long}.txt"),
+            format!(".{long}"),
+            format!("a.{long}"),
+            "é".repeat(127),
+            "a.conflict-2".into(),
+        ] {
             let key = Key::parse(&format!("d/{name}")).unwrap();
             for (loser, seconds) in
                 [(Side::Source, 0), (Side::Destination, i64::MIN), (Side::Source, i64::MAX)]

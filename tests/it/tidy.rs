@@ -218,8 +218,8 @@ fn files_are_short_enough_to_be_read() {
 #[test]
 fn every_file_says_what_it_is_for() {
     let mut offences = Vec::new();
-    for path in ["src", "tests/it", "benches", "examples"].into_iter().flat_map(|folder| files(folder, ".rs"))
-    {
+    let folders = ["src", "tests/it", "benches", "examples", "fuzz/fuzz_targets"];
+    for path in folders.into_iter().flat_map(|folder| files(folder, ".rs")) {
         if !read(&path).starts_with("//! ") {
             offences.push(path);
         }
@@ -248,6 +248,34 @@ fn no_file_is_forgotten() {
         }
     }
     none("these files are not compiled", &offences);
+}
+
+#[test]
+fn every_fuzz_target_is_a_program_with_inputs_that_are_tried() {
+    let manifest = read("fuzz/Cargo.toml");
+    let programs = manifest.split("[[bin]]\nname = \"").skip(1);
+    let targets: Vec<&str> = programs.filter_map(|program| Some(program.split_once('"')?.0)).collect();
+    let tried = read("src/fuzzing.rs") + &read("src/bin/syncengine/fuzzing.rs");
+    let mut wrong = Vec::new();
+    for target in &targets {
+        if !read(&format!("fuzz/fuzz_targets/{target}.rs")).contains(&format!("fuzzing::{target}(data)")) {
+            wrong.push(format!("{target}: its program runs another one"));
+        }
+        if !tried.contains(&format!("(\"{target}\", {target})")) {
+            wrong.push(format!("{target}: it is not in TARGETS"));
+        }
+        let inputs = files(&format!("fuzz/corpus/{target}"), "");
+        let size = |path: &String| fs::metadata(root().join(path)).unwrap().len();
+        if !(10..=40).contains(&inputs.len()) || inputs.iter().any(|path| size(path) > 4096) {
+            wrong.push(format!("{target}: 10 to 40 inputs of at most 4 KiB"));
+        }
+    }
+    let entries = |folder: &str| fs::read_dir(root().join(folder)).unwrap().count();
+    if entries("fuzz/fuzz_targets") != targets.len() || entries("fuzz/corpus") != targets.len() {
+        wrong.push("a program or a corpus is of no target".to_owned());
+    }
+    assert!(!targets.is_empty(), "the check would check nothing");
+    none("fuzz/", &wrong);
 }
 
 #[test]

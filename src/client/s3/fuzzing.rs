@@ -1,31 +1,28 @@
 //! The fuzz targets of the client of stores: listings, and what else a store says.
 //!
-//! A listing goes the whole way through the SDK, from the bytes of an answer to a page or a fault. Whether
-//! the page is all there was is judged by our own reader, which knows nothing but tags.
+//! A listing goes through the SDK's reader and our checks, from the bytes of an answer to a page or a fault.
+//! Whether the page is all there was is judged by our own reader, which knows nothing but tags.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::LazyLock;
 
-use aws_smithy_runtime_api::client::http::{
-    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
-};
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::operation::list_objects_v2::{ListObjectsV2, ListObjectsV2Error, ListObjectsV2Output};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::runtime_plugin::RuntimePlugin;
+use aws_smithy_runtime_api::client::ser_de::{DeserializeResponse, SharedResponseDeserializer};
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::config_bag::FrozenLayer;
 use aws_smithy_types::date_time::Format;
 
-use super::connect::{Connection, check_endpoint, connect_embedded};
+use super::connect::check_endpoint;
 use super::document::children;
 use super::fault::Fault;
 use super::metadata::{MTIME, content_type, mtime_of, read_mtime, write_mtime};
 use super::page::{Object, Page, Position};
-use super::requests::{ENTRY, RequestLog};
-use super::store::{Ports, Store};
-use super::walk::PAGE_KEYS;
-use crate::clock::{SystemClock, SystemEntropy};
-use crate::control::SyncController;
+use super::requests::{ENTRY, whole_listing};
 use crate::error::ErrorKind;
 use crate::fuzzing::{Choices, is_harmless};
 
@@ -95,49 +92,32 @@ const PIECES: &[&str] = &[
 /// Longest fault that is shown, in bytes.
 const SHOWN_BYTES: usize = 1000;
 
-/// Answers every request with the same status and body.
-#[derive(Debug, Clone, Default)]
-struct Peer(Arc<Mutex<(u16, Vec<u8>)>>);
+/// What the SDK knows of a request for a listing, its reader among it.
+static REQUEST: LazyLock<Option<FrozenLayer>> = LazyLock::new(|| ListObjectsV2::new().config());
 
-impl HttpConnector for Peer {
-    fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
-        let (status, body) = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        HttpConnectorFuture::ready(
-            StatusCode::try_from(status)
-                .map(|status| HttpResponse::new(status, SdkBody::from(body)))
-                .map_err(|error| ConnectorError::other(error.into(), None)),
-        )
-    }
-}
-
-/// A store whose answers are those of its peer.
-struct Bench {
-    peer: Peer,
-    store: Store,
-    runtime: tokio::runtime::Runtime,
-}
-
-static BENCH: LazyLock<Option<Bench>> = LazyLock::new(|| {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().ok()?;
-    let (peer, log) = (Peer::default(), RequestLog::default());
-    let connection = connect_embedded("http://127.0.0.1:1", ("a", "b"), log.clone());
-    let answers = peer.clone();
-    let http = http_client_fn(move |_, _| SharedHttpConnector::new(answers.clone()));
-    let config = connection.sdk.config().to_builder().http_client(http).build();
-    let connection = Connection { sdk: aws_sdk_s3::Client::from_conf(config), ..connection };
-    let ports = Ports {
-        clock: Arc::new(SystemClock),
-        entropy: Arc::new(SystemEntropy),
-        control: SyncController::new(),
+/// Reads an answer as `requests` and `page` do, with the SDK's reader between them.
+fn page(status: u16, body: &[u8], prefix: &str) -> Result<Page, Fault> {
+    let fault = |why: String| Fault::new(ErrorKind::Unavailable, why);
+    let status_code = StatusCode::try_from(status).map_err(|error| fault(error.to_string()))?;
+    let answer = HttpResponse::new(status_code, SdkBody::from(body));
+    let reader = REQUEST.as_ref().and_then(|layer| layer.load::<SharedResponseDeserializer>());
+    let read = reader.map(|reader| reader.deserialize_nonstreaming(&answer));
+    let output = match read.ok_or_else(|| fault("the SDK has no reader".into()))? {
+        Ok(output) => output.downcast::<ListObjectsV2Output>(),
+        Err(error) => {
+            let told =
+                error.as_operation_error().and_then(|error| error.downcast_ref::<ListObjectsV2Error>());
+            return Err(match told {
+                Some(told) => {
+                    Fault::of_key(told.code().unwrap_or_default(), told.message().unwrap_or_default())
+                }
+                None => fault(format!("{error:?}")),
+            });
+        }
     };
-    Some(Bench { peer, store: Store::new(connection, "vault".into(), log, ports, None), runtime })
-});
-
-impl Bench {
-    fn page(&self, status: u16, body: &[u8], prefix: &str) -> Result<Page, Fault> {
-        *self.peer.0.lock().unwrap_or_else(PoisonError::into_inner) = (status, body.to_vec());
-        self.runtime.block_on(self.store.page_once(prefix, &Position::Start, PAGE_KEYS))
-    }
+    whole_listing(status, body).map_err(|why| fault(why.to_string()))?;
+    let output = output.map_err(|_| fault("the SDK read something else".into()))?;
+    Page::from_answer(output, "vault", prefix).map_err(fault)
 }
 
 /// Reads an answer to a request for a listing, and asserts that a page that is believed shows all that was
@@ -147,26 +127,25 @@ impl Bench {
 /// # Panics
 /// If something does not hold.
 pub fn listing(data: &[u8]) {
-    let Some(bench) = BENCH.as_ref() else { return };
     let mut choices = Choices(data);
     let prefix = choices.of(&["p/", ""]);
     let status = choices.of(&[200, 200, 200, 206, 403, 404, 500, 503]);
     let body = if choices.below(2) == 0 { spelled(choices.0) } else { choices.0.to_vec() };
-    let page = match bench.page(status, &body, prefix) {
-        Ok(page) => page,
+    let read = match page(status, &body, prefix) {
+        Ok(read) => read,
         Err(fault) => return told(fault),
     };
     assert_eq!(status, 200);
-    assert!(page.objects.iter().all(|object| !object.key.is_empty() && object.key.starts_with(prefix)));
+    assert!(read.objects.iter().all(|object| !object.key.is_empty() && object.key.starts_with(prefix)));
     assert_eq!(
         children(&body, ENTRY),
-        Some(page.objects.len()),
+        Some(read.objects.len()),
         "entries of {:?}",
         String::from_utf8_lossy(&body)
     );
-    if let Some(written) = written(&page, prefix) {
-        let again = bench.page(200, written.as_bytes(), prefix);
-        assert!(again.as_ref().is_ok_and(|again| *again == page), "{page:?} became {again:?}");
+    if let Some(written) = written(&read, prefix) {
+        let again = page(200, written.as_bytes(), prefix);
+        assert!(again.as_ref().is_ok_and(|again| *again == read), "{read:?} became {again:?}");
     }
 }
 

@@ -74,12 +74,7 @@ impl Store {
         *position != Position::Start && self.listing.pages_plainly()
     }
 
-    pub(super) async fn page_once(
-        &self,
-        prefix: &str,
-        position: &Position,
-        max_keys: i32,
-    ) -> Result<Page, Fault> {
+    async fn page_once(&self, prefix: &str, position: &Position, max_keys: i32) -> Result<Page, Fault> {
         let answer = self.ask_for_page(prefix, position, max_keys).await?;
         // Whoever garbled the answer may not do so again.
         Page::from_answer(answer, &self.bucket, prefix).map_err(|why| {
@@ -166,7 +161,11 @@ impl Intercept for Watch {
 
 impl Page {
     /// Checks an answer. That it came whole is known: no other one gets through `requests`.
-    fn from_answer(answer: ListObjectsV2Output, bucket: &str, prefix: &str) -> Result<Self, String> {
+    pub(super) fn from_answer(
+        answer: ListObjectsV2Output,
+        bucket: &str,
+        prefix: &str,
+    ) -> Result<Self, String> {
         check_echo(&answer, bucket, prefix)?;
         let is_truncated = answer.is_truncated.ok_or("it does not say whether it goes on")?;
         let token = answer.next_continuation_token.unwrap_or_default();

@@ -98,7 +98,7 @@ impl Intercept for RequestLog {
 }
 
 /// Checks that an answer is a listing from beginning to end.
-fn whole_listing(status: u16, body: &[u8]) -> Result<(), BoxError> {
+pub(super) fn whole_listing(status: u16, body: &[u8]) -> Result<(), BoxError> {
     if status != 200 {
         return Err(format!("a listing was answered with status {status}").into());
     }

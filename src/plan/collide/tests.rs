@@ -168,6 +168,9 @@ fn a_file_and_a_folder_on_the_same_side_block_the_name() {
         (told.actions[0].reason, told.actions[0].conflict),
         (Reason::NameCollision(Side::Source), false)
     );
+    // And at once where it would be remembered as equal.
+    let world = [("a", [None, X, X]), ("a/b", [None, X, X])];
+    assert_eq!(said(&world, TWO_WAY), ["a: blocked", "a/b: adopt"]);
     // Renames and losers of conflicts wait too.
     let keep = Policy { conflict: ConflictStrategy::KeepBoth, ..TWO_WAY };
     let world = [("a", [None, X, Y]), ("a/b", [X, None, X]), ("c", [None, X, None])];
