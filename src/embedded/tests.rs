@@ -163,9 +163,9 @@ async fn parts_become_an_object_and_a_copy_of_it_shares_their_files() {
     let mut parts = Vec::new();
     for (number, content) in (1..).zip(&contents) {
         let part = received(&store, content).await;
-        let new = NewPart { number, content: part.content, size: part.size, md5: part.md5, checksum: None };
-        store.change(move |batch| batch.put_part(("box", "big", id), new)).await.unwrap();
         let tag = s3s::dto::ETag::Strong(Tag { md5: part.md5, parts: 0 }.show());
+        let new = NewPart::new(number, part);
+        store.change(move |batch| batch.put_part(("box", "big", id), new)).await.unwrap();
         parts.push((number, Some(tag), None));
     }
     parts.truncate(3);

@@ -9,6 +9,7 @@ use crate::embedded::checksum::{Checksum, Form, combined, declared};
 use crate::embedded::condition::WriteConditions;
 use crate::embedded::failure::{Failure, Outcome};
 use crate::embedded::index::{self, text};
+use crate::embedded::ingest::Received;
 use crate::embedded::row::{Object, Part, Segment, Tag, Upload};
 
 /// The least size of every part but the last, as S3 has it.
@@ -22,6 +23,13 @@ pub(in crate::embedded) struct NewPart {
     pub(in crate::embedded) size: u64,
     pub(in crate::embedded) md5: [u8; 16],
     pub(in crate::embedded) checksum: Option<Checksum>,
+}
+
+impl NewPart {
+    pub(in crate::embedded) fn new(number: u32, received: Received) -> Self {
+        let Received { content, size, md5, checksum } = received;
+        Self { number, content, size, md5, checksum }
+    }
 }
 
 /// What a client says an object in parts is made of.

@@ -91,13 +91,7 @@ pub(super) async fn upload_part_copy(
     let body = StreamingBlob::wrap(segments.stream(range));
     let received = receive(api.store.blobs(), Some(body), expected).await?;
     let (md5, checksum) = (received.md5, received.checksum.clone());
-    let new = NewPart {
-        number: part_number,
-        content: received.content,
-        size: received.size,
-        md5,
-        checksum: received.checksum,
-    };
+    let new = NewPart::new(part_number, received);
     let (bucket, key) = (input.bucket, input.key);
     let modified = api.store.change(move |batch| batch.put_part((&bucket, &key, upload), new)).await?;
     let result = with_checksum!(

@@ -57,29 +57,28 @@ pub(super) fn page_size(asked: Option<i32>) -> S3Result<usize> {
     usize::try_from(asked.unwrap_or(MAX_ITEMS).min(MAX_ITEMS)).map_err(|_| s3_error!(InvalidArgument))
 }
 
-/// A page as it is asked for.
-pub(super) struct Asked {
-    pub(super) bucket: String,
-    pub(super) prefix: Option<String>,
-    pub(super) delimiter: Option<String>,
-    pub(super) after: String,
-    pub(super) most: usize,
-}
-
 /// Reads a page; one without room for items has none, and is the last.
-pub(super) async fn read(api: &Api, asked: Asked) -> S3Result<Page> {
+pub(super) async fn read(
+    api: &Api,
+    bucket: &str,
+    prefix: Option<&String>,
+    delimiter: Option<&String>,
+    after: String,
+    most: usize,
+) -> S3Result<Page> {
+    let (bucket, prefix, delimiter) = (bucket.to_owned(), prefix.cloned(), delimiter.cloned());
     api.store
         .look(move |view| {
-            let bucket = view.bucket(&asked.bucket)?.id;
-            if asked.most == 0 {
+            let bucket = view.bucket(&bucket)?.id;
+            if most == 0 {
                 return Ok(Page { items: Vec::new(), truncated: false });
             }
             view.page(&PageQuery {
                 bucket,
-                prefix: asked.prefix.as_deref().unwrap_or_default(),
-                delimiter: asked.delimiter.as_deref().unwrap_or_default(),
-                after: &asked.after,
-                most: asked.most,
+                prefix: prefix.as_deref().unwrap_or_default(),
+                delimiter: delimiter.as_deref().unwrap_or_default(),
+                after: &after,
+                most,
             })
         })
         .await
@@ -123,14 +122,7 @@ pub(super) async fn list_objects_v2(
         Some(token) => behind(token)?,
         None => input.start_after.clone().unwrap_or_default(),
     };
-    let asked = Asked {
-        bucket: input.bucket.clone(),
-        prefix: input.prefix.clone(),
-        delimiter: input.delimiter.clone(),
-        after,
-        most,
-    };
-    let page = read(api, asked).await?;
+    let page = read(api, &input.bucket, input.prefix.as_ref(), input.delimiter.as_ref(), after, most).await?;
     let (next, key_count) = (next(&page).map(|name| BASE64_URL_SAFE_NO_PAD.encode(name)), page.items.len());
     let (objects, prefixes) = contents(page, encoding);
     Ok(ListObjectsV2Output {
@@ -164,14 +156,8 @@ pub(super) async fn list_objects(
 ) -> S3Result<ListObjectsOutput> {
     let input = request.input;
     let (encoding, most) = (Encoding::of(input.encoding_type.as_ref())?, page_size(input.max_keys)?);
-    let asked = Asked {
-        bucket: input.bucket.clone(),
-        prefix: input.prefix.clone(),
-        delimiter: input.delimiter.clone(),
-        after: input.marker.clone().unwrap_or_default(),
-        most,
-    };
-    let page = read(api, asked).await?;
+    let after = input.marker.clone().unwrap_or_default();
+    let page = read(api, &input.bucket, input.prefix.as_ref(), input.delimiter.as_ref(), after, most).await?;
     let truncated = page.truncated;
     // S3 names it only where it is not simply the last key.
     let next = next(&page).filter(|_| input.delimiter.is_some()).map(|name| encoding.show(name));

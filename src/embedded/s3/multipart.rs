@@ -85,13 +85,7 @@ pub(super) async fn upload_part(
     };
     let received = receive(api.store.blobs(), body, expected).await?;
     let (md5, checksum) = (received.md5, received.checksum.clone());
-    let new = NewPart {
-        number: part_number,
-        content: received.content,
-        size: received.size,
-        md5,
-        checksum: received.checksum,
-    };
+    let new = NewPart::new(part_number, received);
     let (bucket, key) = (request.input.bucket, request.input.key);
     api.store.change(move |batch| batch.put_part((&bucket, &key, upload), new)).await?;
     Ok(with_checksum!(

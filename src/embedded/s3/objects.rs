@@ -102,44 +102,54 @@ async fn prepare(
     Ok((conditions, expected))
 }
 
+/// The answer to a request that reads an object. Only what has the content says more: `segments` is the whole of
+/// it, `range` what is wanted.
+macro_rules! answer {
+    ($api:expr, $input:ident, $output:ident, |$segments:ident, $range:ident| { $($field:tt)* }) => {{
+        check_version($input.version_id.as_deref())?;
+        let (object, $segments) = $api.store.open_object($input.bucket, $input.key).await?;
+        let conditions = ReadConditions {
+            if_match: $input.if_match,
+            if_none_match: $input.if_none_match,
+            if_modified_since: $input.if_modified_since,
+            if_unmodified_since: $input.if_unmodified_since,
+        };
+        check(&conditions, &object)?;
+        let wanted = Wanted::of(&object, &$segments, $input.range, $input.part_number)?;
+        // A checksum is of the whole, and says nothing of a range.
+        let shown = $input.checksum_mode.is_some() && wanted.content_range.is_none();
+        let checksum = object.checksum.as_ref().filter(|_| shown);
+        let $range = wanted.range;
+        let length = $range.end - $range.start;
+        let kept = object.attributes;
+        Ok(with_checksum!(
+            checksum,
+            $output {
+                $($field)*
+                accept_ranges: Some("bytes".into()),
+                content_length: Some(number(length)),
+                content_range: wanted.content_range,
+                parts_count: wanted.parts_count,
+                checksum_type: checksum.map(|checksum| form_name(checksum.form)),
+                e_tag: Some(etag(object.tag)),
+                last_modified: Some(timestamp(object.modified)),
+                content_type: $input.response_content_type.or(kept.content_type).or(Some(DEFAULT_TYPE.into())),
+                cache_control: $input.response_cache_control.or(kept.cache_control),
+                content_encoding: $input.response_content_encoding.or(kept.content_encoding),
+                content_disposition: $input.response_content_disposition.or(kept.content_disposition),
+                content_language: $input.response_content_language.or(kept.content_language),
+                metadata: Some(kept.metadata.into_iter().collect()),
+                ..Default::default()
+            }
+        ))
+    }};
+}
+
 pub(super) async fn get_object(api: &Api, request: S3Request<GetObjectInput>) -> S3Result<GetObjectOutput> {
     let input = request.input;
-    check_version(input.version_id.as_deref())?;
-    let (object, segments) = api.store.open_object(input.bucket, input.key).await?;
-    let conditions = ReadConditions {
-        if_match: input.if_match,
-        if_none_match: input.if_none_match,
-        if_modified_since: input.if_modified_since,
-        if_unmodified_since: input.if_unmodified_since,
-    };
-    check(&conditions, &object)?;
-    let wanted = Wanted::of(&object, &segments, input.range, input.part_number)?;
-    // A checksum is of the whole, and says nothing of a range.
-    let shown = input.checksum_mode.is_some() && wanted.content_range.is_none();
-    let checksum = object.checksum.as_ref().filter(|_| shown);
-    let length = wanted.range.end - wanted.range.start;
-    let body = api.turn.body(segments.stream(wanted.range));
-    let kept = object.attributes;
-    Ok(with_checksum!(
-        checksum,
-        GetObjectOutput {
-            body: Some(body),
-            accept_ranges: Some("bytes".into()),
-            content_length: Some(number(length)),
-            content_range: wanted.content_range,
-            parts_count: wanted.parts_count,
-            checksum_type: checksum.map(|checksum| form_name(checksum.form)),
-            e_tag: Some(etag(object.tag)),
-            last_modified: Some(timestamp(object.modified)),
-            content_type: input.response_content_type.or(kept.content_type).or(Some(DEFAULT_TYPE.into())),
-            cache_control: input.response_cache_control.or(kept.cache_control),
-            content_encoding: input.response_content_encoding.or(kept.content_encoding),
-            content_disposition: input.response_content_disposition.or(kept.content_disposition),
-            content_language: input.response_content_language.or(kept.content_language),
-            metadata: Some(kept.metadata.into_iter().collect()),
-            ..Default::default()
-        }
-    ))
+    answer!(api, input, GetObjectOutput, |segments, range| {
+        body: Some(api.turn.body(segments.stream(range))),
+    })
 }
 
 pub(super) async fn head_object(
@@ -147,38 +157,7 @@ pub(super) async fn head_object(
     request: S3Request<HeadObjectInput>,
 ) -> S3Result<HeadObjectOutput> {
     let input = request.input;
-    check_version(input.version_id.as_deref())?;
-    let (object, segments) = api.store.open_object(input.bucket, input.key).await?;
-    let conditions = ReadConditions {
-        if_match: input.if_match,
-        if_none_match: input.if_none_match,
-        if_modified_since: input.if_modified_since,
-        if_unmodified_since: input.if_unmodified_since,
-    };
-    check(&conditions, &object)?;
-    let wanted = Wanted::of(&object, &segments, input.range, input.part_number)?;
-    let shown = input.checksum_mode.is_some() && wanted.content_range.is_none();
-    let checksum = object.checksum.as_ref().filter(|_| shown);
-    let kept = object.attributes;
-    Ok(with_checksum!(
-        checksum,
-        HeadObjectOutput {
-            accept_ranges: Some("bytes".into()),
-            content_length: Some(number(wanted.range.end - wanted.range.start)),
-            content_range: wanted.content_range,
-            parts_count: wanted.parts_count,
-            checksum_type: checksum.map(|checksum| form_name(checksum.form)),
-            e_tag: Some(etag(object.tag)),
-            last_modified: Some(timestamp(object.modified)),
-            content_type: input.response_content_type.or(kept.content_type).or(Some(DEFAULT_TYPE.into())),
-            cache_control: input.response_cache_control.or(kept.cache_control),
-            content_encoding: input.response_content_encoding.or(kept.content_encoding),
-            content_disposition: input.response_content_disposition.or(kept.content_disposition),
-            content_language: input.response_content_language.or(kept.content_language),
-            metadata: Some(kept.metadata.into_iter().collect()),
-            ..Default::default()
-        }
-    ))
+    answer!(api, input, HeadObjectOutput, |segments, range| {})
 }
 
 /// Which bytes a client asks for.

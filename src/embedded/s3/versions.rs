@@ -6,7 +6,7 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Result};
 
-use super::lists::{Asked, Encoding, next, page_size, read};
+use super::lists::{Encoding, next, page_size, read};
 use super::{Api, count, etag, form_name, number, timestamp};
 use crate::embedded::listing::Item;
 
@@ -25,14 +25,8 @@ pub(super) async fn list_object_versions(
 ) -> S3Result<ListObjectVersionsOutput> {
     let input = request.input;
     let (encoding, most) = (Encoding::of(input.encoding_type.as_ref())?, page_size(input.max_keys)?);
-    let asked = Asked {
-        bucket: input.bucket.clone(),
-        prefix: input.prefix.clone(),
-        delimiter: input.delimiter.clone(),
-        after: input.key_marker.clone().unwrap_or_default(),
-        most,
-    };
-    let page = read(api, asked).await?;
+    let after = input.key_marker.clone().unwrap_or_default();
+    let page = read(api, &input.bucket, input.prefix.as_ref(), input.delimiter.as_ref(), after, most).await?;
     let next = next(&page).map(|name| encoding.show(name));
     let (mut versions, mut prefixes) = (Vec::new(), Vec::new());
     for item in page.items {
