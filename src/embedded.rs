@@ -11,7 +11,7 @@
 //! nothing in part, and leaves at most files that no row refers to, which the next start removes. Every
 //! condition of a write is judged in the transaction that makes it.
 //!
-//! Buckets have no versions yet. It is no store for more than one machine: it listens on 127.0.0.1 only and
+//! Buckets keep old versions where they are told to. It is no store for more than one machine: it listens on 127.0.0.1 only and
 //! speaks plain HTTP.
 
 use std::collections::BTreeMap;
@@ -50,6 +50,7 @@ mod listing;
 mod row;
 mod s3;
 mod store;
+mod version;
 mod wire;
 mod writer;
 

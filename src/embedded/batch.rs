@@ -8,17 +8,20 @@ use redb::{ReadableTable, Table, WriteTransaction};
 use s3s::s3_error;
 
 use super::blobs::{Blobs, StagedFile};
-use super::condition::{DeleteConditions, WriteConditions};
+use super::condition::WriteConditions;
 use super::failure::{Failure, Outcome};
 use super::index::{
     self, BUCKETS, Bucket, CONTENTS, FILES, MANIFESTS, META, NEXT_ID, Name, OBJECTS, PARTS, PartName, Row,
-    UPLOADS, UploadName,
+    UPLOADS, UploadName, VERSIONS, VersionName,
 };
 use super::row::{Attributes, Body, Object, Place, Segment, Tag, encode_manifest};
+use super::version::{self, Named, Version, Versioning};
 
 mod multipart;
+mod versions;
 
 pub(super) use multipart::{Completion, NewPart};
+pub(super) use versions::Deleted;
 
 /// Content that has arrived whole and, if it is a file, is durable.
 #[derive(Debug)]
@@ -37,6 +40,7 @@ pub(super) struct Batch<'t> {
     meta: Table<'t, &'static str, u64>,
     buckets: Table<'t, &'static str, Row>,
     objects: Table<'t, Name, Row>,
+    versions: Table<'t, VersionName, Row>,
     contents: Table<'t, u64, Row>,
     files: Table<'t, u64, u32>,
     manifests: Table<'t, u64, Row>,
@@ -61,6 +65,8 @@ pub(super) struct NewObject {
 pub(super) struct Source {
     pub(super) bucket: String,
     pub(super) key: String,
+    /// Without a name it is the current version.
+    pub(super) version: Option<Named>,
     /// It must still be this one.
     pub(super) tag: Tag,
     pub(super) modified: i64,
@@ -74,6 +80,7 @@ impl<'t> Batch<'t> {
             meta: transaction.open_table(META)?,
             buckets: transaction.open_table(BUCKETS)?,
             objects: transaction.open_table(OBJECTS)?,
+            versions: transaction.open_table(VERSIONS)?,
             contents: transaction.open_table(CONTENTS)?,
             files: transaction.open_table(FILES)?,
             manifests: transaction.open_table(MANIFESTS)?,
@@ -97,15 +104,17 @@ impl<'t> Batch<'t> {
         if self.buckets.get(name)?.is_some() {
             return Err(s3_error!(BucketAlreadyOwnedByYou).into());
         }
-        let bucket = Bucket { id: self.blobs.new_id(), created: self.now };
+        let bucket = Bucket { id: self.blobs.new_id(), created: self.now, versioning: Versioning::Never };
         self.buckets.insert(name, bucket.encode().as_slice())?;
         Ok(())
     }
 
-    /// Removes an empty bucket and the uploads that are under way in it.
+    /// Removes a bucket without any version and the uploads that are under way in it.
     pub(super) fn delete_bucket(&mut self, name: &str) -> Outcome<()> {
         let bucket = self.bucket(name)?;
-        if self.objects.range((bucket, &[][..])..(bucket + 1, &[][..]))?.next().is_some() {
+        let is_empty = self.objects.range((bucket, &[][..])..(bucket + 1, &[][..]))?.next().is_none()
+            && self.versions.range((bucket, &[][..], 0)..(bucket + 1, &[][..], 0))?.next().is_none();
+        if !is_empty {
             return Err(s3_error!(BucketNotEmpty).into());
         }
         for (key, upload) in self.uploads_of(bucket)? {
@@ -115,19 +124,20 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
-    /// Puts an object and returns when.
+    /// Puts an object and returns it as it is kept.
     pub(super) fn put_object(
         &mut self,
         bucket: &str,
         key: &str,
         conditions: &WriteConditions,
         new: NewObject,
-    ) -> Outcome<i64> {
-        let bucket = self.bucket(bucket)?;
-        let before = index::object(&self.objects, bucket, key)?;
+    ) -> Outcome<Object> {
+        let bucket = index::bucket(&self.buckets, bucket)?;
+        let before = index::object(&self.objects, bucket.id, key)?;
         conditions.check(before.as_ref())?;
         let body = Body::One(self.keep(new.content)?);
         let object = Object {
+            version: Version::ONLY,
             modified: self.now,
             size: new.size,
             tag: new.tag,
@@ -135,24 +145,7 @@ impl<'t> Batch<'t> {
             body,
             attributes: new.attributes,
         };
-        self.replace(bucket, key, before, &object)?;
-        Ok(object.modified)
-    }
-
-    /// Deletes an object if it is there.
-    pub(super) fn delete_object(
-        &mut self,
-        bucket: &str,
-        key: &str,
-        conditions: &DeleteConditions,
-    ) -> Outcome<()> {
-        let bucket = self.bucket(bucket)?;
-        let Some(object) = index::object(&self.objects, bucket, key)? else { return Ok(()) };
-        if !conditions.hold(&object) {
-            return Err(s3_error!(PreconditionFailed).into());
-        }
-        self.objects.remove((bucket, key.as_bytes()))?;
-        self.release(object.body)
+        self.replace(bucket, key, before, object)
     }
 
     /// Makes an object of the content of another, without reading it.
@@ -164,26 +157,19 @@ impl<'t> Batch<'t> {
         attributes: Option<Attributes>,
     ) -> Outcome<Object> {
         let from = self.bucket(&source.bucket)?;
-        let bucket = self.bucket(bucket)?;
-        let original =
-            index::object(&self.objects, from, &source.key)?.ok_or_else(|| s3_error!(NoSuchKey))?;
+        let bucket = index::bucket(&self.buckets, bucket)?;
+        let original = version::wanted(&self.objects, &self.versions, (from, &source.key), source.version)?;
         if (original.tag, original.modified) != (source.tag, source.modified) {
             return Err(s3_error!(OperationAborted, "The source has changed meanwhile.").into());
         }
-        let before = index::object(&self.objects, bucket, key)?;
+        let before = index::object(&self.objects, bucket.id, key)?;
         conditions.check(before.as_ref())?;
         let body = self.share(&original)?;
         let mut copy = Object { modified: self.now, body, ..original };
         if let Some(attributes) = attributes {
             copy.attributes = attributes;
         }
-        self.replace(bucket, key, before, &copy)?;
-        Ok(copy)
-    }
-
-    fn replace(&mut self, bucket: u64, key: &str, before: Option<Object>, object: &Object) -> Outcome<()> {
-        self.objects.insert((bucket, key.as_bytes()), object.encode().as_slice())?;
-        before.map_or(Ok(()), |before| self.release(before.body))
+        self.replace(bucket, key, before, copy)
     }
 
     /// Stores content and returns where.

@@ -61,6 +61,11 @@ impl<'a> Reader<'a> {
         if reader.byte()? == FORM { Ok(reader) } else { Err(Failure::damaged("a row has an unknown form")) }
     }
 
+    /// Returns whether nothing is left of it.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn byte(&mut self) -> Outcome<u8> {
         let (first, rest) = self.0.split_first().ok_or(Failure::damaged("a row ends too early"))?;
         self.0 = rest;

@@ -37,6 +37,11 @@ pub(super) struct DeleteConditions {
 }
 
 impl DeleteConditions {
+    /// Returns whether there are any.
+    pub(super) fn demand(&self) -> bool {
+        self.if_match.is_some() || self.size.is_some() || self.modified.is_some()
+    }
+
     /// Returns whether `now` may be deleted.
     pub(super) fn hold(&self, now: &Object) -> bool {
         self.if_match.as_ref().is_none_or(|condition| holds(condition, now.tag))

@@ -1,7 +1,7 @@
 //! The index: ordered tables in one redb file, and what is read from them at one moment.
 //!
 //! An object's row is found by its bucket's number and its key, so a page of a listing is one range of rows.
-//! If objects get versions, the current one stays where it is and the others get a table of their own.
+//! Only the current version of an object is there; the others have a table of their own.
 
 use std::path::Path;
 
@@ -11,14 +11,17 @@ use s3s::s3_error;
 
 use super::codec::{Reader, Writer};
 use super::failure::{Failure, Outcome};
-use super::listing::{self, Page, PageQuery};
+use super::listing::{self, Page, PageQuery, VersionsPage};
 use super::row::{Body, Object, Part, Place, Segment, Upload, decode_manifest};
+use super::version::{self, Named, Past, Versioning};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A bucket's number and a key.
 pub(super) type Name = (u64, &'static [u8]);
 /// A bucket's number, a key, and an upload's number.
 pub(super) type UploadName = (u64, &'static [u8], u64);
+/// A bucket's number, a key, and the complement of a version's number.
+pub(super) type VersionName = UploadName;
 /// An upload's number and a part's.
 pub(super) type PartName = (u64, u32);
 pub(super) type Row = &'static [u8];
@@ -26,6 +29,8 @@ pub(super) type Row = &'static [u8];
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(super) const BUCKETS: TableDefinition<'_, &str, Row> = TableDefinition::new("buckets");
 pub(super) const OBJECTS: TableDefinition<'_, Name, Row> = TableDefinition::new("objects");
+/// Versions that are not current, and the markers of deletions.
+pub(super) const VERSIONS: TableDefinition<'_, VersionName, Row> = TableDefinition::new("versions");
 /// The content of small objects.
 pub(super) const CONTENTS: TableDefinition<'_, u64, Row> = TableDefinition::new("contents");
 /// How many rows refer to a file. A file that is not here is left of a write that was cut off.
@@ -35,14 +40,17 @@ pub(super) const UPLOADS: TableDefinition<'_, UploadName, Row> = TableDefinition
 pub(super) const PARTS: TableDefinition<'_, PartName, Row> = TableDefinition::new("parts");
 
 /// The form of the tables. A greater number is of a later version of this program.
-const SCHEMA: u64 = 1;
+pub(super) const SCHEMA: u64 = 2;
+
+/// The form of tables in which no bucket has versions, so that earlier versions of this program can use them.
+const FIRST_SCHEMA: u64 = 1;
 
 /// Memory for pages of the index. Ours: enough for the upper levels of a million objects.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
 
 /// Names in [`META`].
 pub(super) const NEXT_ID: &str = "next-id";
-const SCHEMA_NAME: &str = "schema";
+pub(super) const SCHEMA_NAME: &str = "schema";
 const CLEAN: &str = "clean";
 
 /// How the index was left.
@@ -81,12 +89,13 @@ fn prepare(database: &Database) -> Outcome<Option<Found>> {
         }
         let clean = schema.is_none() || meta.get(CLEAN)?.is_some_and(|value| value.value() == 1);
         let next_id = meta.get(NEXT_ID)?.map_or(1, |value| value.value());
-        meta.insert(SCHEMA_NAME, SCHEMA)?;
+        meta.insert(SCHEMA_NAME, schema.unwrap_or(FIRST_SCHEMA))?;
         meta.insert(CLEAN, 0)?;
         Found { clean, next_id }
     };
     transaction.open_table(BUCKETS)?;
     transaction.open_table(OBJECTS)?;
+    transaction.open_table(VERSIONS)?;
     transaction.open_table(CONTENTS)?;
     transaction.open_table(FILES)?;
     transaction.open_table(MANIFESTS)?;
@@ -116,18 +125,24 @@ pub(super) struct Bucket {
     pub(super) id: u64,
     /// Milliseconds since 1970.
     pub(super) created: i64,
+    pub(super) versioning: Versioning,
 }
 
 impl Bucket {
     pub(super) fn encode(self) -> Vec<u8> {
         let mut row = Writer::new();
         row.number(self.id).signed(self.created);
+        if self.versioning != Versioning::Never {
+            row.byte(self.versioning.code());
+        }
         row.finish()
     }
 
     fn decode(row: &[u8]) -> Outcome<Self> {
         let mut row = Reader::new(row)?;
-        Ok(Self { id: row.number()?, created: row.signed()? })
+        let (id, created) = (row.number()?, row.signed()?);
+        let code = if row.is_at_end() { Versioning::Never.code() } else { row.byte()? };
+        Ok(Self { id, created, versioning: Versioning::of_code(code)? })
     }
 }
 
@@ -195,6 +210,23 @@ impl View {
 
     pub(super) fn object(&self, bucket: u64, key: &str) -> Outcome<Option<Object>> {
         object(&self.0.open_table(OBJECTS)?, bucket, key)
+    }
+
+    /// Finds the version that a request to read asks for, or says why there is none.
+    pub(super) fn wanted(&self, bucket: u64, key: &str, name: Option<Named>) -> Outcome<Object> {
+        let (objects, versions) = (self.0.open_table(OBJECTS)?, self.0.open_table(VERSIONS)?);
+        version::wanted(&objects, &versions, (bucket, key), name)
+    }
+
+    /// Finds a version by its name.
+    pub(super) fn named(&self, bucket: u64, key: &str, name: Named) -> Outcome<Option<Past>> {
+        let (objects, versions) = (self.0.open_table(OBJECTS)?, self.0.open_table(VERSIONS)?);
+        version::named(&objects, &versions, (bucket, key), name)
+    }
+
+    pub(super) fn versions(&self, query: &PageQuery<'_>, after: Option<u64>) -> Outcome<VersionsPage> {
+        let (objects, versions) = (self.0.open_table(OBJECTS)?, self.0.open_table(VERSIONS)?);
+        listing::versions(&objects, &versions, query, after)
     }
 
     pub(super) fn segments(&self, object: &Object) -> Outcome<Vec<Segment>> {

@@ -11,6 +11,10 @@ use super::failure::Outcome;
 use super::index::{Name, Row, text};
 use super::row::Summary;
 
+mod versions;
+
+pub(super) use versions::{Shown, VersionItem, VersionsPage, page as versions};
+
 /// What a page is of.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PageQuery<'a> {

@@ -5,6 +5,7 @@
 use super::checksum::{Algorithm, Checksum, Form};
 use super::codec::{Reader, Writer};
 use super::failure::{Failure, Outcome};
+use super::version::Version;
 
 /// An ETag: the MD5 of the content, or of the MD5s of so many parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,7 @@ pub(super) struct Attributes {
 /// An object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Object {
+    pub(super) version: Version,
     /// Milliseconds since 1970.
     pub(super) modified: i64,
     pub(super) size: u64,
@@ -95,6 +97,7 @@ pub(super) struct Object {
 /// What a listing shows of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Summary {
+    pub(super) version: Version,
     pub(super) modified: i64,
     pub(super) size: u64,
     pub(super) tag: Tag,
@@ -121,13 +124,10 @@ pub(super) struct Part {
     pub(super) segment: Segment,
 }
 
-/// The version that an object has in a bucket without versions. Others are to follow this tag.
-const NULL_VERSION: u8 = 0;
-
 impl Object {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut row = Writer::new();
-        row.byte(NULL_VERSION).signed(self.modified).number(self.size).array(&self.tag.md5);
+        self.version.put(&mut row).signed(self.modified).number(self.size).array(&self.tag.md5);
         row.number(self.tag.parts.into());
         put_checksum(&mut row, self.checksum.as_ref());
         match self.body {
@@ -140,22 +140,22 @@ impl Object {
 
     pub(super) fn decode(row: &[u8]) -> Outcome<Self> {
         let mut row = Reader::new(row)?;
-        let (modified, size, tag) = head(&mut row)?;
+        let (version, modified, size, tag) = head(&mut row)?;
         let checksum = checksum(&mut row)?;
         let body = match row.byte()? {
             MANIFEST => Body::Manifest(row.number()?),
             kind => Body::One(place_of(kind, &mut row)?),
         };
-        Ok(Self { modified, size, tag, checksum, body, attributes: attributes(&mut row)? })
+        Ok(Self { version, modified, size, tag, checksum, body, attributes: attributes(&mut row)? })
     }
 }
 
 impl Summary {
     pub(super) fn decode(row: &[u8]) -> Outcome<Self> {
         let mut row = Reader::new(row)?;
-        let (modified, size, tag) = head(&mut row)?;
+        let (version, modified, size, tag) = head(&mut row)?;
         let checksum = checksum(&mut row)?.map(|checksum| (checksum.algorithm, checksum.form));
-        Ok(Self { modified, size, tag, checksum })
+        Ok(Self { version, modified, size, tag, checksum })
     }
 }
 
@@ -245,12 +245,10 @@ fn place_of(kind: u8, row: &mut Reader<'_>) -> Outcome<Place> {
     }
 }
 
-fn head(row: &mut Reader<'_>) -> Outcome<(i64, u64, Tag)> {
-    if row.byte()? != NULL_VERSION {
-        return Err(Failure::damaged("an object has an unknown version"));
-    }
+fn head(row: &mut Reader<'_>) -> Outcome<(Version, i64, u64, Tag)> {
+    let version = Version::read(row)?;
     let (modified, size, md5) = (row.signed()?, row.number()?, row.array()?);
-    Ok((modified, size, Tag { md5, parts: row.small()? }))
+    Ok((version, modified, size, Tag { md5, parts: row.small()? }))
 }
 
 fn put_checksum(row: &mut Writer, checksum: Option<&Checksum>) {
@@ -318,6 +316,7 @@ impl Attributes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::embedded::version::Marker;
 
     #[test]
     fn rows_are_read_back_as_they_were() {
@@ -329,8 +328,12 @@ mod tests {
         };
         let checksum =
             Some(Checksum { algorithm: Algorithm::Sha256, form: Form::Composite, value: "x-2".into() });
-        for body in [Body::One(Place::Empty), Body::One(Place::Inline(7)), Body::Manifest(1 << 40)] {
+        let versions =
+            [Version::ONLY, Version { number: 1 << 40, null: false }, Version { number: 300, null: true }];
+        let bodies = [Body::One(Place::Empty), Body::One(Place::Inline(7)), Body::Manifest(1 << 40)];
+        for (version, body) in versions.into_iter().zip(bodies) {
             let object = Object {
+                version,
                 modified: -5,
                 size: 1 << 50,
                 tag: Tag { md5: [0xab; 16], parts: 2 },
@@ -342,6 +345,9 @@ mod tests {
             assert_eq!(Object::decode(&row).unwrap(), object);
             let summary = Summary::decode(&row).unwrap();
             assert_eq!((summary.size, summary.tag.show()), (1 << 50, format!("{}-2", "ab".repeat(16))));
+            let marker = Marker { version, modified: 8 };
+            assert_eq!((summary.version, Marker::decode(&row).unwrap()), (version, None));
+            assert_eq!(Marker::decode(&marker.encode()).unwrap(), Some(marker));
         }
         let upload = Upload { initiated: 3, checksum: Some((Algorithm::Crc32, Form::Whole)), attributes };
         assert_eq!(Upload::decode(&upload.encode()).unwrap(), upload);

@@ -49,6 +49,7 @@ operations! {
     buckets::list_buckets(ListBucketsInput) -> ListBucketsOutput;
     buckets::get_bucket_location(GetBucketLocationInput) -> GetBucketLocationOutput;
     versions::get_bucket_versioning(GetBucketVersioningInput) -> GetBucketVersioningOutput;
+    versions::put_bucket_versioning(PutBucketVersioningInput) -> PutBucketVersioningOutput;
     versions::list_object_versions(ListObjectVersionsInput) -> ListObjectVersionsOutput;
     objects::put_object(PutObjectInput) -> PutObjectOutput;
     objects::get_object(GetObjectInput) -> GetObjectOutput;
@@ -173,14 +174,6 @@ fn number(size: u64) -> i64 {
 /// Returns a count of what one answer holds, which is never large.
 fn count(items: usize) -> i32 {
     i32::try_from(items).unwrap_or(i32::MAX)
-}
-
-/// Refuses a version other than the only one that there is.
-fn check_version(version: Option<&str>) -> S3Result<()> {
-    match version {
-        None | Some("" | "null") => Ok(()),
-        Some(_) => Err(s3_error!(NoSuchVersion)),
-    }
 }
 
 /// Returns an upload's number from its name.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use redb::Database;
-use s3s::{S3Error, S3Result, s3_error};
+use s3s::{S3Error, S3Result};
 
 use super::batch::Batch;
 use super::blobs::{Blobs, sync_folder};
@@ -12,6 +12,7 @@ use super::dir::Dir;
 use super::failure::Outcome;
 use super::index::{self, View};
 use super::row::{Object, Segment};
+use super::version::{Named, Versioning};
 use super::writer::Writer;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -25,6 +26,19 @@ pub(super) struct Store {
     blobs: Arc<Blobs>,
     dir: Dir,
 }
+
+/// An object that is to be read.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) object: Object,
+    /// The name of its version, in a bucket that has versions.
+    pub(super) version: Option<String>,
+    pub(super) segments: Segments,
+}
+
+/// What there is to read of an object: the index as it was then, its row, the name of its version, and where
+/// its content is.
+type Found = (View, Object, Option<String>, Vec<Segment>);
 
 impl Store {
     /// Opens the store in `dir`. After a kill, files that no object has are removed.
@@ -74,27 +88,29 @@ impl Store {
         self: &Arc<Self>,
         bucket: String,
         key: String,
-    ) -> S3Result<(Object, Segments)> {
+        version: Option<Named>,
+    ) -> S3Result<Opened> {
         let (database, blobs) = (Arc::clone(&self.database), Arc::clone(&self.blobs));
         blocking(move || {
-            let found = || -> Outcome<(View, Object, Vec<Segment>)> {
+            let found = || -> Outcome<Found> {
                 let view = View::of(&database)?;
-                let bucket = view.bucket(&bucket)?.id;
-                let object = view.object(bucket, &key)?.ok_or_else(|| s3_error!(NoSuchKey))?;
+                let bucket = view.bucket(&bucket)?;
+                let object = view.wanted(bucket.id, &key, version)?;
                 let segments = view.segments(&object)?;
-                Ok((view, object, segments))
+                let told = (bucket.versioning != Versioning::Never).then(|| object.version.show());
+                Ok((view, object, told, segments))
             };
-            let (view, object, segments) = found()?;
+            let (view, object, version, segments) = found()?;
             if !segments.iter().any(Segment::is_file) {
-                return Ok((object, Segments::read(&view, &segments, None)?));
+                return Ok(Opened { object, version, segments: Segments::read(&view, &segments, None)? });
             }
             // Again, now that no file can be removed between the look and the hold.
-            let ((view, object, segments), held) = blobs.hold(|| {
+            let ((view, object, version, segments), held) = blobs.hold(|| {
                 let found = found()?;
-                let places = found.2.iter().map(|segment| segment.place).collect();
+                let places = found.3.iter().map(|segment| segment.place).collect();
                 Ok((found, places))
             })?;
-            Ok((object, Segments::read(&view, &segments, Some(held))?))
+            Ok(Opened { object, version, segments: Segments::read(&view, &segments, Some(held))? })
         })
         .await
     }

@@ -9,12 +9,15 @@ use bytes::Bytes;
 use s3s::S3ErrorCode;
 use s3s::dto::{ETagCondition, StreamingBlob};
 
-use super::batch::{Completion, NewObject, NewPart, Source};
+use super::batch::{Completion, Deleted, NewObject, NewPart, Source};
 use super::blobs::sync_folder;
 use super::condition::{DeleteConditions, WriteConditions};
 use super::ingest::{Expected, Received, receive};
-use super::row::{Attributes, Tag, Upload};
+use super::row::{Attributes, Object, Tag, Upload};
+use super::store::Opened;
 use super::*;
+
+mod versions;
 
 fn open(path: &Path) -> Arc<Store> {
     Arc::new(Store::open(Dir::open(path).unwrap(), Arc::new(SystemClock)).unwrap())
@@ -36,7 +39,7 @@ async fn put(
     key: &str,
     content: &[u8],
     conditions: WriteConditions,
-) -> s3s::S3Result<i64> {
+) -> s3s::S3Result<Object> {
     let received = received(store, content).await;
     let new = NewObject {
         content: received.content,
@@ -51,21 +54,23 @@ async fn put(
 
 async fn delete(store: &Arc<Store>, key: &str) {
     let key = key.to_owned();
-    store.change(move |batch| batch.delete_object("box", &key, &DeleteConditions::default())).await.unwrap();
+    let conditions = DeleteConditions::default();
+    let deleted = store.change(move |batch| batch.delete_object("box", &key, &conditions)).await.unwrap();
+    assert_eq!(deleted, Deleted::default());
 }
 
-async fn copy(store: &Arc<Store>, from: &str, to: &str) {
-    let (object, _) = store.open_object("box".into(), from.into()).await.unwrap();
-    let source =
-        Source { bucket: "box".into(), key: from.into(), tag: object.tag, modified: object.modified };
+async fn copy(store: &Arc<Store>, from: &str, to: &str) -> Object {
+    let object = store.open_object("box".into(), from.into(), None).await.unwrap().object;
+    let (tag, modified) = (object.tag, object.modified);
+    let source = Source { bucket: "box".into(), key: from.into(), version: None, tag, modified };
     let to = to.to_owned();
     let conditions = WriteConditions::default();
-    store.change(move |batch| batch.copy_object(&source, ("box", &to), &conditions, None)).await.unwrap();
+    store.change(move |batch| batch.copy_object(&source, ("box", &to), &conditions, None)).await.unwrap()
 }
 
 async fn get(store: &Arc<Store>, key: &str) -> Option<Vec<u8>> {
     use futures::TryStreamExt;
-    let (object, segments) = store.open_object("box".into(), key.into()).await.ok()?;
+    let Opened { object, segments, .. } = store.open_object("box".into(), key.into(), None).await.ok()?;
     let pieces: Vec<Bytes> = segments.stream(0..object.size).try_collect().await.unwrap();
     Some(pieces.concat())
 }
@@ -209,7 +214,7 @@ async fn a_folder_of_a_later_version_is_refused() {
     let folder = Dir::open(dir.path()).unwrap();
     let database = redb::Database::create(folder.index()).unwrap();
     let transaction = database.begin_write().unwrap();
-    transaction.open_table(index::META).unwrap().insert("schema", 2).unwrap();
+    transaction.open_table(index::META).unwrap().insert("schema", 3).unwrap();
     transaction.commit().unwrap();
     drop(database);
     let error = Store::open(folder, Arc::new(SystemClock)).unwrap_err();

@@ -11,6 +11,7 @@ use crate::embedded::failure::{Failure, Outcome};
 use crate::embedded::index::{self, text};
 use crate::embedded::ingest::Received;
 use crate::embedded::row::{Object, Part, Segment, Tag, Upload};
+use crate::embedded::version::Version;
 
 /// The least size of every part but the last, as S3 has it.
 const LEAST_PART: u64 = 5 * 1024 * 1024;
@@ -85,11 +86,11 @@ impl Batch<'_> {
         (bucket, key, upload): (&str, &str, u64),
         completion: &Completion,
     ) -> Outcome<Object> {
-        let bucket = self.bucket(bucket)?;
-        let begun = index::upload(&self.uploads, bucket, key, upload)?;
+        let bucket = index::bucket(&self.buckets, bucket)?;
+        let begun = index::upload(&self.uploads, bucket.id, key, upload)?;
         let parts = self.chosen(upload, completion)?;
         let checksum = checksum_of(&begun, &parts, completion)?;
-        let before = index::object(&self.objects, bucket, key)?;
+        let before = index::object(&self.objects, bucket.id, key)?;
         completion.conditions.check(before.as_ref())?;
 
         let mut md5 = Md5::new();
@@ -98,6 +99,7 @@ impl Batch<'_> {
         }
         let segments: Vec<Segment> = parts.iter().map(|(_, part)| part.segment).collect();
         let object = Object {
+            version: Version::ONLY,
             modified: self.now,
             size: segments.iter().map(|segment| segment.size).sum(),
             tag: Tag { md5: md5.finalize().into(), parts: u32::try_from(parts.len()).unwrap_or(u32::MAX) },
@@ -108,9 +110,8 @@ impl Batch<'_> {
         for (number, _) in &parts {
             self.parts.remove((upload, *number))?;
         }
-        self.drop_upload(bucket, key, upload)?;
-        self.replace(bucket, key, before, &object)?;
-        Ok(object)
+        self.drop_upload(bucket.id, key, upload)?;
+        self.replace(bucket, key, before, object)
     }
 
     pub(in crate::embedded) fn abort_upload(&mut self, bucket: &str, key: &str, upload: u64) -> Outcome<()> {

@@ -10,11 +10,21 @@ use redb::{Database, ReadableDatabase};
 use super::*;
 use crate::embedded::index::OBJECTS;
 use crate::embedded::row::{Attributes, Body, Object, Place, Tag};
+use crate::embedded::version::Version;
 
 fn row(size: u64) -> Vec<u8> {
     let tag = Tag { md5: [7; 16], parts: 0 };
     let body = Body::One(Place::Empty);
-    Object { modified: 1, size, tag, checksum: None, body, attributes: Attributes::default() }.encode()
+    Object {
+        version: Version::ONLY,
+        modified: 1,
+        size,
+        tag,
+        checksum: None,
+        body,
+        attributes: Attributes::default(),
+    }
+    .encode()
 }
 
 /// Returns a table of these keys in bucket 2, between two other buckets.

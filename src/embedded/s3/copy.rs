@@ -6,14 +6,13 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Result, s3_error};
 
-use super::{
-    Api, attributes, check_version, etag, form_name, number, timestamp, upload_number, with_checksum,
-};
+use super::{Api, attributes, etag, form_name, number, timestamp, upload_number, with_checksum};
 use crate::embedded::batch::{NewPart, Source};
 use crate::embedded::condition::{ReadConditions, Verdict, WriteConditions};
-use crate::embedded::content::Segments;
 use crate::embedded::ingest::{Expected, receive};
-use crate::embedded::row::{Object, Tag};
+use crate::embedded::row::Tag;
+use crate::embedded::store::Opened;
+use crate::embedded::version::Named;
 
 /// Copies an object, by referring to the same content once more.
 pub(super) async fn copy_object(
@@ -30,8 +29,8 @@ pub(super) async fn copy_object(
         .metadata_directive
         .as_ref()
         .is_some_and(|directive| directive.as_str() == MetadataDirective::REPLACE);
-    let (from, key) = source(&input.copy_source)?;
-    if !replace && (from, key) == (&*input.bucket, &*input.key) {
+    let (from, key, version) = source(&input.copy_source)?;
+    if !replace && version.is_none() && (from, key) == (&*input.bucket, &*input.key) {
         return Err(s3_error!(
             InvalidRequest,
             "This copy request is illegal because it is trying to copy an object to itself without changing it."
@@ -43,8 +42,9 @@ pub(super) async fn copy_object(
         if_modified_since: input.copy_source_if_modified_since.take(),
         if_unmodified_since: input.copy_source_if_unmodified_since.take(),
     };
-    let (object, _) = open(api, from, key, &conditions).await?;
-    let source = Source { bucket: from.into(), key: key.into(), tag: object.tag, modified: object.modified };
+    let Opened { object, version: copied, .. } = open(api, (from, key, version), &conditions).await?;
+    let source =
+        Source { bucket: from.into(), key: key.into(), version, tag: object.tag, modified: object.modified };
     let attributes = if replace { Some(attributes!(input)?) } else { None };
     let target = (input.bucket, input.key);
     let copy = api
@@ -62,7 +62,12 @@ pub(super) async fn copy_object(
             checksum_type: checksum.map(|checksum| form_name(checksum.form)),
         }
     );
-    Ok(CopyObjectOutput { copy_object_result: Some(result), ..Default::default() })
+    Ok(CopyObjectOutput {
+        copy_object_result: Some(result),
+        copy_source_version_id: copied,
+        version_id: copy.version.told(),
+        ..Default::default()
+    })
 }
 
 /// Makes a part of a range of an object. Its tag is over its bytes, so they are read.
@@ -71,7 +76,7 @@ pub(super) async fn upload_part_copy(
     request: S3Request<UploadPartCopyInput>,
 ) -> S3Result<UploadPartCopyOutput> {
     let input = request.input;
-    let (from, key) = source(&input.copy_source)?;
+    let from = source(&input.copy_source)?;
     let conditions = ReadConditions {
         if_match: input.copy_source_if_match,
         if_none_match: input.copy_source_if_none_match,
@@ -81,7 +86,7 @@ pub(super) async fn upload_part_copy(
     let upload = upload_number(&input.upload_id)?;
     let part_number = super::multipart::part_number(input.part_number)?;
     let announced = super::multipart::announced_checksum(api, &input.bucket, &input.key, upload).await?;
-    let (object, segments) = open(api, from, key, &conditions).await?;
+    let Opened { object, version, segments } = open(api, from, &conditions).await?;
     let range = range(input.copy_source_range.as_deref(), object.size)?;
     let expected = Expected {
         size: Some(number(range.end - range.start)),
@@ -98,28 +103,30 @@ pub(super) async fn upload_part_copy(
         checksum.as_ref(),
         CopyPartResult { e_tag: Some(etag(Tag { md5, parts: 0 })), last_modified: Some(timestamp(modified)) }
     );
-    Ok(UploadPartCopyOutput { copy_part_result: Some(result), ..Default::default() })
+    Ok(UploadPartCopyOutput {
+        copy_part_result: Some(result),
+        copy_source_version_id: version,
+        ..Default::default()
+    })
 }
 
 async fn open(
     api: &Api,
-    bucket: &str,
-    key: &str,
+    (bucket, key, version): (&str, &str, Option<Named>),
     conditions: &ReadConditions,
-) -> S3Result<(Object, Segments)> {
-    let found = api.store.open_object(bucket.to_owned(), key.to_owned()).await?;
-    match conditions.judge(&found.0) {
+) -> S3Result<Opened> {
+    let found = api.store.open_object(bucket.to_owned(), key.to_owned(), version).await?;
+    match conditions.judge(&found.object) {
         Verdict::Go => Ok(found),
         Verdict::Unchanged | Verdict::Refused => Err(s3_error!(PreconditionFailed)),
     }
 }
 
-fn source(source: &CopySource) -> S3Result<(&str, &str)> {
+fn source(source: &CopySource) -> S3Result<(&str, &str, Option<Named>)> {
     let CopySource::Bucket { bucket, key, version_id } = source else {
         return Err(s3_error!(NotImplemented));
     };
-    check_version(version_id.as_deref())?;
-    Ok((bucket, key))
+    Ok((bucket, key, Named::parse(version_id.as_deref())?))
 }
 
 fn range(text: Option<&str>, size: u64) -> S3Result<std::ops::Range<u64>> {

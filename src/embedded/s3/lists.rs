@@ -58,7 +58,7 @@ pub(super) fn page_size(asked: Option<i32>) -> S3Result<usize> {
 }
 
 /// Reads a page; one without room for items has none, and is the last.
-pub(super) async fn read(
+async fn read(
     api: &Api,
     bucket: &str,
     prefix: Option<&String>,
@@ -85,7 +85,7 @@ pub(super) async fn read(
 }
 
 /// Returns the name of the last item, behind which the next page begins, if there is one.
-pub(super) fn next(page: &Page) -> Option<&str> {
+fn next(page: &Page) -> Option<&str> {
     page.items.last().filter(|_| page.truncated).map(Item::name)
 }
 

@@ -146,6 +146,7 @@ pub(super) async fn complete_multipart_upload(
             bucket: Some(input.bucket),
             key: Some(input.key),
             e_tag: Some(etag(object.tag)),
+            version_id: object.version.told(),
             checksum_type: checksum.map(|checksum| form_name(checksum.form)),
             ..Default::default()
         }

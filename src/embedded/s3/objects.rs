@@ -10,16 +10,17 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::{
-    Api, announced, attributes, check_version, checksum_values, count, etag, form_name, number, timestamp,
-    with_checksum,
+    Api, announced, attributes, checksum_values, count, etag, form_name, number, timestamp, with_checksum,
 };
-use crate::embedded::batch::NewObject;
+use crate::embedded::batch::{Batch, Deleted, NewObject};
 use crate::embedded::checksum::declared;
 use crate::embedded::condition::{DeleteConditions, ReadConditions, Verdict, WriteConditions};
 use crate::embedded::content::Segments;
 use crate::embedded::failure::Failure;
 use crate::embedded::ingest::{Expected, MAX_INLINE, check_size, drain, receive};
 use crate::embedded::row::{Object, Tag};
+use crate::embedded::store::Opened;
+use crate::embedded::version::Named;
 
 /// The greatest number of keys in one request to delete, as S3 has it.
 const MAX_DELETED: usize = 1000;
@@ -57,12 +58,13 @@ pub(super) async fn put_object(
         attributes,
     };
     let (bucket, key) = (input.bucket, input.key);
-    api.store.change(move |batch| batch.put_object(&bucket, &key, &conditions, new)).await?;
+    let put = api.store.change(move |batch| batch.put_object(&bucket, &key, &conditions, new)).await?;
     let checksum = checksum.as_ref();
     Ok(with_checksum!(
         checksum,
         PutObjectOutput {
             e_tag: Some(etag(tag)),
+            version_id: put.version.told(),
             checksum_type: checksum.map(|checksum| form_name(checksum.form)),
             ..Default::default()
         }
@@ -106,8 +108,9 @@ async fn prepare(
 /// it, `range` what is wanted.
 macro_rules! answer {
     ($api:expr, $input:ident, $output:ident, |$segments:ident, $range:ident| { $($field:tt)* }) => {{
-        check_version($input.version_id.as_deref())?;
-        let (object, $segments) = $api.store.open_object($input.bucket, $input.key).await?;
+        let version = Named::parse($input.version_id.as_deref())?;
+        let Opened { object, version, segments: $segments } =
+            $api.store.open_object($input.bucket, $input.key, version).await?;
         let conditions = ReadConditions {
             if_match: $input.if_match,
             if_none_match: $input.if_none_match,
@@ -130,6 +133,7 @@ macro_rules! answer {
                 content_length: Some(number(length)),
                 content_range: wanted.content_range,
                 parts_count: wanted.parts_count,
+                version_id: version,
                 checksum_type: checksum.map(|checksum| form_name(checksum.form)),
                 e_tag: Some(etag(object.tag)),
                 last_modified: Some(timestamp(object.modified)),
@@ -220,15 +224,20 @@ pub(super) async fn delete_object(
     request: S3Request<DeleteObjectInput>,
 ) -> S3Result<DeleteObjectOutput> {
     let input = request.input;
-    check_version(input.version_id.as_deref())?;
+    let version = Named::parse(input.version_id.as_deref())?;
     let conditions = DeleteConditions {
         if_match: input.if_match,
         size: input.if_match_size,
         modified: input.if_match_last_modified_time,
     };
     let (bucket, key) = (input.bucket, input.key);
-    api.store.change(move |batch| batch.delete_object(&bucket, &key, &conditions)).await?;
-    Ok(DeleteObjectOutput { version_id: input.version_id, ..Default::default() })
+    let deleted =
+        api.store.change(move |batch| delete_one(batch, (&bucket, &key), version, &conditions)).await?;
+    Ok(DeleteObjectOutput {
+        version_id: input.version_id.or(deleted.version),
+        delete_marker: deleted.marker.then_some(true),
+        ..Default::default()
+    })
 }
 
 pub(super) async fn delete_objects(
@@ -248,10 +257,13 @@ pub(super) async fn delete_objects(
             let (mut deleted, mut errors) = (Vec::new(), Vec::new());
             for object in delete.objects {
                 let (key, version_id) = (object.key.clone(), object.version_id.clone());
-                match delete_one(batch, &bucket, object) {
-                    Ok(()) => {
-                        deleted.push(DeletedObject { key: Some(key), version_id, ..Default::default() });
-                    }
+                match delete_named(batch, &bucket, object) {
+                    Ok(done) => deleted.push(DeletedObject {
+                        key: Some(key),
+                        version_id,
+                        delete_marker: done.marker.then_some(true),
+                        delete_marker_version_id: done.version.filter(|_| done.marker),
+                    }),
                     Err(Failure::Refused(error)) => errors.push(Error {
                         code: Some(error.code().as_str().to_owned()),
                         message: error.message().map(str::to_owned),
@@ -271,16 +283,24 @@ pub(super) async fn delete_objects(
     })
 }
 
-fn delete_one(
-    batch: &mut crate::embedded::batch::Batch<'_>,
-    bucket: &str,
-    object: ObjectIdentifier,
-) -> Result<(), Failure> {
-    check_version(object.version_id.as_deref())?;
+fn delete_named(batch: &mut Batch<'_>, bucket: &str, object: ObjectIdentifier) -> Result<Deleted, Failure> {
+    let version = Named::parse(object.version_id.as_deref())?;
     let conditions = DeleteConditions {
         if_match: object.e_tag.map(ETagCondition::ETag),
         size: object.size,
         modified: object.last_modified_time,
     };
-    batch.delete_object(bucket, &object.key, &conditions)
+    delete_one(batch, (bucket, &object.key), version, &conditions)
+}
+
+fn delete_one(
+    batch: &mut Batch<'_>,
+    (bucket, key): (&str, &str),
+    version: Option<Named>,
+    conditions: &DeleteConditions,
+) -> Result<Deleted, Failure> {
+    match version {
+        Some(name) => batch.delete_version(bucket, key, name, conditions),
+        None => batch.delete_object(bucket, key, conditions),
+    }
 }
