@@ -142,6 +142,11 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
         Conditions::default()
     }
 
+    /// Returns what users may like to know of where versions went: a code and a sentence for the report.
+    fn remarks(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
     /// Returns what makes less safe than it should be how this client writes, if anything does: a
     /// code and a sentence for the report.
     fn weaknesses(&self) -> Vec<(&'static str, String)> {

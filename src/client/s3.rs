@@ -49,6 +49,7 @@ mod requests;
 mod stage;
 mod store;
 mod strict;
+mod versioning;
 mod walk;
 
 use fault::Fault;
@@ -57,6 +58,7 @@ use orphans::Unfinished;
 use probe::{Capabilities, Probe};
 use requests::RequestLog;
 use store::Store;
+use versioning::Versioning;
 
 pub use store::Ports;
 
@@ -94,8 +96,8 @@ pub struct S3Client {
     probe: Probe,
     /// What the store can do, once it was asked.
     capabilities: OnceCell<Capabilities>,
-    /// Whether the bucket keeps old versions, once it was asked.
-    versioned: OnceCell<bool>,
+    /// Whether the bucket keeps old versions.
+    versioning: Versioning,
     /// Whether the answer to a write tells the ETag that listings show, although it is not made of the content.
     tells_etags: AtomicBool,
     /// What killed runs left of their uploads.
@@ -164,7 +166,7 @@ impl S3Client {
             store: store.with_ledger(Ledger::new(memory)),
             setup,
             capabilities: OnceCell::new(),
-            versioned: OnceCell::new(),
+            versioning: Versioning::default(),
             tells_etags: AtomicBool::new(false),
             unfinished: Unfinished::default(),
             trashed: Mutex::default(),
@@ -392,6 +394,10 @@ impl StorageClient for S3Client {
             put_if_match: Some(can.put_if_match),
             delete_if_match: Some(can.delete_if_match),
         })
+    }
+
+    fn remarks(&self) -> Vec<(&'static str, String)> {
+        self.where_versions_are().into_iter().collect()
     }
 
     fn weaknesses(&self) -> Vec<(&'static str, String)> {

@@ -58,9 +58,9 @@ impl Version {
         if self.null { NULL.to_owned() } else { self.mark() }
     }
 
-    /// Returns its name as the answer to a write has it, which has none in a bucket without versions.
+    /// Returns its name as the answer to a write has it, which does not say `null`.
     pub(super) fn told(self) -> Option<String> {
-        (self != Self::ONLY).then(|| self.show())
+        (!self.null).then(|| self.show())
     }
 
     /// Returns its place among the versions of its key, for the next page of a listing.

@@ -83,6 +83,9 @@ impl SyncEngine {
         let run = Run { engine: self, pair, options, prepared, past: &past, guard, recorder };
         let result = run.carry_out(&examiner, plan, found, unreadable).await;
         for side in Side::BOTH {
+            for (code, message) in prepared.clients.get(side).remarks() {
+                recorder.emit(&Event::Noted(Notice::new(code, message, String::new())));
+            }
             for (code, message) in prepared.clients.get(side).weaknesses() {
                 recorder.emit(&Event::Warned(Notice::new(code, message, String::new())));
             }

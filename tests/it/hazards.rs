@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,13 +32,15 @@ mod edits;
 mod surface;
 
 /// What becomes of a request, by its operation and its key.
-type Rule = Arc<dyn Fn(&str, &str) -> Disturbance + Send + Sync>;
+pub(crate) type Rule = Arc<dyn Fn(&str, &str) -> Disturbance + Send + Sync>;
 
 /// Stands between the engine and the server. Requests about what is ours (probes, markers, trash) pass unseen.
 #[derive(Default)]
-struct Meddler {
+pub(crate) struct Meddler {
     rule: Mutex<Option<Rule>>,
     seen: Mutex<Vec<String>>,
+    /// Whether requests about what is ours are meddled with too.
+    with_ours: AtomicBool,
 }
 
 impl fmt::Debug for Meddler {
@@ -49,7 +52,7 @@ impl fmt::Debug for Meddler {
 impl Disturb for Meddler {
     fn disturb(&self, request: &Request<'_>) -> Disturbance {
         let key = request.key.unwrap_or_default();
-        if key.contains(".syncengine") {
+        if key.contains(".syncengine") && !self.with_ours.load(Ordering::Relaxed) {
             return Disturbance::Pass;
         }
         self.seen.lock().unwrap().push(request.operation.to_owned());
@@ -61,16 +64,16 @@ impl Disturb for Meddler {
 }
 
 /// A folder `a`, a bucket `b` on a server of its own, and a state directory.
-struct World {
-    bench: Bench,
-    bucket: Bucket,
+pub(crate) struct World {
+    pub(crate) bench: Bench,
+    pub(crate) bucket: Bucket,
     meddler: Arc<Meddler>,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     _server: Embedded,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let meddler = Arc::new(Meddler::default());
         let server = Embedded::disturbed(Arc::clone(&meddler) as Arc<dyn Disturb>);
         let bucket = server.server.bucket("vault", "");
@@ -78,7 +81,7 @@ impl World {
     }
 
     /// Returns a world that has done what a script says, and was synced.
-    fn synced(script: &str) -> Self {
+    pub(crate) fn synced(script: &str) -> Self {
         let world = Self::new();
         world.act(script);
         world.sync();
@@ -86,72 +89,83 @@ impl World {
     }
 
     /// Does what a script says, in the notation of the scenarios.
-    fn act(&self, script: &str) {
+    pub(crate) fn act(&self, script: &str) {
         act_with_bucket(&self.bench, &self.bucket, script);
     }
 
     /// Lets a rule decide what becomes of requests from now on.
-    fn meddle(&self, rule: impl Fn(&str, &str) -> Disturbance + Send + Sync + 'static) {
+    pub(crate) fn meddle(&self, rule: impl Fn(&str, &str) -> Disturbance + Send + Sync + 'static) {
         *self.meddler.rule.lock().unwrap() = Some(Arc::new(rule));
     }
 
+    /// As [`Self::meddle`], requests about what is ours included.
+    pub(crate) fn meddle_with_ours(&self, rule: impl Fn(&str, &str) -> Disturbance + Send + Sync + 'static) {
+        self.meddler.with_ours.store(true, Ordering::Relaxed);
+        self.meddle(rule);
+    }
+
     /// Lets all requests pass again, and forgets those that were seen.
-    fn calm(&self) {
+    pub(crate) fn calm(&self) {
         *self.meddler.rule.lock().unwrap() = None;
+        self.meddler.with_ours.store(false, Ordering::Relaxed);
         self.meddler.seen.lock().unwrap().clear();
     }
 
     /// Returns how many requests of an operation there were, tries counted one by one.
-    fn asked(&self, operation: &str) -> usize {
+    pub(crate) fn asked(&self, operation: &str) -> usize {
         self.meddler.seen.lock().unwrap().iter().filter(|seen| *seen == operation).count()
     }
 
-    fn engine(&self) -> SyncEngine {
+    pub(crate) fn engine(&self) -> SyncEngine {
         SyncEngine::new(self.bench.path("state")).ports(Arc::clone(&self.clock), Arc::new(SystemEntropy))
     }
 
     /// Returns the two-way pair of the folder and the bucket, for one run that `control` ends.
-    fn pair(&self, control: &SyncController) -> SyncPair {
+    pub(crate) fn pair(&self, control: &SyncController) -> SyncPair {
         let memory = Some(self.bench.path("state/stores"));
         let bucket = self.bucket.open_for(control, Arc::clone(&self.clock), memory);
         SyncPair::with_clients(Arc::new(LocalClient::open(&self.bench.path("a")).unwrap()), Arc::new(bucket))
     }
 
     /// Runs once, with a policy and options.
-    fn run(&self, policy: impl FnOnce(SyncPair) -> SyncPair, options: SyncOptions) -> Result<Report> {
+    pub(crate) fn run(
+        &self,
+        policy: impl FnOnce(SyncPair) -> SyncPair,
+        options: SyncOptions,
+    ) -> Result<Report> {
         let pair = policy(self.pair(&options.controller));
         sync(&self.engine(), &pair, options)
     }
 
     /// Runs once, with a policy. The run itself must come to its end.
-    fn with(&self, policy: impl FnOnce(SyncPair) -> SyncPair) -> Report {
+    pub(crate) fn with(&self, policy: impl FnOnce(SyncPair) -> SyncPair) -> Report {
         self.run(policy, SyncOptions::new()).unwrap()
     }
 
-    fn mode(&self, mode: SyncMode) -> Report {
+    pub(crate) fn mode(&self, mode: SyncMode) -> Report {
         self.with(|pair| pair.mode(mode))
     }
 
-    fn sync(&self) -> Report {
+    pub(crate) fn sync(&self) -> Report {
         self.mode(SyncMode::TwoWay)
     }
 
-    fn folder(&self) -> Tree {
+    pub(crate) fn folder(&self) -> Tree {
         read_tree(&self.bench.path("a"))
     }
 
     /// Holds both trees against what they must be.
-    fn has(&self, a: &str, b: &str) {
+    pub(crate) fn has(&self, a: &str, b: &str) {
         assert_eq!((self.folder(), self.bucket.files()), (tree(a), tree(b)));
     }
 
     /// Holds both trees against the one they must be.
-    fn agrees(&self, words: &str) {
+    pub(crate) fn agrees(&self, words: &str) {
         self.has(words, words);
     }
 
     /// Returns the trash of the bucket and that of the folder, sorted.
-    fn trash(&self) -> [Vec<Vec<u8>>; 2] {
+    pub(crate) fn trash(&self) -> [Vec<Vec<u8>>; 2] {
         [Root::trash(&self.bucket), Folder(self.bench.path("a")).trash()].map(|mut versions| {
             versions.sort();
             versions
@@ -159,7 +173,7 @@ impl World {
     }
 
     /// Runs the binary with these words, separated by spaces, and what it needs to reach the bucket.
-    fn binary(&self, words: &str) -> Ran {
+    pub(crate) fn binary(&self, words: &str) -> Ran {
         let server = &self.bucket.server;
         let words: Vec<_> = words.split_whitespace().collect();
         let mut command = self.bench.command(&words);
@@ -170,26 +184,26 @@ impl World {
 }
 
 /// Waits for what `begin` begins, on a thread and a runtime of its own.
-fn wait<T: Send, F: Future<Output = T>>(begin: impl FnOnce() -> F + Send) -> T {
+pub(crate) fn wait<T: Send, F: Future<Output = T>>(begin: impl FnOnce() -> F + Send) -> T {
     let work = || tokio::runtime::Runtime::new().unwrap().block_on(begin());
     std::thread::scope(|scope| scope.spawn(work).join().unwrap())
 }
 
-fn sync(engine: &SyncEngine, pair: &SyncPair, options: SyncOptions) -> Result<Report> {
+pub(crate) fn sync(engine: &SyncEngine, pair: &SyncPair, options: SyncOptions) -> Result<Report> {
     wait(|| engine.sync_pair(pair, options))
 }
 
 /// Returns the codes of notices.
-fn codes(notices: &[syncengine::guard::Notice]) -> Vec<&str> {
+pub(crate) fn codes(notices: &[syncengine::guard::Notice]) -> Vec<&str> {
     notices.iter().map(|notice| notice.code).collect()
 }
 
-fn refused(status: u16, code: &str) -> Disturbance {
+pub(crate) fn refused(status: u16, code: &str) -> Disturbance {
     Disturbance::Refuse(status, code.into())
 }
 
 /// Returns options for one copy at a time.
-fn one_by_one() -> SyncOptions {
+pub(crate) fn one_by_one() -> SyncOptions {
     let mut options = SyncOptions::new();
     options.tuning.transfers = 1;
     options.tuning.requests = Some(1);
@@ -198,7 +212,7 @@ fn one_by_one() -> SyncOptions {
 
 /// A clock that moves only by what is slept, which takes no time.
 #[derive(Debug, Default)]
-struct Still(Arc<Mutex<Duration>>);
+pub(crate) struct Still(Arc<Mutex<Duration>>);
 
 impl Clock for Still {
     fn now(&self) -> Timestamp {

@@ -286,6 +286,31 @@ async fn histories_between_a_folder_and_memory() {
     println!("ci: random histories between folder and memory {} {total:?}", seeds.end - seeds.start);
 }
 
+/// As below; the destination keeps versions, and so may the source. Those that are not current are a trash.
+#[cfg(all(feature = "s3", feature = "embedded"))]
+#[tokio::test]
+async fn histories_over_buckets_that_keep_versions() {
+    use crate::support::bucket;
+    let mut total = Kinds::default();
+    let seeds = seeds(16);
+    let parent = tempfile::tempdir().unwrap();
+    let here = bucket::embedded();
+    for seed in seeds.clone() {
+        let destination = here.bucket(&bucket::fresh_name(), "destination/").keeping_versions();
+        let source: Box<dyn Root> = match seed % 3 {
+            0 => Box::new(Folder::new(parent.path(), &format!("{seed}-source"))),
+            1 => Box::new(here.bucket(&destination.at.name, "source/").keeping_versions()),
+            _ => Box::new(here.bucket(&bucket::fresh_name(), "")),
+        };
+        let looked_at = destination.clone();
+        let history = History::new(seed, source, Box::new(destination), fresh_engine(Found::Nothing));
+        add(&mut total, live_through(history, 4).await);
+        let copied = looked_at.names().into_iter().any(|name| name.starts_with(".syncengine/trash/"));
+        assert!(!copied, "seed {seed}: what the bucket keeps is copied besides");
+    }
+    println!("ci: random histories over buckets that keep versions {} {total:?}", seeds.end - seeds.start);
+}
+
 /// A folder and a bucket, two prefixes of one bucket, and two buckets of which one is at another address.
 #[cfg(all(feature = "s3", feature = "embedded"))]
 #[tokio::test]

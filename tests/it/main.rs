@@ -27,3 +27,5 @@ mod simulation;
 mod stores;
 mod support;
 mod tidy;
+#[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
+mod versions;

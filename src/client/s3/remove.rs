@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
-use aws_sdk_s3::types::{BucketVersioningStatus, Delete, ObjectIdentifier};
+use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::S3Client;
@@ -44,10 +44,11 @@ struct Doomed {
 impl S3Client {
     /// Removes versions, into the trash if they are to be kept.
     pub(super) async fn remove_objects(&self, entries: Vec<Entry>, disposal: &Disposal) -> Vec<Result<()>> {
-        let kept = match self.insist(Act::Delete).await {
-            Ok(()) => all(entries.iter().map(|entry| self.keep(entry, disposal))).await,
-            Err(fault) => entries.iter().map(|_| Err(fault.clone())).collect(),
+        let must_copy = match self.insist(Act::Delete).await {
+            Ok(()) => self.must_copy(disposal).await,
+            Err(fault) => Err(fault),
         };
+        let kept = all(entries.iter().map(|entry| self.keep(entry, disposal, must_copy.clone()))).await;
         let mut results: Vec<Option<Fault>> = Vec::with_capacity(kept.len());
         let mut doomed = BTreeMap::new();
         for (index, kept) in kept.into_iter().enumerate() {
@@ -77,14 +78,20 @@ impl S3Client {
     /// Puts what `target` replaces into the trash, if it is to be kept.
     pub(super) async fn make_room(&self, target: &Target) -> Result<(), Fault> {
         let Some(entry) = &target.replaces else { return Ok(()) };
-        self.keep(entry, &target.disposal).await.map(drop)
+        let must_copy = self.must_copy(&target.disposal).await;
+        self.keep(entry, &target.disposal, must_copy).await.map(drop)
     }
 
     /// Makes sure that a version can be had back, if it is to be.
-    async fn keep(&self, entry: &Entry, disposal: &Disposal) -> Result<Doomed, Fault> {
+    async fn keep(
+        &self,
+        entry: &Entry,
+        disposal: &Disposal,
+        must_copy: Result<bool, Fault>,
+    ) -> Result<Doomed, Fault> {
         let doomed = Doomed { key: self.object_key(&entry.key), etag: etag_of(entry)? };
-        if let Disposal::Trash { run } = disposal
-            && !self.is_versioned().await?
+        if must_copy?
+            && let Disposal::Trash { run } = disposal
         {
             let to = self.trash_key(run, &entry.key);
             let from = From::new(&self.store.bucket, doomed.key.clone(), entry)?;
@@ -112,7 +119,7 @@ impl S3Client {
         name
     }
 
-    /// Deletes the trash of the runs that began before `before`.
+    /// Deletes the trash of the runs that began before `before`; never a version by its name.
     pub(super) async fn purge(&self, before: Timestamp) -> Result<u64> {
         let store = self.trash_store();
         let prefix = self.trash_prefix();
@@ -150,24 +157,6 @@ impl S3Client {
             Some(bucket) => bucket.prefix.clone(),
             None => format!("{}{TRASH}", self.at.prefix),
         }
-    }
-
-    /// Returns whether the bucket keeps old versions: then they are the trash. Who may not ask is told no.
-    async fn is_versioned(&self) -> Result<bool, Fault> {
-        let asked = self.versioned.get_or_try_init(|| async {
-            let store = &self.store;
-            let asked = store
-                .send(|| async {
-                    Ok(store.sdk().get_bucket_versioning().bucket(&store.bucket).send().await?)
-                })
-                .await;
-            match asked {
-                Ok(answer) => Ok(answer.status == Some(BucketVersioningStatus::Enabled)),
-                Err(fault) if fault.kind() == ErrorKind::Unavailable => Err(fault),
-                Err(_) => Ok(false),
-            }
-        });
-        asked.await.copied()
     }
 
     /// Deletes objects that are still what was seen, with as few requests as the store allows.
@@ -225,8 +214,9 @@ impl Store {
     async fn delete_many(&self, objects: Vec<Doomed>, guarded: bool) -> Vec<Result<(), Fault>> {
         let failed = match self.delete_objects(&objects, guarded).await {
             Ok(failed) => failed,
-            // Old MinIO demands an MD5 header that the SDK does not send.
-            Err(fault) if fault.status == 400 || fault.is_unsupported() => {
+            // Old MinIO demands an MD5 header that the SDK does not send. It knows no conditions here either: where
+            // they are honoured the refusal is about something else, and nothing is deleted without them.
+            Err(fault) if !guarded && (fault.status == 400 || fault.is_unsupported()) => {
                 return all(objects.iter().map(|object| self.delete_one(object, None))).await;
             }
             Err(fault) => return objects.iter().map(|_| Err(fault.clone())).collect(),

@@ -85,7 +85,7 @@ impl Batch<'_> {
             let row = Marker { version, modified: self.now }.encode();
             self.keep_past(bucket.id, key, version, &row)?;
         }
-        Ok(Deleted { version: version.told(), marker })
+        Ok(Deleted { version: marker.then(|| version.show()), marker })
     }
 
     /// Removes a version for good, or a marker. Then the newest that is left is the current one.

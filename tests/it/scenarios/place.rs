@@ -19,6 +19,10 @@ pub(crate) type Snapshot = BTreeMap<PathBuf, (u32, i64, i64, Vec<u8>)>;
 const REGULAR: u32 = 0o100_000;
 const KINDS: u32 = 0o170_000;
 
+/// Where a snapshot has the versions of a bucket that are not current: they are its trash.
+#[cfg(feature = "embedded")]
+const VERSIONS: &str = ".syncengine/trash/versions/";
+
 /// Where a side of a case is.
 #[derive(Debug)]
 pub(super) enum Place {
@@ -61,7 +65,11 @@ impl Place {
             let object = |(name, written, content): (String, Timestamp, Vec<u8>)| {
                 (PathBuf::from(name), (REGULAR, written.seconds, written.nanoseconds.into(), content))
             };
-            bucket.versions().into_iter().map(object).collect()
+            let now = bucket.versions().into_iter().map(object);
+            let past = bucket.past_if_kept().into_iter().map(|(name, id, content)| {
+                (PathBuf::from(format!("{VERSIONS}{name}~{id}")), (REGULAR, 0, 0, content))
+            });
+            now.chain(past).collect()
         };
         match self {
             Self::Folder(root) => {

@@ -286,6 +286,21 @@ fn every_row_of_every_table_on_named_stores() {
     assert!(found.wrong.is_empty(), "{}", found.wrong);
 }
 
+/// In a bucket that keeps versions those are the trash: nothing is copied there. Every third row, because only the
+/// trash differs.
+#[cfg(feature = "embedded")]
+#[test]
+fn rows_of_every_table_in_a_bucket_that_keeps_versions() {
+    let cases: Vec<_> = cases().into_iter().step_by(3).collect();
+    let bucket = bucket::embedded().bucket(&bucket::fresh_name(), "").keeping_versions();
+    let name = "on embedded, keeping versions: from a folder to a bucket".into();
+    let stores = Stores::Served(bucket.clone());
+    let found = Setting { name, sides: FROM_A_FOLDER.0, stores }.run(&cases);
+    println!("{}", found.lines.join("\n"));
+    assert!(found.wrong.is_empty(), "{}", found.wrong);
+    assert!(!bucket.names().iter().any(|name| name.contains(".syncengine/trash/")), "copies");
+}
+
 /// One bucket for each store, and no prefix.
 #[cfg(feature = "embedded")]
 #[test]

@@ -9,7 +9,9 @@ use std::sync::{Arc, LazyLock, Mutex};
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::operation::delete_object::builders::DeleteObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{
+    BucketVersioningStatus, CompletedMultipartUpload, CompletedPart, VersioningConfiguration,
+};
 use futures::{StreamExt, stream};
 use syncengine::client::s3::{Ports, S3Client, Setup};
 use syncengine::clock::{Clock, SystemClock, SystemEntropy};
@@ -45,7 +47,9 @@ pub(crate) struct Server {
 pub(crate) struct Bucket {
     pub(crate) server: Server,
     pub(crate) at: location::Bucket,
-    sdk: aws_sdk_s3::Client,
+    pub(crate) sdk: aws_sdk_s3::Client,
+    /// Whether it was told to keep versions; then those that are not current are its trash.
+    keeps_versions: bool,
 }
 
 impl Server {
@@ -76,7 +80,7 @@ impl Server {
             }
         });
         let at = location::Bucket { name: name.to_owned(), prefix: prefix.to_owned() };
-        Bucket { server: self.clone(), at, sdk }
+        Bucket { server: self.clone(), at, sdk, keeps_versions: false }
     }
 }
 
@@ -119,6 +123,52 @@ impl Bucket {
 
     fn name(&self, name: &str) -> String {
         format!("{}{name}", self.at.prefix)
+    }
+
+    /// Returns the bucket with versioning switched on.
+    pub(crate) fn keeping_versions(self) -> Self {
+        self.set_versioning(BucketVersioningStatus::Enabled);
+        Self { keeps_versions: true, ..self }
+    }
+
+    /// Switches versioning on, or suspends it.
+    pub(crate) fn set_versioning(&self, status: BucketVersioningStatus) {
+        let configuration = VersioningConfiguration::builder().status(status).build();
+        let put = self.sdk.put_bucket_versioning().bucket(&self.at.name);
+        block(async { put.versioning_configuration(configuration).send().await.unwrap() });
+    }
+
+    /// Returns [`Self::past`] if the bucket was told to keep versions, and nothing otherwise.
+    pub(crate) fn past_if_kept(&self) -> Vec<(String, String, Vec<u8>)> {
+        if self.keeps_versions { self.past() } else { Vec::new() }
+    }
+
+    /// Returns the versions below the prefix that are not current, what is ours left out: their names and those
+    /// of the versions, the newest of a name first, and their contents.
+    pub(crate) fn past(&self) -> Vec<(String, String, Vec<u8>)> {
+        let bucket = &self.at.name;
+        block(async {
+            let (mut found, mut key, mut version) = (Vec::new(), None, None);
+            loop {
+                let list = self.sdk.list_object_versions().bucket(bucket).prefix(&self.at.prefix);
+                let list = list.set_key_marker(key).set_version_id_marker(version);
+                let page = list.send().await.unwrap();
+                for past in page.versions().iter().filter(|version| version.is_latest() != Some(true)) {
+                    let (key, id) = (past.key().unwrap(), past.version_id().unwrap());
+                    let name = key[self.at.prefix.len()..].to_owned();
+                    if name.starts_with(".syncengine/") {
+                        continue;
+                    }
+                    let get = self.sdk.get_object().bucket(bucket).key(key).version_id(id);
+                    let bytes = get.send().await.unwrap().body.collect().await.unwrap().into_bytes();
+                    found.push((name, id.to_owned(), bytes.to_vec()));
+                }
+                if page.is_truncated != Some(true) {
+                    return found;
+                }
+                (key, version) = (page.next_key_marker, page.next_version_id_marker);
+            }
+        })
     }
 
     /// Writes an object, with a time of modification if one is given.
@@ -355,7 +405,9 @@ impl Root for Bucket {
 
     fn trash(&self) -> Vec<Vec<u8>> {
         let objects = self.objects().into_iter();
-        objects.filter(|(name, _)| name.starts_with(".syncengine/trash/")).map(|(_, bytes)| bytes).collect()
+        let copies = objects.filter(|(name, _)| name.starts_with(".syncengine/trash/"));
+        let past = self.past_if_kept().into_iter();
+        copies.map(|(_, bytes)| bytes).chain(past.map(|(_, _, bytes)| bytes)).collect()
     }
 }
 
