@@ -1,16 +1,19 @@
 //! Objects that cannot be read, replaced or deleted: archived ones, locked ones, and those encrypted with keys of
 //! others. Each is named, nothing else is held up, and nothing is made of it.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use aws_sdk_s3::types::BucketVersioningStatus::Enabled;
 use syncengine::embedded::Disturbance;
 use syncengine::event::Failure;
-use syncengine::{Outcome, SyncMode};
+use syncengine::{Outcome, SyncMode, SyncOptions};
 
 use crate::hazards::{World, refused};
 use crate::support::Root;
+use crate::support::bucket::Server;
 
 /// Most requests that one object is worth before it is given up.
 const ENOUGH: usize = 8;
@@ -51,6 +54,78 @@ fn f49_b60_an_object_that_cannot_be_read_is_named_and_left() {
             assert_eq!(world.mode(mode).outcome, Outcome::Synced, "{what}, {mode}");
             world.agrees("closed=1 open=2");
         }
+    }
+}
+
+/// How a listing says where an object is, and how it says that this is an archive, in as many bytes.
+const AT_HAND: &[u8] = b"<StorageClass>STANDARD</StorageClass>";
+const ARCHIVED: &[u8] = b"<StorageClass>GLACIER</StorageClass >";
+
+/// Passes on what a server answers; while `archived` its objects are said to be in an archive.
+fn pass_on(mut from: TcpStream, mut to: TcpStream, archived: &AtomicBool) {
+    let (mut waiting, mut buffer) = (Vec::new(), [0; 16 * 1024]);
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        waiting.extend_from_slice(&buffer[..length]);
+        if archived.load(Ordering::SeqCst) {
+            while let Some(at) = waiting.windows(AT_HAND.len()).position(|window| window == AT_HAND) {
+                waiting[at..at + ARCHIVED.len()].copy_from_slice(ARCHIVED);
+            }
+        }
+        // What may be the beginning of the words waits for the rest of them.
+        let begun = (1..AT_HAND.len()).rev().find(|length| waiting.ends_with(&AT_HAND[..*length]));
+        let ready = waiting.len() - begun.unwrap_or(0);
+        if to.write_all(&waiting[..ready]).is_err() {
+            break;
+        }
+        waiting.drain(..ready);
+    }
+    drop((to.write_all(&waiting), to.shutdown(Shutdown::Both)));
+}
+
+/// Returns the way to a server through [`pass_on`].
+fn through(server: &Server, archived: &Arc<AtomicBool>) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let (address, archived) = (server.endpoint.replace("http://", ""), Arc::clone(archived));
+    // It ends with the process of the test.
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let Ok(upstream) = TcpStream::connect(&address) else { continue };
+            let (mut asking, mut asked) = (client.try_clone().unwrap(), upstream.try_clone().unwrap());
+            std::thread::spawn(move || {
+                drop(std::io::copy(&mut asking, &mut asked));
+                drop(asked.shutdown(Shutdown::Write));
+            });
+            let archived = Arc::clone(&archived);
+            std::thread::spawn(move || pass_on(upstream, client, &archived));
+        }
+    });
+    Server { endpoint, ..server.clone() }
+}
+
+#[test]
+fn f49_objects_that_are_listed_as_archived_are_skipped_and_never_taken_for_absent() {
+    for &mode in SyncMode::ALL {
+        let archived = Arc::new(AtomicBool::new(false));
+        let mut world = World::new();
+        world.bucket = through(&world.bucket.server, &archived).bucket("vault", "");
+        world.act("a write edited 1; a write gone 2; a write kept 3; a write d/below 4");
+        world.sync();
+        world.agrees("edited=1 gone=2 kept=3 d/below=4");
+        world.act("a write edited 11; a rm gone; a write d/below 44");
+        archived.store(true, Ordering::SeqCst);
+        for _ in 0..2 {
+            // No guard is to be what saves them.
+            let options =
+                SyncOptions { allow_empty_side: true, allow_mass_delete: true, ..SyncOptions::new() };
+            let report = world.run(|pair| pair.mode(mode), options).unwrap();
+            let said = format!("{mode}: {:?} {:?}", report.counts, report.refused_by);
+            assert_eq!((report.counts.skipped, report.counts.failed), (4, 0), "{said}");
+            world.has("edited=11 kept=3 d/below=44", "edited=1 gone=2 kept=3 d/below=4");
+        }
+        archived.store(false, Ordering::SeqCst);
+        assert_eq!(world.sync().outcome, Outcome::Synced, "{mode}");
+        world.agrees("edited=11 kept=3 d/below=44");
     }
 }
 
