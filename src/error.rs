@@ -21,6 +21,8 @@ pub enum ErrorKind {
     NotFound,
     /// The operating system or the store refused access: change the permissions.
     PermissionDenied,
+    /// The store does not take the credentials, or takes them no longer: renew them. Ends a run.
+    Unauthenticated,
     /// The path is not what the plan was made for: plan it again.
     Changed,
     /// A passing fault (too many open files, a timeout): try again.
@@ -102,6 +104,11 @@ impl Error {
     /// Returns what the user can do next, if there is something to say.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
+    }
+
+    /// Returns whether no other path can fare better: the run was cancelled, or has lost its credentials.
+    pub(crate) fn ends_the_run(&self) -> bool {
+        matches!(self.kind, ErrorKind::Cancelled | ErrorKind::Unauthenticated)
     }
 
     /// Returns whether the cause is that the process or the system has no descriptor left.

@@ -134,7 +134,7 @@ impl Surveyor<'_> {
             tokio::select! {
                 biased;
                 () = control.cancelled() => return Err(crate::control::cancelled()),
-                Some(examined) = under_way.next(), if !under_way.is_empty() => self.take(examined),
+                Some(examined) = under_way.next(), if !under_way.is_empty() => self.take(examined)?,
                 // `Diff::next` keeps what it has read when it is dropped.
                 found = diff.next(), if !ended && under_way.len() < READERS => match found? {
                     None => ended = true,
@@ -196,7 +196,7 @@ impl Surveyor<'_> {
         Some(change)
     }
 
-    fn take(&mut self, examined: Examined) {
+    fn take(&mut self, examined: Examined) -> Result<()> {
         match examined {
             Examined::Item(item) => {
                 for side in Side::BOTH {
@@ -207,11 +207,13 @@ impl Surveyor<'_> {
                 }
             }
             Examined::Moving(key) => self.found.moving.push(key),
+            Examined::Unreadable(_, error) if error.ends_the_run() => return Err(error),
             Examined::Unreadable(key, error) => {
                 self.found.unreadable = Sides::new(true, true);
                 self.recorder.fail(key.as_str(), "read", &error);
             }
         }
+        Ok(())
     }
 
     fn note(&mut self, side: Side, note: Listed) {

@@ -212,7 +212,7 @@ impl<'a> Transfer<'a> {
     /// `before_deleting` is awaited just before the first deletion and can forbid it.
     ///
     /// # Errors
-    /// What stops a run altogether: the state cannot be written, a root is gone, or
+    /// What stops a run altogether: the state cannot be written, a root is gone, credentials have expired, or
     /// [`ErrorKind::Cancelled`]. What was finished by then is recorded.
     pub async fn execute(
         &self,
@@ -272,7 +272,7 @@ impl<'a> Transfer<'a> {
     /// Reports a failed path, or hands it back to be planned again if it only changed.
     fn take_error(&self, key: &Key, action: &str, error: Error, executed: &mut Executed) -> Result<()> {
         match error.kind() {
-            ErrorKind::Cancelled => return Err(error),
+            _ if error.ends_the_run() => return Err(error),
             ErrorKind::Changed | ErrorKind::NotFound => executed.moved.push(key.clone()),
             kind => {
                 self.progress.failed.store(true, Ordering::Relaxed);

@@ -35,6 +35,7 @@ mod fault;
 pub(crate) mod fuzzing;
 mod ledger;
 mod limiter;
+mod limits;
 mod list;
 mod metadata;
 mod multipart;
@@ -54,6 +55,7 @@ mod walk;
 
 use fault::Fault;
 use ledger::Ledger;
+use limits::Limits;
 use orphans::Unfinished;
 use probe::{Capabilities, Probe};
 use requests::RequestLog;
@@ -118,7 +120,7 @@ impl S3Client {
     /// were found within 5 seconds.
     pub async fn open(at: Bucket, options: &StoreOptions, setup: Setup) -> Result<Self> {
         let log = RequestLog::default();
-        let connection = connect::connect(options, log.clone()).await?;
+        let connection = connect::connect(options, log.clone(), Limits::default()).await?;
         let location = format!("s3://{at}");
         let identity = match &connection.endpoint {
             None => location.clone(),
@@ -139,7 +141,7 @@ impl S3Client {
         setup: Setup,
     ) -> Self {
         let log = RequestLog::default();
-        let connection = connect::connect_embedded(endpoint, keys, log.clone());
+        let connection = connect::connect_embedded(endpoint, keys, log.clone(), Limits::default());
         let location = format!("embedded://{at}");
         let identity = at.embedded_identity(dir);
         let store = Store::new(connection, at.name.clone(), log, setup.ports.clone(), setup.requests);
@@ -414,3 +416,6 @@ impl StorageClient for S3Client {
         vec![("weak-conditions", message)]
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,8 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, future, stream};
 use s3s::access::{S3Access, S3AccessContext};
-use s3s::dto::StreamingBlob;
-use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
+use s3s::dto::{
+    CompleteMultipartUploadInput, CopyObjectInput, DeleteObjectInput, DeleteObjectsInput, PutObjectInput,
+    StreamingBlob,
+};
+use s3s::{S3Error, S3ErrorCode, S3Request, S3Result, s3_error};
 
 use crate::clock::Clock;
 
@@ -56,6 +59,13 @@ pub enum Disturbance {
     /// It is carried out; a body of the answer ends after so many bytes, and the connection with it. Acts on
     /// `GetObject`.
     Truncate(u64),
+    /// It is carried out; one bit of the body of the answer, at this byte, is another one. Acts on `GetObject`.
+    Flip(u64),
+    /// It is carried out as if it had no `If-Match` (a copy: no condition on its source), as by a store that does not
+    /// know it. Acts on writes, copies and deletions.
+    IgnoreIfMatch,
+    /// It is carried out as if it had no `If-None-Match`. Acts on writes and copies.
+    IgnoreIfNoneMatch,
 }
 
 /// What all connections of a server share.
@@ -106,6 +116,9 @@ pub(super) struct Turn {
 struct After {
     refuse: Option<(u16, String)>,
     truncate: Option<u64>,
+    flip: Option<u64>,
+    ignores_if_match: bool,
+    ignores_if_none_match: bool,
 }
 
 impl Turn {
@@ -131,7 +144,14 @@ impl Turn {
         &self,
         body: impl Stream<Item = io::Result<Bytes>> + Send + Sync + 'static,
     ) -> StreamingBlob {
-        let Some(left) = locked(&self.after).truncate.take() else { return StreamingBlob::wrap(body) };
+        let (flip, truncate) = {
+            let mut after = locked(&self.after);
+            (after.flip.take(), after.truncate.take())
+        };
+        if let Some(at) = flip {
+            return StreamingBlob::wrap(flipped(body, at));
+        }
+        let Some(left) = truncate else { return StreamingBlob::wrap(body) };
         let cut = body.scan(left, |left, bytes| {
             let bytes = bytes.map(|mut bytes| {
                 bytes.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -149,6 +169,17 @@ impl Turn {
         StreamingBlob::wrap(cut.chain(broken))
     }
 
+    /// Forgets those conditions of the request that are to be ignored.
+    fn forget<M, N>(&self, if_match: &mut Option<M>, if_none_match: &mut Option<N>) {
+        let after = locked(&self.after);
+        if after.ignores_if_match {
+            *if_match = None;
+        }
+        if after.ignores_if_none_match {
+            *if_none_match = None;
+        }
+    }
+
     async fn disturb(&self, disturbance: Disturbance) -> S3Result<()> {
         *locked(&self.after) = After::default();
         match disturbance {
@@ -162,9 +193,31 @@ impl Turn {
             Disturbance::CutAfter => self.cut.store(true, Ordering::Release),
             Disturbance::RefuseAfter(status, code) => locked(&self.after).refuse = Some((status, code)),
             Disturbance::Truncate(bytes) => locked(&self.after).truncate = Some(bytes),
+            Disturbance::Flip(at) => locked(&self.after).flip = Some(at),
+            Disturbance::IgnoreIfMatch => locked(&self.after).ignores_if_match = true,
+            Disturbance::IgnoreIfNoneMatch => locked(&self.after).ignores_if_none_match = true,
         }
         Ok(())
     }
+}
+
+/// Returns a body with one bit of the byte `at` turned.
+fn flipped(
+    body: impl Stream<Item = io::Result<Bytes>> + Send + Sync + 'static,
+    at: u64,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + Sync + 'static {
+    body.scan(at, |left, bytes| {
+        let bytes = bytes.map(|bytes| {
+            let at = usize::try_from(*left).unwrap_or(usize::MAX);
+            *left = left.wrapping_sub(bytes.len() as u64);
+            let mut bytes = bytes.to_vec();
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= 1;
+            }
+            Bytes::from(bytes)
+        });
+        future::ready(Some(bytes))
+    })
 }
 
 fn refusal(status: u16, code: &str) -> S3Error {
@@ -193,5 +246,42 @@ impl S3Access for Gate {
         let (bucket, key) = (context.s3_path().get_bucket_name(), context.s3_path().get_object_key());
         let disturbance = disturb.disturb(&Request { operation, bucket, key, number });
         self.0.disturb(disturbance).await
+    }
+
+    async fn put_object(&self, request: &mut S3Request<PutObjectInput>) -> S3Result<()> {
+        let input = &mut request.input;
+        self.0.forget(&mut input.if_match, &mut input.if_none_match);
+        Ok(())
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        request: &mut S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<()> {
+        let input = &mut request.input;
+        self.0.forget(&mut input.if_match, &mut input.if_none_match);
+        Ok(())
+    }
+
+    async fn copy_object(&self, request: &mut S3Request<CopyObjectInput>) -> S3Result<()> {
+        // That of the target is no field of this request.
+        let mut if_none_match = request.headers.remove("if-none-match");
+        self.0.forget(&mut request.input.copy_source_if_match, &mut if_none_match);
+        if let Some(value) = if_none_match {
+            request.headers.insert("if-none-match", value);
+        }
+        Ok(())
+    }
+
+    async fn delete_object(&self, request: &mut S3Request<DeleteObjectInput>) -> S3Result<()> {
+        self.0.forget::<_, ()>(&mut request.input.if_match, &mut None);
+        Ok(())
+    }
+
+    async fn delete_objects(&self, request: &mut S3Request<DeleteObjectsInput>) -> S3Result<()> {
+        for object in &mut request.input.delete.objects {
+            self.0.forget::<_, ()>(&mut object.e_tag, &mut None);
+        }
+        Ok(())
     }
 }

@@ -163,6 +163,7 @@ impl Run<'_> {
                     self.recorder.fail(key.as_str(), "sync", &in_its_place(key, side));
                 }
                 Ok(observed) => *sides.get_mut(side) = observed,
+                Err(error) if error.ends_the_run() => return Err(error),
                 Err(error) => {
                     failed = true;
                     self.recorder.fail(key.as_str(), "look at", &error);
@@ -175,6 +176,7 @@ impl Run<'_> {
         match examiner.examine(Change { key: key.clone(), base, sides }).await {
             Examined::Item(item) => return Ok(Some(*item)),
             Examined::Moving(key) => self.recorder.fail(key.as_str(), "sync", &changed_during_sync(&key)),
+            Examined::Unreadable(_, error) if error.ends_the_run() => return Err(error),
             Examined::Unreadable(key, error) => self.recorder.fail(key.as_str(), "read", &error),
         }
         Ok(None)

@@ -90,12 +90,17 @@ impl Transfer<'_> {
                 Err(error) => {
                     let action = job.line.as_ref().map_or("copy", |line| line.action);
                     if let Err(error) = self.take_error(&job.target.key, action, error, executed) {
+                        // Every other path would be refused too, each with a request of its own.
+                        let is_refused = error.kind() == ErrorKind::Unauthenticated;
                         end = Err(error);
+                        if is_refused {
+                            break;
+                        }
                     }
                 }
             }
         }
-        let state_is_lost = end.as_ref().is_err_and(|error| error.kind() != ErrorKind::Cancelled);
+        let state_is_lost = end.as_ref().is_err_and(|error| !error.ends_the_run());
         ready.close();
         while let Some((job, result)) = ready.recv().await {
             if let Ok(copied) = result {

@@ -16,6 +16,8 @@ mod histories;
 #[cfg(feature = "cli")]
 mod kills;
 mod local;
+#[cfg(all(feature = "s3", feature = "embedded"))]
+mod network;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
 mod resume;
 #[cfg(feature = "cli")]

@@ -183,25 +183,37 @@ async fn f43_a_multipart_upload_ends_whole_or_not_at_all() {
     }
 }
 
-/// F-25: a foreign write between listing and PUT is neither lost nor overwritten.
+/// F-25: a foreign write between listing and our write is neither lost nor overwritten, also where our write is the
+/// end of an upload in parts, and whether the store refuses it or says that the two met.
 #[tokio::test(flavor = "multi_thread")]
 async fn f25_a_foreign_write_in_between_stays() {
     /// Somebody writes just before our write arrives.
     #[derive(Debug)]
-    struct Race(std::sync::Mutex<Option<Bucket>>);
+    struct Race {
+        operation: &'static str,
+        meets: bool,
+        rival: std::sync::Mutex<Option<Bucket>>,
+    }
     impl Disturb for Race {
         fn disturb(&self, request: &Request<'_>) -> Disturbance {
-            if request.operation == "PutObject" && request.key == Some("shared") {
-                let rival = self.0.lock().unwrap().take();
+            if request.operation == self.operation && request.key == Some("shared") {
+                let rival = self.rival.lock().unwrap().take();
                 if let Some(rival) = rival {
                     std::thread::spawn(move || rival.put("shared", b"theirs", Some(time(1)))).join().unwrap();
+                    if self.meets {
+                        return refused(409, "ConditionalRequestConflict");
+                    }
                 }
             }
             Disturbance::Pass
         }
     }
-    for replaces in [false, true] {
-        let race = Arc::new(Race(std::sync::Mutex::new(None)));
+    let rows = [("PutObject", 12), ("CompleteMultipartUpload", 17 * MIB)];
+    let rows = rows.into_iter().flat_map(|row| [(row, false), (row, true)]);
+    let rows = rows.flat_map(|(row, replaces)| [(row, replaces, false), (row, replaces, true)]);
+    for ((operation, size), replaces, meets) in rows {
+        let ours: Vec<u8> = (1..=250).cycle().take(size).collect();
+        let race = Arc::new(Race { operation, meets, rival: std::sync::Mutex::new(None) });
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::new(dir.path(), "source");
         let embedded = Embedded::disturbed(Arc::clone(&race) as Arc<dyn Disturb>);
@@ -212,12 +224,14 @@ async fn f25_a_foreign_write_in_between_stays() {
             folder.write("shared", b"before", time(0));
             engine.sync_pair(&pair, SyncOptions::new()).await.unwrap();
         }
-        folder.write("shared", b"ours, later", time(7));
-        *race.0.lock().unwrap() = Some(bucket.clone());
+        folder.write("shared", &ours, time(7));
+        *race.rival.lock().unwrap() = Some(bucket.clone());
         let report = engine.sync_pair(&pair, SyncOptions::new()).await.unwrap();
-        assert_eq!((report.counts.conflicts, report.counts.failed), (1, 0), "{:?}", report.failures);
-        assert_eq!(bucket.files()["shared"], b"ours, later");
-        assert!(Root::trash(&bucket).contains(&b"theirs".to_vec()), "the newcomer is kept");
+        let story = format!("{operation}, replaces {replaces}, meets {meets}: {:?}", report.failures);
+        assert_eq!((report.counts.conflicts, report.counts.failed), (1, 0), "{story}");
+        assert!(bucket.files()["shared"] == ours, "{story}");
+        assert!(Root::trash(&bucket).contains(&b"theirs".to_vec()), "{story}: the newcomer is lost");
+        assert!(bucket.uploads().is_empty(), "{story}: {:?}", bucket.uploads());
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) mod bench;
 pub(crate) mod bucket;
 #[cfg(feature = "embedded")]
 pub(crate) mod endpoints;
+#[cfg(all(feature = "s3", feature = "embedded"))]
+pub(crate) mod middle;
 
 /// Files by name.
 pub(crate) type Tree = BTreeMap<String, Vec<u8>>;

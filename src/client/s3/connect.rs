@@ -11,7 +11,6 @@ use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig,
 };
@@ -19,20 +18,11 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_types::service_config::ServiceConfigKey;
 
+use super::limits::Limits;
 use super::requests::RequestLog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::escape;
 use crate::location::StoreOptions;
-
-/// How long to wait for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long to wait for the first byte of an answer; large copies within a store take minutes.
-const READ_TIMEOUT: Duration = Duration::from_mins(1);
-
-/// How long an answer may take to its end, but for the content of an object, which has a rate to keep. The
-/// longest are pages of a listing, of some 500 KiB.
-const ANSWER_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// How long the chain of credential sources may take, so that none found is told soon.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(4);
@@ -49,10 +39,11 @@ pub(super) struct Connection {
     pub(super) sdk: aws_sdk_s3::Client,
     /// The address, if it is not that of AWS. Identifies the store.
     pub(super) endpoint: Option<String>,
+    pub(super) limits: Limits,
 }
 
 /// Connects to the store that `options` and the surroundings name.
-pub(super) async fn connect(options: &StoreOptions, log: RequestLog) -> Result<Connection> {
+pub(super) async fn connect(options: &StoreOptions, log: RequestLog, limits: Limits) -> Result<Connection> {
     let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client(options)?);
     if let Some(profile) = &options.profile {
         loader = loader.profile_name(profile);
@@ -81,11 +72,16 @@ pub(super) async fn connect(options: &StoreOptions, log: RequestLog) -> Result<C
         }
         builder = builder.region(Region::new(CUSTOM_REGION));
     }
-    Ok(Connection { sdk: client(builder, log), endpoint })
+    Ok(Connection { sdk: client(builder, log, &limits), endpoint, limits })
 }
 
 /// Connects to a server inside this process, without looking at any configuration.
-pub(super) fn connect_embedded(endpoint: &str, keys: (&str, &str), log: RequestLog) -> Connection {
+pub(super) fn connect_embedded(
+    endpoint: &str,
+    keys: (&str, &str),
+    log: RequestLog,
+    limits: Limits,
+) -> Connection {
     let builder = aws_sdk_s3::config::Builder::new()
         .behavior_version(BehaviorVersion::latest())
         .http_client(aws_smithy_http_client::Builder::new().build_http())
@@ -95,23 +91,19 @@ pub(super) fn connect_embedded(endpoint: &str, keys: (&str, &str), log: RequestL
         )))
         .endpoint_url(endpoint)
         .force_path_style(true);
-    Connection { sdk: client(builder, log), endpoint: Some(endpoint.to_owned()) }
+    Connection { sdk: client(builder, log, &limits), endpoint: Some(endpoint.to_owned()), limits }
 }
 
-fn client(builder: aws_sdk_s3::config::Builder, log: RequestLog) -> aws_sdk_s3::Client {
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
-        .operation_attempt_timeout(ANSWER_TIMEOUT);
-    let timeouts = timeouts.build();
+fn client(builder: aws_sdk_s3::config::Builder, log: RequestLog, limits: &Limits) -> aws_sdk_s3::Client {
     let builder = builder
         .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts)
+        .timeout_config(limits.timeouts())
         // Ours asks for more than one byte a second.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         // Signed chunks with a trailer are refused by Ceph and others; we send a checksum header of our own.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .interceptor(limits.clone())
         .interceptor(log);
     let builder = match AppName::new(concat!("syncengine-", env!("CARGO_PKG_VERSION"))) {
         Ok(name) => builder.app_name(name),

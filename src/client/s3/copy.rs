@@ -5,11 +5,12 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::S3Client;
 use super::fault::Fault;
+use super::limits::{LEAST_UPLOAD_RATE, Limits};
 use super::multipart::PARTS_IN_FLIGHT;
 use super::object::{Condition, Object, etag_of, quoted};
 use super::probe::Capabilities;
 use super::stage::{Writing, meanwhile};
-use super::store::{LEAST_UPLOAD_RATE, Store, patient};
+use super::store::Store;
 use super::strict::Act;
 use crate::client::{Disposal, Held, Origin, Staged, Target};
 use crate::entry::Entry;
@@ -205,7 +206,7 @@ impl Store {
                 let request = request
                     .copy_source_if_match(quoted(&from.etag))
                     .set_if_none_match(guarded.then(|| "*".to_owned()));
-                Ok(request.customize().config_override(copying(from.size)).send().await?)
+                Ok(request.customize().config_override(copying(self.limits(), from.size)).send().await?)
             })
             .await?;
         let told = answer.copy_object_result.and_then(|result| result.e_tag);
@@ -238,7 +239,11 @@ impl Store {
                             let request = request
                                 .copy_source_if_match(quoted(&from.etag))
                                 .copy_source_range(format!("bytes={start}-{end}"));
-                            Ok(request.customize().config_override(copying(COPY_PART_BYTES)).send().await?)
+                            Ok(request
+                                .customize()
+                                .config_override(copying(self.limits(), COPY_PART_BYTES))
+                                .send()
+                                .await?)
                         })
                         .await?;
                     let etag = answer.copy_part_result.and_then(|result| result.e_tag);
@@ -260,8 +265,8 @@ impl Store {
 }
 
 /// Returns the settings of a request that is answered only when the store has copied `size` bytes.
-fn copying(size: u64) -> aws_sdk_s3::config::Builder {
-    patient(size / COPY_RATE * LEAST_UPLOAD_RATE)
+fn copying(limits: &Limits, size: u64) -> aws_sdk_s3::config::Builder {
+    limits.patient(size / COPY_RATE * LEAST_UPLOAD_RATE)
 }
 
 #[cfg(test)]

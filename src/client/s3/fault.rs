@@ -124,15 +124,15 @@ impl Fault {
             (501, _) | (_, "NotImplemented" | "InvalidObjectState") => ErrorKind::Unsupported,
             (0 | 408 | 425 | 500..=599, _) => ErrorKind::Unavailable,
             (404, _) => ErrorKind::NotFound,
-            (401 | 403, _)
-            | (
+            (
                 _,
                 "ExpiredToken"
                 | "ExpiredTokenException"
                 | "TokenRefreshRequired"
                 | "InvalidToken"
-                | "AuthorizationHeaderMalformed",
-            ) => ErrorKind::PermissionDenied,
+                | "InvalidAccessKeyId",
+            ) => ErrorKind::Unauthenticated,
+            (401 | 403 | 407, _) | (_, "AuthorizationHeaderMalformed") => ErrorKind::PermissionDenied,
             (409 | 412, _) => ErrorKind::Changed,
             (300..=499, _) => ErrorKind::Invalid,
             _ => ErrorKind::Unavailable,
@@ -164,10 +164,17 @@ impl Fault {
             (_, "AuthorizationHeaderMalformed") | (301 | 307 | 308, _) => {
                 "the bucket is in another region or at another address; see --region and --endpoint-url"
             }
+            (_, STRANGER) if self.message.contains("expired") => {
+                "the certificate of the store has expired, or the clock of this machine is wrong; one of them must be set right"
+            }
+            (_, STRANGER) if self.message.contains("not valid for name") => {
+                "whoever answers has the certificate of another host; check the address"
+            }
             (_, STRANGER) => {
                 "name the certificates of the store's authority with --ca-bundle FILE, if you trust it"
             }
             (_, UNGUARDED) => "run without --strict to have it looked at just before instead",
+            (407, _) => "a proxy on the way wants a password, which cannot be given to it here",
             (_, "InvalidObjectState") => "the object is archived; restore it first",
             (_, "KeyTooLongError") => "the name is too long for the store",
             (401 | 403, _) => "check that the credentials may do this on the bucket and prefix",
@@ -266,13 +273,15 @@ mod tests {
             (301, "PermanentRedirect", ErrorKind::Invalid),
             (400, "InvalidArgument", ErrorKind::Invalid),
             (400, "RequestTimeout", ErrorKind::Unavailable),
-            (400, "ExpiredToken", ErrorKind::PermissionDenied),
+            (400, "ExpiredToken", ErrorKind::Unauthenticated),
+            (403, "InvalidAccessKeyId", ErrorKind::Unauthenticated),
             (400, "AuthorizationHeaderMalformed", ErrorKind::PermissionDenied),
             (400, "BadDigest", ErrorKind::Unavailable),
             (403, "AccessDenied", ErrorKind::PermissionDenied),
             (403, "RequestTimeTooSkewed", ErrorKind::Unavailable),
             (403, "InvalidObjectState", ErrorKind::Unsupported),
             (404, "NoSuchKey", ErrorKind::NotFound),
+            (407, "", ErrorKind::PermissionDenied),
             (409, "ConditionalRequestConflict", ErrorKind::Unavailable),
             (409, "BucketAlreadyOwnedByYou", ErrorKind::Changed),
             (412, "PreconditionFailed", ErrorKind::Changed),

@@ -16,7 +16,7 @@ use super::ledger::{Shape, Wish};
 use super::metadata::{MTIME, content_type, write_mtime};
 use super::object::quoted;
 use super::stage::{Writing, checksum, wrong_length};
-use super::store::{Store, patient};
+use super::store::Store;
 use crate::client::{Body, Target};
 use crate::error::{ErrorKind, Result};
 use crate::fingerprint::{ContentHash, ETag, Parts};
@@ -163,7 +163,7 @@ impl S3Client {
         // What a store does with a condition here it was asked apart; where it ignores it, we look first.
         let can = super::probe::Capabilities {
             put_if_none_match: can.complete_if_none_match,
-            put_if_match: can.put_if_match && can.complete_if_none_match,
+            put_if_match: can.complete_if_match,
             ..can
         };
         let etag = self
@@ -259,7 +259,7 @@ impl Store {
                 let request = request.upload_id(&upload.id).part_number(number).checksum_crc32(&crc);
                 let request = request.body(ByteStream::from(bytes.clone()));
                 let request = request.customize().disable_payload_signing();
-                Ok(request.config_override(patient(bytes.len() as u64)).send().await?)
+                Ok(request.config_override(self.limits().patient(bytes.len() as u64)).send().await?)
             })
             .await?;
         Ok(Part { number, etag: answer.e_tag, md5 })

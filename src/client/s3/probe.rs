@@ -22,7 +22,7 @@ pub(super) const PROBE: &str = ".syncengine/probe/";
 const REMEMBERED_SECONDS: i64 = 30 * 24 * 3600;
 
 /// The form of the file.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// An ETag that no object has.
 const WRONG: &str = "\"00000000000000000000000000000000\"";
@@ -35,6 +35,7 @@ pub(super) struct Capabilities {
     /// The store compares what stands in `If-Match` with the bare ETag, as Ceph does.
     pub(super) unquoted: bool,
     pub(super) complete_if_none_match: bool,
+    pub(super) complete_if_match: bool,
     pub(super) delete_if_match: bool,
     pub(super) delete_many_if_match: bool,
     pub(super) copy_if_none_match: bool,
@@ -147,7 +148,7 @@ impl Asking<'_> {
             // Ceph refuses the right ETag too, unless it comes without quotes.
             found.unquoted = refused(self.put(None, Some(&quoted(&etag))).await)?;
         }
-        found.complete_if_none_match = self.complete().await?;
+        (found.complete_if_none_match, found.complete_if_match) = self.complete().await?;
         found.copy_source_if_match = refused(self.copy(Some(WRONG), None).await)?;
         self.copy(None, None).await?;
         found.copy_if_none_match = refused(self.copy(None, Some("*")).await)?;
@@ -205,13 +206,19 @@ impl Asking<'_> {
             Ok(request.send().await?)
         });
         match deleted.await {
-            Ok(answer) => Ok(answer.errors().iter().any(|error| error.key() == Some(self.key))),
+            Ok(answer) => {
+                let told = answer.errors().iter().find(|error| error.key() == Some(self.key));
+                told.map_or(Ok(false), |error| {
+                    honoured(error.code().unwrap_or_default(), error.message().unwrap_or_default())
+                })
+            }
             Err(fault) => refused::<()>(Err(fault)),
         }
     }
 
-    /// Asks for a multipart upload in place of an object that is there.
-    async fn complete(&self) -> Result<bool, Fault> {
+    /// Asks for a multipart upload in place of an object that is there: as a new one, and as the next version of one
+    /// that is not there.
+    async fn complete(&self) -> Result<(bool, bool), Fault> {
         let store = self.store;
         let created = store
             .send(|| async {
@@ -219,31 +226,47 @@ impl Asking<'_> {
             })
             .await?;
         let id = created.upload_id.unwrap_or_default();
-        let answer = self.complete_upload(&id).await;
-        let refused = refused(answer)?;
-        if refused {
-            store.abort(self.key, &id).await;
-        }
-        Ok(refused)
-    }
-
-    async fn complete_upload(&self, id: &str) -> Result<(), Fault> {
-        let store = self.store;
         let part = store
             .send(|| async {
-                let request = store.sdk().upload_part().bucket(&store.bucket).key(self.key).upload_id(id);
+                let request = store.sdk().upload_part().bucket(&store.bucket).key(self.key).upload_id(&id);
                 let request = request.part_number(1).body(ByteStream::from(Bytes::from_static(b"probe")));
                 Ok(request.customize().disable_payload_signing().send().await?)
             })
             .await?;
         let part = CompletedPart::builder().part_number(1).set_e_tag(part.e_tag).build();
         let parts = CompletedMultipartUpload::builder().parts(part).build();
-        let completed = store.send(|| async {
-            let request = store.sdk().complete_multipart_upload().bucket(&store.bucket).key(self.key);
-            let request = request.upload_id(id).multipart_upload(parts.clone()).if_none_match("*");
-            Ok(request.send().await?)
-        });
-        completed.await.map(drop)
+        let completed = async |if_none_match: Option<&str>, if_match: Option<&str>| {
+            let answer = store.send(|| async {
+                let request = store.sdk().complete_multipart_upload().bucket(&store.bucket).key(self.key);
+                let request = request.upload_id(&id).multipart_upload(parts.clone());
+                let request = request.set_if_none_match(if_none_match.map(str::to_owned));
+                Ok(request.set_if_match(if_match.map(str::to_owned)).send().await?)
+            });
+            match answer.await {
+                // A store that ends an upload with the first refusal does not say what it does with the other one.
+                Err(fault) if fault.code == "NoSuchUpload" => Ok(false),
+                answer => refused(answer),
+            }
+        };
+        if !completed(Some("*"), None).await? {
+            return Ok((false, false));
+        }
+        let if_match = completed(None, Some(WRONG)).await?;
+        if !if_match {
+            return Ok((true, false));
+        }
+        store.abort(self.key, &id).await;
+        Ok((true, true))
+    }
+}
+
+/// Returns whether what a store says of one key of many is that a condition does not hold. What it says because it
+/// has trouble now is no answer; whatever else it says, it is not known to look at conditions.
+fn honoured(code: &str, message: &str) -> Result<bool, Fault> {
+    match code {
+        "PreconditionFailed" => Ok(true),
+        "InternalError" | "SlowDown" | "ServiceUnavailable" => Err(Fault::of_key(code, message)),
+        _ => Ok(false),
     }
 }
 
@@ -255,5 +278,28 @@ fn refused<T>(answer: Result<T, Fault>) -> Result<bool, Fault> {
         Err(fault) if fault.is_refused_condition() => Ok(true),
         Err(fault) if fault.is_unsupported() || fault.status == 400 => Ok(false),
         Err(fault) => Err(fault),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn f41_only_a_refused_precondition_shows_that_a_deletion_of_many_is_guarded() {
+        for (code, expected) in [
+            ("PreconditionFailed", Ok(true)),
+            ("NotImplemented", Ok(false)),
+            ("InvalidArgument", Ok(false)),
+            ("AccessDenied", Ok(false)),
+            ("NoSuchKey", Ok(false)),
+            ("", Ok(false)),
+            ("InternalError", Err(ErrorKind::Unavailable)),
+            ("SlowDown", Err(ErrorKind::Unavailable)),
+            ("ServiceUnavailable", Err(ErrorKind::Unavailable)),
+        ] {
+            assert_eq!(honoured(code, "words").map_err(|fault| fault.kind()), expected, "{code}");
+        }
     }
 }

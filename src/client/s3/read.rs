@@ -14,6 +14,7 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::S3Client;
 use super::fault::Fault;
+use super::limits::Limits;
 use super::metadata::{mtime_of, timestamp};
 use super::object::{etag_of, quoted};
 use super::store::Store;
@@ -31,15 +32,6 @@ const RANGES: usize = 4;
 
 /// Larger objects come in ranges.
 const WHOLE_BYTES: u64 = 2 * RANGE_BYTES;
-
-/// How long nothing may come before an answer counts as stalled.
-const STALL: Duration = Duration::from_secs(30);
-
-/// How many bytes a second must come on average once [`PATIENCE`] is over.
-const LEAST_RATE: u64 = 1024;
-
-/// How long an answer may be slower than that.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Returns how many bytes of an object are in memory at once while it is read.
 pub(super) fn resident_bytes(size: u64) -> u64 {
@@ -97,34 +89,37 @@ impl Version {
         let asked = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
         let request = if whole { request } else { request.range(asked) };
         let answer = request.send().await?;
-        let length = answer.content_length.and_then(|length| u64::try_from(length).ok());
-        if length != Some(range.end - range.start) {
-            return Err(Fault::new(
-                ErrorKind::Changed,
-                format!("{} bytes were asked for and {length:?} come", range.end - range.start),
-            ));
-        }
-        if answer.e_tag.as_deref().map(ETag::new).is_some_and(|etag| etag != self.etag) {
+        let broken = |what: &str| Err(Fault::new(ErrorKind::Unavailable, what));
+        // Every store names the version that it sends; somebody on the way to it may not.
+        let Some(etag) = answer.e_tag.as_deref().map(ETag::new) else {
+            return broken("the answer does not say which version it is");
+        };
+        if etag != self.etag {
             return Err(Fault::new(ErrorKind::Changed, "another version than the one listed comes"));
         }
         let starts = format!("bytes {}-", range.start);
         let ranged = answer.content_range.as_deref().is_some_and(|told| told.starts_with(&starts));
         if !whole && !ranged {
-            return Err(Fault::new(
-                ErrorKind::Unavailable,
-                "the store does not send the range it was asked for",
-            ));
+            return broken("the store does not send the range it was asked for");
         }
-        Ok(answer)
+        let expected = range.end - range.start;
+        match answer.content_length.and_then(|length| u64::try_from(length).ok()) {
+            Some(length) if length == expected => Ok(answer),
+            Some(length) => {
+                let what = format!("{expected} bytes were asked for and {length} come");
+                Err(Fault::new(ErrorKind::Changed, what))
+            }
+            // Its end could not be told from a connection that was lost.
+            None => broken("the answer does not say how long it is"),
+        }
     }
 
     /// Returns the bytes from `first`, of which the answer is here, to the end.
     fn chunks(self, first: Range<u64>, answer: GetObjectOutput) -> BoxStream<'static, Result<Bytes, Fault>> {
         if first.end == self.size {
-            return stream::try_unfold(
-                Pace::new(answer, first, &self.store.ports.clock),
-                |mut pace| async move { Ok(pace.next().await?.map(|chunk| (chunk, pace))) },
-            )
+            return stream::try_unfold(Pace::new(answer, first, &self.store), |mut pace| async move {
+                Ok(pace.next().await?.map(|chunk| (chunk, pace)))
+            })
             .boxed();
         }
         let starts = (first.end..self.size).step_by(usize::try_from(RANGE_BYTES).unwrap_or(usize::MAX));
@@ -151,7 +146,7 @@ impl Version {
                 Some(answer) => answer,
                 None => self.store.send(|| self.get(&rest)).await?,
             };
-            let mut pace = Pace::new(now, rest, &self.store.ports.clock);
+            let mut pace = Pace::new(now, rest, &self.store);
             loop {
                 match pace.next().await {
                     Ok(Some(chunk)) => {
@@ -192,12 +187,13 @@ struct Pace {
     /// Time spent waiting for the store; that of the reader does not count.
     waited: Duration,
     clock: Arc<dyn Clock>,
+    limits: Limits,
 }
 
 impl Pace {
-    fn new(answer: GetObjectOutput, range: Range<u64>, clock: &Arc<dyn Clock>) -> Self {
-        let (expected, clock) = (range.end - range.start, Arc::clone(clock));
-        Self { answer, expected, come: 0, waited: Duration::ZERO, clock }
+    fn new(answer: GetObjectOutput, range: Range<u64>, store: &Store) -> Self {
+        let (expected, clock) = (range.end - range.start, Arc::clone(&store.ports.clock));
+        Self { answer, expected, come: 0, waited: Duration::ZERO, clock, limits: store.limits().clone() }
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
@@ -205,8 +201,8 @@ impl Pace {
         let began = self.clock.monotonic();
         let chunk = tokio::select! {
             chunk = self.answer.body.next() => chunk,
-            () = self.clock.sleep(STALL) => {
-                return Err(broken(format!("nothing came for {} s", STALL.as_secs())));
+            () = self.clock.sleep(self.limits.stall) => {
+                return Err(broken(format!("nothing came for {} s", self.limits.stall.as_secs())));
             }
         };
         self.waited += self.clock.monotonic().saturating_sub(began);
@@ -217,8 +213,9 @@ impl Pace {
                 if self.come > self.expected {
                     return Err(broken("more bytes came than were announced".into()));
                 }
-                if self.waited > PATIENCE && self.come / self.waited.as_secs().max(1) < LEAST_RATE {
-                    return Err(broken(format!("less than {LEAST_RATE} bytes come in a second")));
+                let least = self.limits.least_rate;
+                if self.waited > self.limits.patience && self.come / self.waited.as_secs().max(1) < least {
+                    return Err(broken(format!("less than {least} bytes come in a second")));
                 }
                 Ok(Some(chunk))
             }

@@ -1,7 +1,8 @@
 //! Every request passes here: counted, traced, and its answer looked at before the SDK makes sense of it.
 //!
-//! The SDK takes a listing that was cut in two for a shorter one, and any status of 2xx for success. Here a
-//! listing must have come whole.
+//! The SDK takes a listing that was cut in two for a shorter one, and any status of 2xx for success, such as the
+//! page of a network that wants a password first. Here a listing must have come whole, a deletion must be called
+//! one, and a part must be named; what became of other writes is for `stage` to find out.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -57,7 +58,8 @@ impl RequestLog {
     }
 }
 
-fn operation(config: &ConfigBag) -> &str {
+/// Returns the operation as S3 names it.
+pub(super) fn operation(config: &ConfigBag) -> &str {
     config.load::<Metadata>().map_or("", Metadata::name)
 }
 
@@ -90,10 +92,21 @@ impl Intercept for RequestLog {
         let name = operation(config);
         let response = context.response();
         tracing::debug!(operation = name, status = response.status().as_u16(), "answer");
-        if name == "ListObjectsV2" && context.output_or_error().is_ok() {
-            return whole_listing(response.status().as_u16(), response.body().bytes().unwrap_or_default());
+        if context.output_or_error().is_err() {
+            return Ok(());
         }
-        Ok(())
+        let body = response.body().bytes().unwrap_or_default();
+        match name {
+            "ListObjectsV2" => whole_listing(response.status().as_u16(), body),
+            // Stores that have deleted say 204, and no more.
+            "DeleteObject" if response.status().as_u16() != 204 => {
+                Err(format!("a deletion was answered with status {}", response.status().as_u16()).into())
+            }
+            "UploadPart" if response.headers().get("etag").is_none() => {
+                Err("a part was answered without an ETag".into())
+            }
+            _ => Ok(()),
+        }
     }
 }
 

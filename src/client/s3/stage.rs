@@ -18,7 +18,6 @@ use super::metadata::{MTIME, content_type, write_mtime};
 use super::object::{Condition, Object};
 use super::page::Position;
 use super::probe::Capabilities;
-use super::store::patient;
 use super::strict::Act;
 use crate::client::{Body, Held, Staged, Target};
 use crate::entry::Timestamp;
@@ -122,7 +121,10 @@ impl S3Client {
                     None => request,
                 };
                 // The checksum above protects the bytes; hashing them for the signature too costs as much again.
-                let request = request.customize().disable_payload_signing().config_override(patient(size));
+                let request = request
+                    .customize()
+                    .disable_payload_signing()
+                    .config_override(store.limits().patient(size));
                 async move { Ok(request.send().await?.e_tag) }
             })
             .await?;
@@ -198,18 +200,28 @@ impl S3Client {
         }
         // None came (Ceph after multipart uploads), or one that is not made of the content (encryption).
         match self.store.head(&writing.key).await? {
-            Some(object) if object.size == mine.1 => {
+            // Whoever said yes has not written: not the store perhaps, but somebody on the way to it.
+            Some(object) if object.etag != *mine.0 && writing.condition.holds(Some(&object)) => {
+                Err(Fault::new(ErrorKind::Unavailable, "the store took the object and still has the old one"))
+            }
+            Some(object) if object.size == mine.1 && !is_of_another_time(&object, writing) => {
                 // Where it is not made of the content, but is the one that is told, looking once is enough.
                 self.tells_etags.fetch_or(told.as_ref() == Some(&object.etag), Ordering::Relaxed);
                 Ok(object.etag)
             }
             Some(_) => Err(meanwhile()),
+            // A store that shows nothing has nothing, or nothing yet.
             None => Err(Fault::new(
                 ErrorKind::Unavailable,
                 "the store took the object and does not have it; its name may be one the store cannot keep",
             )),
         }
     }
+}
+
+/// Returns whether an object says that it is of another file than the one written.
+fn is_of_another_time(object: &Object, writing: &Writing) -> bool {
+    object.mtime.is_some() && object.mtime != writing.modified
 }
 
 fn is_mine(object: &Object, (etag, size): (&ETag, u64)) -> bool {

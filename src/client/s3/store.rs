@@ -3,12 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_s3::config::timeout::TimeoutConfig;
-
 use super::connect::Connection;
 use super::fault::Fault;
 use super::ledger::Ledger;
 use super::limiter::Limiter;
+use super::limits::Limits;
 use super::list::FirstPage;
 use super::page::Seen;
 use super::requests::RequestLog;
@@ -25,21 +24,6 @@ const LONG_SILENCE: Duration = Duration::from_mins(1);
 
 /// How long a request under way is waited for once the run is cancelled. Whoever cancels waits that long.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// How long a request may take at least.
-const TIMEOUT: Duration = Duration::from_mins(1);
-
-/// How slowly a body may be taken by the store before its request counts as stuck, in bytes a second: a
-/// sixteenth of a megabit line, which 16 requests may share.
-pub(super) const LEAST_UPLOAD_RATE: u64 = 8 * 1024;
-
-/// Returns the settings of a request that sends `size` bytes before it is answered.
-pub(super) fn patient(size: u64) -> aws_sdk_s3::config::Builder {
-    let timeout = TIMEOUT + Duration::from_secs(size / LEAST_UPLOAD_RATE);
-    let timeouts =
-        TimeoutConfig::builder().read_timeout(timeout).operation_attempt_timeout(timeout + TIMEOUT);
-    aws_sdk_s3::Config::builder().timeout_config(timeouts.build())
-}
 
 /// What a store is driven by: time, randomness, and who may end the run.
 #[derive(Debug, Clone)]
@@ -100,6 +84,11 @@ impl Store {
     /// Returns the SDK's client.
     pub(super) fn sdk(&self) -> &aws_sdk_s3::Client {
         &self.connection.sdk
+    }
+
+    /// Returns how long the store may take, and how much it may answer.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.connection.limits
     }
 
     /// Returns another bucket of the same store.

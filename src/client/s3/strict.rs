@@ -22,7 +22,7 @@ impl Act<'_> {
             Self::Put(Condition::Absent) => can.put_if_none_match,
             Self::Put(Condition::Is(_)) => can.put_if_match,
             Self::Complete(Condition::Absent) => can.complete_if_none_match,
-            Self::Complete(Condition::Is(_)) => can.put_if_match && can.complete_if_none_match,
+            Self::Complete(Condition::Is(_)) => can.complete_if_match,
             Self::Copy(Condition::Absent) => can.copy_if_none_match,
             Self::Copy(Condition::Is(_)) => false,
             Self::Delete => can.delete_if_match || can.delete_many_if_match,

@@ -5,6 +5,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
@@ -45,7 +46,7 @@ fn says(what: &str, (code, document): &(i32, Value), expected_code: i32, expecte
     assert!(said.contains(expected), "{what} says {said:?}, not {expected:?}");
 }
 
-/// B-46 to B-52: refusals of a store.
+/// F-38, F-39, F-40, F-48: refusals of a store, and of a proxy on the way to it.
 #[test]
 fn what_a_store_refuses_is_told_with_what_to_do() {
     let refusing = Arc::new(Refusing::default());
@@ -65,6 +66,7 @@ fn what_a_store_refuses_is_told_with_what_to_do() {
         (301, "PermanentRedirect", "--region"),
         (404, "NoSuchBucket", "--create"),
         (501, "NotImplemented", "501"),
+        (407, "ProxyAuthenticationRequired", "a proxy on the way wants a password"),
     ] {
         *refusing.0.lock().unwrap() = Some((status, code));
         let exit = if matches!(code, "NoSuchBucket" | "PermanentRedirect") { 2 } else { 4 };
@@ -78,6 +80,67 @@ fn what_a_store_refuses_is_told_with_what_to_do() {
     says("an unknown key", &sync(&bench, &unknown, &["s3://vault"]), 4, "the access key");
     says("no bucket", &sync(&bench, &embedded.server, &["s3://valut"]), 2, "--create");
     assert_eq!(sync(&bench, &embedded.server, &["s3://vault"]).0, 0, "all was well again");
+}
+
+/// Lets so many requests pass and refuses the rest.
+#[derive(Debug)]
+struct Expiring(AtomicU64);
+
+impl Disturb for Expiring {
+    fn disturb(&self, _: &Request<'_>) -> Disturbance {
+        match self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
+            Ok(_) => Disturbance::Pass,
+            Err(_) => Disturbance::Refuse(403, "ExpiredToken".into()),
+        }
+    }
+}
+
+#[test]
+fn f38_credentials_that_expire_during_the_run_are_exit_4() {
+    for good in 1..6 {
+        let expiring = Arc::new(Expiring(AtomicU64::new(1000)));
+        let embedded = Embedded::disturbed(Arc::clone(&expiring) as Arc<dyn Disturb>);
+        let bucket = embedded.server.bucket("vault", "");
+        let bench = Bench::new();
+        for name in ["a/x", "a/y", "a/z"] {
+            bench.write(name, "1");
+        }
+        assert_eq!(sync(&bench, &embedded.server, &["s3://vault"]).0, 0);
+        bench.write("a/x", "edited");
+        bench.write("a/new", "new");
+        std::fs::remove_file(bench.path("a/y")).unwrap();
+        bucket.remove("z");
+        expiring.0.store(good, Ordering::SeqCst);
+        let ran = sync(&bench, &embedded.server, &["s3://vault"]);
+        expiring.0.store(1000, Ordering::SeqCst);
+        says(&format!("after {good}"), &ran, 4, "the credentials have expired");
+        assert_eq!(ran.1["counts"]["failed"], 0, "no path is to blame: {}", ran.1);
+        assert_eq!((bench.read("a/x"), bench.read("a/new")), ("edited".into(), "new".into()), "{good}");
+        assert!(bench.has("a/z") && bucket.names().contains(&"y".to_owned()), "{good} deleted something");
+        let (code, document) = sync(&bench, &embedded.server, &["s3://vault"]);
+        assert_eq!((code, bucket.file_names()), (0, vec!["new".to_owned(), "x".to_owned()]), "{document}");
+    }
+}
+
+/// F-48: what is sent to a store is shown to nobody else, whatever the environment says.
+#[test]
+fn f48_proxies_that_the_environment_names_are_not_used() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let proxy = format!("http://{}", listener.local_addr().unwrap());
+    let (bench, bucket) = world("");
+    bench.write("a/x", "1");
+    let server = &bucket.server;
+    let location = format!("s3://{}", bucket.at);
+    let mut command =
+        bench.command(&["sync", "a", &location, "--endpoint-url", &server.endpoint, "--state-dir", "state"]);
+    command.env("AWS_ACCESS_KEY_ID", &server.access_key).env("AWS_SECRET_ACCESS_KEY", &server.secret_key);
+    for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        command.env(name, &proxy);
+    }
+    let ran = Ran::of(&command.output().unwrap());
+    assert_eq!((ran.code, bucket.get("x")), (0, b"1".to_vec()), "{ran:?}");
+    assert!(listener.accept().is_err(), "the proxy was asked");
 }
 
 /// Answers every request with the same bytes and ends the connection.
@@ -99,7 +162,7 @@ fn answer(kind: &str, length: usize, body: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-/// F-31, B-53 to B-57: a success that is none. Nothing may be made of it.
+/// F-27, F-33, F-35: a success that is none. Nothing may be made of it.
 #[test]
 fn an_answer_that_is_no_listing_is_not_taken_for_an_empty_one() {
     let page = "<html><body>Sign in to the network</body></html>";
@@ -131,7 +194,7 @@ fn world(prefix: &str) -> (Bench, Bucket) {
     (Bench::new(), bucket::embedded().bucket(&bucket::fresh_name(), prefix))
 }
 
-/// B-12: a typing mistake in a prefix is an empty side.
+/// I-10: a typing mistake in a prefix is an empty side.
 #[test]
 fn a_prefix_that_is_a_typing_mistake_deletes_nothing() {
     let (bench, bucket) = world("photos/");

@@ -1,5 +1,6 @@
 //! What users do wrong with locations in stores. No test here needs a server.
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -163,6 +164,31 @@ fn a_store_that_nobody_answers_for_is_exit_4() {
     let (code, document) = json(&bench, &words, KEYS);
     assert_eq!((code, &document["outcome"]), (4, &"failed".into()), "{document}");
     says(&words, &document, "");
+}
+
+#[test]
+fn f48_a_name_that_nobody_has_and_a_peer_without_tls_are_exit_4() {
+    // It ends with the process of the test.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let plain = format!("https://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            drop(stream.write_all(b"220 mail.example.org ESMTP\r\n"));
+        }
+    });
+    std::thread::scope(|scope| {
+        for endpoint in ["https://no-such-host.invalid", &plain] {
+            scope.spawn(move || {
+                let bench = Bench::new();
+                bench.write("a/x", "1");
+                let words = format!("sync a s3://bucket --endpoint-url {endpoint}");
+                let (code, document) = json(&bench, &words, KEYS);
+                assert_eq!((code, &document["outcome"]), (4, &"failed".into()), "{document}");
+                says(&words, &document, "check the address and the network");
+                assert_eq!(bench.read("a/x"), "1", "{words}");
+            });
+        }
+    });
 }
 
 #[test]

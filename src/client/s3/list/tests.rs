@@ -6,15 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::future::BoxFuture;
 
-use self::peer::{Answer, Asked, Peer, answer, object, page, refusal, store};
 use super::*;
+use crate::client::s3::tests::peer::{Answer, Asked, Peer, answer, object, page, refusal, store};
 use crate::client::s3::{Ports, Setup};
 use crate::clock::{Clock, SystemEntropy};
 use crate::control::SyncController;
 use crate::location::Bucket;
 use crate::timestamp::Timestamp;
-
-mod peer;
 
 /// A clock by which no wait takes any time.
 #[derive(Debug, Default)]
