@@ -64,6 +64,8 @@ impl Error {
     pub fn io(doing: impl Into<String>, source: io::Error) -> Self {
         let kind = kind_of(&source);
         let (too_large, no_descriptor) = (source.kind() == io::ErrorKind::FileTooLarge, is_shortage(&source));
+        let (no_name, broken) =
+            (source.kind() == io::ErrorKind::InvalidFilename, source.raw_os_error() == Some(EIO));
         let error = Self::new(kind, doing).with_source(source);
         match kind {
             ErrorKind::Unavailable if no_descriptor => {
@@ -74,6 +76,12 @@ impl Error {
             ),
             ErrorKind::NoSpace => error.with_hint("free some space on the receiving side and run again"),
             ErrorKind::PermissionDenied => error.with_hint("check the owner and the permissions of the path"),
+            ErrorKind::Invalid if no_name => error.with_hint(
+                "the folder takes no name like that, or none that long; give it a shorter name on the other side",
+            ),
+            _ if broken => error.with_hint(
+                "the disk, or what serves it, has failed; check it and the log of the system, and run again",
+            ),
             _ => error,
         }
     }
@@ -165,6 +173,9 @@ fn kind_of(error: &io::Error) -> ErrorKind {
         _ => ErrorKind::Internal,
     }
 }
+
+/// The error of a disk that cannot read or write, on every system there is.
+const EIO: i32 = 5;
 
 /// Whether the process (`EMFILE`) or the system (`ENFILE`) has no descriptor left.
 fn is_shortage(error: &io::Error) -> bool {

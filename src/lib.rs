@@ -43,6 +43,7 @@ pub mod pair;
 
 pub mod client;
 pub mod clock;
+mod lock;
 pub mod state;
 
 pub mod diff;

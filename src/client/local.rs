@@ -3,7 +3,7 @@
 //! Everything is done beneath an open handle of the root and follows no symbolic link (`root`). Listing
 //! is an ordered walk (`walk`); a version is read with checks before and after (`read`), taken in as a
 //! temporary beside its target (`stage`), and made visible by the safest rename the file system has
-//! (`publish`, `rung`). What is replaced or removed goes to the trash by rename (`remove`).
+//! (`publish`, `rung`), unless the folder takes its name for another one (`spelling`). What is replaced or removed goes to the trash by rename (`remove`).
 //!
 //! System calls block, so each operation runs on tokio's threads for blocking work, in as few steps as it can.
 
@@ -31,6 +31,7 @@ mod remove;
 mod reserved;
 mod root;
 mod rung;
+mod spelling;
 mod stage;
 mod stat;
 mod walk;
@@ -58,6 +59,8 @@ struct Local {
     recovered: Mutex<bool>,
     /// Folders made for staged files and not yet durable.
     created: Mutex<BTreeSet<String>>,
+    /// Folders that were found to have the very names they are asked for by.
+    exact: Mutex<BTreeSet<String>>,
 }
 
 impl LocalClient {
@@ -74,6 +77,7 @@ impl LocalClient {
             rung: OnceLock::new(),
             recovered: Mutex::new(false),
             created: Mutex::new(BTreeSet::new()),
+            exact: Mutex::new(BTreeSet::new()),
         };
         Ok(Self { local: Arc::new(local) })
     }

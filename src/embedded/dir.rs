@@ -1,14 +1,13 @@
 //! The folder of a server: made, locked, and laid out.
 //!
-//! The lock is `flock` on the file `lock`, so the kernel frees it when its holder dies, however it dies. The
-//! file names the holder for the message; only the lock on it means something.
+//! It is locked by the file `lock` in it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::lock::{Exclusive, Refused};
 
 const LOCK: &str = "lock";
 const INDEX: &str = "index.redb";
@@ -18,7 +17,7 @@ const DATA: &str = "data";
 #[derive(Debug)]
 pub(super) struct Dir {
     path: PathBuf,
-    lock: File,
+    _lock: Exclusive,
 }
 
 impl Dir {
@@ -32,18 +31,8 @@ impl Dir {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         let path = path.canonicalize().map_err(failed)?;
         refuse_foreign(&path)?;
-        let lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path.join(LOCK))
-            .map_err(failed)?;
-        take(&lock, &path)?;
-        let dir = Self { path, lock };
-        dir.name_holder(&format!("{}\n", std::process::id())).map_err(failed)?;
-        Ok(dir)
+        let lock = Exclusive::take(&path.join(LOCK)).map_err(|refused| told(refused, &path))?;
+        Ok(Self { path, _lock: lock })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -57,53 +46,33 @@ impl Dir {
     pub(super) fn data(&self) -> PathBuf {
         self.path.join(DATA)
     }
-
-    fn name_holder(&self, holder: &str) -> std::io::Result<()> {
-        let mut file = &self.lock;
-        file.set_len(0)?;
-        file.seek(SeekFrom::Start(0))?;
-        file.write_all(holder.as_bytes())
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        // Only for the next message; after a kill a number stays behind, but the lock does not.
-        self.name_holder("").unwrap_or_default();
-        // Closing is not enough while a process that another thread forks still has the file.
-        rustix::fs::flock(&self.lock, rustix::fs::FlockOperation::Unlock).unwrap_or_default();
-    }
 }
 
 /// Refuses a folder of somebody else's files: ours has a lock from its first moment on.
 fn refuse_foreign(path: &Path) -> Result<()> {
     let failed = |error| Error::io(format!("look into the folder `{}`", path.display()), error);
     let mut first = fs::read_dir(path).map_err(failed)?;
-    if path.join(LOCK).exists() || first.next().is_none() {
+    if path.join(LOCK).symlink_metadata().is_ok() || first.next().is_none() {
         return Ok(());
     }
     let message = format!("the folder `{}` holds other files", path.display());
     Err(Error::new(ErrorKind::Invalid, message).with_hint("name an empty folder, or one that is missing"))
 }
 
-fn take(lock: &File, path: &Path) -> Result<()> {
-    match rustix::fs::flock(lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(()),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(in_use(lock, path)),
-        Err(error) => Err(Error::io(format!("lock the folder `{}`", path.display()), error.into())),
+fn told(refused: Refused, path: &Path) -> Error {
+    let shown = path.display();
+    match refused {
+        Refused::InUse(holder) => {
+            Error::new(ErrorKind::Locked, format!("the embedded store `{shown}` is in use by {holder}"))
+                .with_hint("wait for it to end, or name another folder with --embedded-dir")
+        }
+        Refused::NoFile => Error::new(
+            ErrorKind::Invalid,
+            format!("lock the folder `{shown}`: its `{LOCK}` is not a regular file"),
+        )
+        .with_hint("this program did not make it; move it away, or name another folder"),
+        Refused::Failed(error) => Error::io(format!("lock the folder `{shown}`"), error),
     }
-}
-
-fn in_use(lock: &File, path: &Path) -> Error {
-    let mut text = String::new();
-    // What cannot be read names nobody, and the message says so.
-    lock.take(32).read_to_string(&mut text).unwrap_or_default();
-    let holder = match text.trim().parse::<u32>() {
-        Ok(pid) => format!("process {pid}"),
-        Err(_) => "another process".into(),
-    };
-    Error::new(ErrorKind::Locked, format!("the embedded store `{}` is in use by {holder}", path.display()))
-        .with_hint("wait for it to end, or name another folder with --embedded-dir")
 }
 
 #[cfg(test)]
@@ -118,8 +87,6 @@ mod tests {
         let error = Dir::open(&path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Locked);
         assert!(error.to_string().ends_with(&format!("is in use by process {}", std::process::id())));
-        // As in a process that is being forked.
-        let _copy = first.lock.try_clone().unwrap();
         drop(first);
         assert!(Dir::open(&path).is_ok());
     }

@@ -1,6 +1,7 @@
 //! Clients of stores: a bucket somewhere, and one of the server inside this process.
 
 use std::any::Any;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,13 +22,22 @@ use crate::location::{Bucket, StoreOptions};
 const MEMORY: &str = "stores";
 
 /// A server inside this process.
-#[derive(Debug)]
 pub(super) struct Server {
     /// Where its objects are (canonical).
     dir: PathBuf,
     access_key: String,
     secret_key: String,
     running: Running,
+}
+
+impl fmt::Debug for Server {
+    /// Leaves out the keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("dir", &self.dir)
+            .field("running", &self.running)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The servers of an engine: one for each directory, however many runs and sides use it.

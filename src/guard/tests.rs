@@ -254,7 +254,7 @@ fn naming_the_winner_of_a_first_sync_is_consent_unless_it_is_empty() {
 }
 
 #[test]
-fn i13_an_empty_side_stops_a_run_that_has_a_base_in_every_mode() {
+fn i10_an_empty_side_stops_a_run_that_has_a_base_in_every_mode() {
     for &mode in SyncMode::ALL {
         for side in Side::BOTH {
             for files in [1, 7] {

@@ -15,10 +15,14 @@ use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
 use super::failure;
+use super::lock::no_file;
 use super::tables::SCHEMA;
 use crate::entry::Timestamp;
 use crate::error::Result;
 use crate::mode::Sides;
+
+/// A link in the place of a file of ours leads to somebody else's.
+const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
 
 /// No honest side-car is longer.
 const LONGEST_SIDECAR: u64 = 64 * 1024;
@@ -136,9 +140,12 @@ impl Layout {
     pub(super) fn read_sidecar(&self) -> Result<Trace> {
         let path = self.sidecar();
         let failed = |error| failure(format!("read `{}`", path.display()), error);
-        let file = match File::open(&path) {
+        let file = match OpenOptions::new().read(true).custom_flags(NOFOLLOW).open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Trace::None),
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+                return Err(no_file(&format!("read `{}`", path.display())));
+            }
             Err(error) => return Err(failed(error)),
         };
         let mut bytes = Vec::new();
@@ -155,8 +162,9 @@ impl Layout {
         let path = self.sidecar();
         let temporary = self.dir.join(format!("{}.json.tmp", self.name));
         let write = || -> io::Result<()> {
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600).custom_flags(NOFOLLOW);
+            let mut file = options.open(&temporary)?;
             file.write_all(&serde_json::to_vec(&sidecar)?)?;
             file.sync_all()?;
             fs::rename(&temporary, &path)
@@ -212,6 +220,21 @@ mod tests {
             assert!(Path::new(&name).exists(), "{name}");
         }
         assert!(!layout.move_aside(&layout.database(), "lost", Timestamp::default()).unwrap());
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_side_car_is_neither_read_nor_written_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path().join("state"), &Sides::default());
+        layout.create_dir().unwrap();
+        let secret = dir.path().join("secret");
+        fs::write(&secret, "{}").unwrap();
+        std::os::unix::fs::symlink(&secret, layout.sidecar()).unwrap();
+        let error = layout.read_sidecar().unwrap_err();
+        assert!(error.hint().is_some_and(|hint| hint.contains("move it away")), "{error:?}");
+        std::os::unix::fs::symlink(&secret, layout.sidecar().with_extension("json.tmp")).unwrap();
+        assert!(layout.write_sidecar("ab", 7).is_err());
+        assert_eq!(fs::read_to_string(secret).unwrap(), "{}");
     }
 
     #[test]

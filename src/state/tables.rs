@@ -11,6 +11,8 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +29,9 @@ pub(super) const SCHEMA: u32 = 1;
 
 const HEAD: &[u8] = b"head";
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// How often a flush looks whether it can still succeed. Ours: longer than nearly every flush takes.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// Changes that are not in the blocks yet; `None` for "no row".
 pub(super) type Overlay = BTreeMap<Key, Option<BaseRow>>;
@@ -104,6 +109,7 @@ fn told(error: std::io::Error) -> std::io::Error {
 /// The open trees.
 #[derive(Debug)]
 pub(super) struct Trees {
+    config: sled::Config,
     db: sled::Db,
     pub(super) blocks: sled::Tree,
     pub(super) journal: sled::Tree,
@@ -125,6 +131,8 @@ impl fmt::Debug for Tables {
 
 impl Drop for Tables {
     fn drop(&mut self) {
+        // Here a failing disk is noticed; when sled itself flushes it may not be.
+        let _unwritten = self.flush();
         let trees = self.trees.take();
         // sled writes on drop and panics if it cannot. What matters was flushed before.
         let _ended = catch_unwind(AssertUnwindSafe(move || drop(trees)));
@@ -141,11 +149,11 @@ impl Tables {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let doing = || format!("open the state `{}`", path.display());
         let opened = catch_unwind(|| {
-            let db =
-                sled::Config::default().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()?;
+            let config = sled::Config::default().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+            let db = config.open()?;
             let (blocks, journal) = (db.open_tree("blocks")?, db.open_tree("journal")?);
             let meta = db.open_tree("meta")?;
-            Ok::<_, Fault>(Trees { db, blocks, journal, meta })
+            Ok::<_, Fault>(Trees { config, db, blocks, journal, meta })
         });
         let trees = opened.map_err(|_| panicked(doing()))?.map_err(|fault| fault.into_error(doing()))?;
         Ok(Self { path: path.into(), trees: Some(trees), unusable: AtomicBool::new(false) })
@@ -175,7 +183,7 @@ impl Tables {
 
     /// Makes what was written survive a kill of the process.
     pub(super) fn flush(&self) -> Result<()> {
-        self.with("write", |trees| Ok(trees.db.flush().map(drop)?))
+        self.with("write", |trees| Ok(trees.flush()?))
     }
 
     /// Makes what was written survive a power cut. sled 0.34 alone does not: on Linux its flush leaves
@@ -272,6 +280,24 @@ impl Tables {
 }
 
 impl Trees {
+    /// Flushes, and ends if that fails. sled 0.34 does not always: where its thread for writing fails while this
+    /// one waits for it, nobody is told. Another flush finds the error and wakes whoever waits.
+    fn flush(&self) -> std::result::Result<(), sled::Error> {
+        let (flushed, waiting) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                while waiting.recv_timeout(BETWEEN_LOOKS) == Err(mpsc::RecvTimeoutError::Timeout) {
+                    if self.config.global_error().is_err() {
+                        let _the_same_error = self.db.flush();
+                    }
+                }
+            });
+            let result = self.db.flush();
+            drop(flushed);
+            result.map(drop)
+        })
+    }
+
     /// Returns the block that holds `key` if any does: the last that begins at or before it.
     pub(super) fn block_for(&self, key: &str) -> std::result::Result<Option<Vec<Row>>, Fault> {
         match self.blocks.range(..=key.as_bytes()).next_back() {

@@ -399,7 +399,8 @@ fn b32_another_file_system_below_a_root_is_a_boundary() {
 fn b50_a_umask_that_takes_everything_does_not_lock_the_user_out() {
     let bench = Bench::new();
     act(&bench, "a write d/f first");
-    for (umask, expected) in [("000", 0o666), ("022", 0o644), ("077", 0o600)] {
+    for (umask, expected) in [("000", 0o666), ("022", 0o644), ("077", 0o600), ("777", 0o600), ("722", 0o644)]
+    {
         let to = format!("to{umask}");
         let script = format!("umask {umask}; exec \"$0\" sync a {to} --create --state-dir state");
         let ran = Command::new("sh")
@@ -411,6 +412,8 @@ fn b50_a_umask_that_takes_everything_does_not_lock_the_user_out() {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&bench.path(&to).join("d/f")), expected, "{umask}");
         assert_eq!(mode(&bench.path("state")), 0o700, "{umask}: what is ours is private");
+        let (code, report) = bench.json(&["sync", "a", &to, "--state-dir", "state"]);
+        assert_eq!((code, &report["counts"]["unchanged"]), (0, &1.into()), "{umask}: {report}");
     }
 }
 

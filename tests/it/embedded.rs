@@ -214,6 +214,51 @@ fn a_secret_of_the_user_is_not_shown() {
     }
 }
 
+/// B-45: a secret key that is none is refused, and one that others may read is warned of; neither is shown.
+#[test]
+fn b45_a_secret_in_the_wrong_place_is_refused_or_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("secret");
+    let long = "hush".repeat(2000);
+    for (content, in_variable, mode, expected) in [
+        ("", false, 0o600, "empty"),
+        ("\n", false, 0o600, "empty"),
+        ("hush\nhush", false, 0o600, "line end"),
+        ("hush\r\nhush\n", false, 0o600, "line end"),
+        ("hush\u{1b}[2J", false, 0o600, "control character"),
+        ("", true, 0o600, "empty"),
+        ("hush\n", true, 0o600, "line end"),
+        ("hush", false, 0o644, "warning: others"),
+        ("hush", false, 0o620, "warning: others"),
+        ("hush", false, 0o600, ""),
+        ("hush\n", false, 0o400, ""),
+        (long.as_str(), false, 0o600, ""),
+    ] {
+        std::fs::remove_file(&file).unwrap_or_default();
+        std::fs::write(&file, content).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        let mut command = command(&dir.path().join("store"));
+        if in_variable {
+            command.env("SYNCENGINE_SECRET_KEY", content);
+        } else {
+            command.arg("--secret-key-file").arg(&file);
+        }
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let refused = !expected.is_empty() && !expected.starts_with("warning");
+        if !refused {
+            // It serves once it has said so.
+            BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+            assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        }
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(if refused { 2 } else { 143 }), "{content:?} {output:?}");
+        let said = String::from_utf8(output.stderr).unwrap() + &String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains(expected) && !said.contains("hush"), "{content:?} {mode:o}: {said}");
+        assert_eq!(said.contains("warning"), expected.starts_with("warning"), "{content:?} {mode:o}: {said}");
+    }
+}
+
 /// Disturbs by the name of the key.
 #[derive(Debug)]
 struct ByKey;

@@ -14,6 +14,7 @@ use syncengine::{Entry, Error, ErrorKind, Key, Timestamp};
 
 use crate::contract::{body, kept, key, kind, read, target};
 
+mod publishing;
 mod races;
 
 /// A root in a folder of its own, so that there is an outside.
@@ -109,7 +110,7 @@ fn unprivileged(test: &str) -> bool {
 
 /// Says that a test cannot run here, which fails it where every test must run.
 #[expect(clippy::disallowed_methods, clippy::print_stderr, reason = "the reader of a test run must know")]
-fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     assert!(std::env::var_os("SYNCENGINE_REQUIRE_ALL").is_none(), "{why}");
     eprintln!("skipped: {why}");
 }

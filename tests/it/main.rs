@@ -6,6 +6,8 @@ mod bad_input;
 #[cfg(feature = "cli")]
 mod cli;
 mod contract;
+#[cfg(target_os = "linux")]
+mod disks;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
 mod documents;
 #[cfg(all(feature = "cli", feature = "embedded"))]

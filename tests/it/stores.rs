@@ -291,6 +291,80 @@ fn i44_no_secret_is_shown() {
     }
 }
 
+/// I-44, B-45: neither in what a run says, at any level, nor in what it leaves on disk.
+#[cfg(feature = "cli")]
+#[test]
+fn b45_i44_no_secret_gets_into_logs_plans_or_the_state() {
+    use crate::support::bench::Bench;
+    use std::os::unix::fs::PermissionsExt;
+    let bench = Bench::new();
+    for name in ["file", "large"] {
+        bench.write(&format!("a/{name}"), "content");
+    }
+    fs::write(bench.path("a/large"), vec![1; 6 * MIB]).unwrap();
+    let server = bucket::embedded();
+    server.bucket("canaries", "");
+    let mut said = String::new();
+    let mut run = |words: &[&str], level: &str, log: &str| {
+        let mut command = bench.command(words);
+        command.args(["--state-dir", "state", level]).env("RUST_LOG", log);
+        command.env("AWS_ACCESS_KEY_ID", &server.access_key).env("AWS_SECRET_ACCESS_KEY", &server.secret_key);
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
+        let output = command.output().unwrap();
+        said += &String::from_utf8_lossy(&output.stdout);
+        said += &String::from_utf8_lossy(&output.stderr);
+        output.status.code()
+    };
+    let to = ["--endpoint-url", &server.endpoint];
+    let plan =
+        [&["plan", "a", "s3://canaries", "--save", "saved.plan", "--multipart-threshold", "5M"][..], &to]
+            .concat();
+    assert_eq!(run(&plan, "-vv", "trace"), Some(0));
+    assert_eq!(run(&["apply", "saved.plan", "--output", "json"], "-vvv", "trace"), Some(0));
+    let sync = [&["sync", "a", "s3://canaries", "--output", "jsonl"][..], &to].concat();
+    assert_eq!(run(&sync, "-vvv", "trace,aws_sdk_s3=trace,aws_smithy_runtime=trace"), Some(0));
+    let missing = [&["sync", "a", "s3://canaries-that-are-not-there", "--output", "json"][..], &to].concat();
+    assert_eq!(run(&missing, "-vvv", "trace"), Some(2));
+    assert!(said.contains("PutObject") && said.contains("UploadPart"), "requests are traced: {said}");
+    // Signatures are no secrets, but whoever has one can repeat the request.
+    for secret in [server.secret_key.as_str(), "Signature=", "X-Amz-Signature", "Authorization"] {
+        assert!(!said.contains(secret), "{secret} is in {said}");
+    }
+    for (path, (.., content)) in bench.snapshot() {
+        let found = content.windows(server.secret_key.len()).any(|part| part == server.secret_key.as_bytes());
+        assert!(!found, "{} has the secret key", path.display());
+        let stat = fs::metadata(&path).unwrap();
+        if path.starts_with(bench.path("state/stores")) || path.parent() == Some(&bench.path("state")) {
+            let expected = if stat.is_dir() { 0o700 } else { 0o600 };
+            assert_eq!(stat.permissions().mode() & 0o777, expected, "{}", path.display());
+        }
+    }
+    assert!(bench.has("state/stores"), "what the store can do is remembered");
+}
+
+/// B-10: S3 takes names of 1,024 bytes; a longer one fails before anything is sent for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn b10_a_name_too_long_for_a_store_is_refused_before_any_request() {
+    let fault = Fault::new("PutObject", "too-long", 0, Disturbance::Pass);
+    let world = World::new(&fault);
+    let folders = format!("{}/", "d".repeat(200)).repeat(4);
+    let fits = format!("{folders}{}", "f".repeat(1024 - folders.len()));
+    let beyond = format!("{folders}{}too-long", "f".repeat(1025 - folders.len() - 8));
+    assert_eq!((fits.len(), beyond.len()), (1024, 1025));
+    for name in [fits.as_str(), beyond.as_str(), "short"] {
+        world.folder.write(name, b"content", Timestamp::new(1_700_000_000, 0));
+    }
+    for run in 0..2 {
+        let report = world.sync().await;
+        let failed: Vec<_> = report.failures.iter().map(|failure| failure.path.as_str()).collect();
+        assert_eq!(failed, [beyond.as_str()], "{run}: {report:?}");
+        assert!(report.failures[0].error.contains("1024"), "{run}: {report:?}");
+    }
+    assert_eq!(fault.hits(), 0, "nothing was sent for it");
+    assert_eq!(world.bucket.files().into_keys().collect::<Vec<_>>(), [fits.as_str(), "short"]);
+    assert!(world.folder.files().contains_key(&beyond), "it stays where it is");
+}
+
 #[cfg(feature = "cli")]
 mod binary {
     use super::*;

@@ -16,6 +16,8 @@ pub(crate) mod bucket;
 pub(crate) mod endpoints;
 #[cfg(all(feature = "s3", feature = "embedded"))]
 pub(crate) mod middle;
+#[cfg(target_os = "linux")]
+pub(crate) mod fuse;
 
 /// Files by name.
 pub(crate) type Tree = BTreeMap<String, Vec<u8>>;

@@ -42,7 +42,7 @@ const RESERVED_WORDS: &[(&[&str], &[&str])] = &[
     (&["println!", "eprintln!", "print!", "eprint!"], &["src/bin/"]),
     (
         &["std::fs", "tokio::fs"],
-        &["src/client/local/", "src/client/s3/", "src/embedded/", "src/state/", "src/bin/"],
+        &["src/client/local/", "src/client/s3/", "src/embedded/", "src/lock.rs", "src/state/", "src/bin/"],
     ),
     (
         &["rustix"],
@@ -50,8 +50,10 @@ const RESERVED_WORDS: &[(&[&str], &[&str])] = &[
             "src/client/local/",
             "src/client/s3/ledger.rs",
             "src/embedded/",
+            "src/lock.rs",
             "src/state/",
             "src/bin/syncengine/signals.rs",
+            "src/bin/syncengine/umask.rs",
         ],
     ),
     (&["canonicalize"], &["src/client/local/", "src/embedded/dir.rs", "src/engine/ground.rs", "src/bin/"]),
@@ -66,8 +68,7 @@ const OF_THE_PROCESS: &[(&str, &str)] = &[
     // The default folder for the copies of the base that dry runs work on.
     ("src/engine.rs", "std::env::temp_dir"),
     // The holder of a lock is named by its process id.
-    ("src/state/lock.rs", "std::process::id"),
-    ("src/embedded/dir.rs", "std::process::id"),
+    ("src/lock.rs", "std::process::id"),
 ];
 
 /// How documents name the tests of each binary, and where their modules are.

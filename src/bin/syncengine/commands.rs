@@ -17,7 +17,7 @@ use crate::output;
 use crate::progress::Progress;
 use crate::render;
 use crate::signals::{Received, Signals};
-use crate::{logging, render::modes};
+use crate::{logging, render::modes, umask};
 
 mod apply;
 mod inspect;
@@ -53,6 +53,7 @@ struct Session {
 
 /// Runs the command that these words ask for.
 pub(crate) fn main(words: &[OsString]) -> ExitCode {
+    umask::spare_the_owner();
     let cli = match args::parse(words) {
         Ok(cli) => cli,
         Err(error) => return misunderstood(&error, words),

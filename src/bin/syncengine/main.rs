@@ -21,6 +21,7 @@ mod progress;
 mod render;
 mod signals;
 mod sizes;
+mod umask;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();

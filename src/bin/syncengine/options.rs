@@ -126,6 +126,17 @@ fn environment(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
+/// Returns a folder of the user's: what a variable names, or, below the home directory, the usual one.
+fn user_folder(variable: &str, below_home: &str) -> Option<PathBuf> {
+    let home = || environment("HOME");
+    let base = if cfg!(target_os = "macos") {
+        home().map(|home| home.join("Library/Application Support"))
+    } else {
+        environment(variable).or_else(|| Some(home()?.join(below_home)))
+    };
+    base.map(|base| base.join("syncengine"))
+}
+
 /// Returns where an embedded store keeps its objects: `given`, or the user's data directory.
 #[cfg(feature = "embedded")]
 pub(crate) fn embedded_dir(given: Option<&OsStr>) -> Result<PathBuf> {
@@ -145,13 +156,7 @@ pub(crate) fn state_dir(common: &Common) -> Result<PathBuf> {
         let doing = || format!("resolve the state directory `{}`", escape(dir.as_encoded_bytes()));
         return std::path::absolute(dir).map_err(|error| Error::io(doing(), error));
     }
-    let home = environment("HOME");
-    let base = if cfg!(target_os = "macos") {
-        home.map(|home| home.join("Library/Application Support"))
-    } else {
-        environment("XDG_STATE_HOME").or_else(|| Some(home?.join(".local/state")))
-    };
-    base.map(|base| base.join("syncengine")).ok_or_else(|| {
+    user_folder("XDG_STATE_HOME", ".local/state").ok_or_else(|| {
         invalid("no place to remember the pair in: `HOME` is not set", "name one with --state-dir DIR")
     })
 }

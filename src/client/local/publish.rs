@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::batch::{Aside, Batch, FEW, again, sync_all};
 use super::root::{changed, failure, open_folder};
 use super::rung::PublishRung;
+use super::spelling::{is_exact, taken};
 use super::stage::drop_temporary;
 use super::{Local, stat};
 use crate::client::{Disposal, Held, Staged, Target};
@@ -36,7 +37,8 @@ pub(super) fn publish(local: &Local, staged: &[Staged]) -> Vec<Result<Entry>> {
         return Vec::new();
     }
     let results = begin(local, staged).and_then(|mut batch| {
-        let placed: Vec<_> = staged.iter().map(|one| batch.publish_one(one)).collect();
+        let mut placed: Vec<_> = staged.iter().map(|one| batch.publish_one(one)).collect();
+        batch.check_spelling(staged, &mut placed);
         let renamed = local.clock.monotonic();
         batch.sync()?;
         // One tick later a stat proves something: without this wait the next run would read every file again.
@@ -146,6 +148,9 @@ impl Batch<'_> {
             other => other,
         };
         match placed {
+            Err(Errno::EXIST) if is_exact(folder, name) == Ok(false) => {
+                Err(taken(member.target.key.as_str()))
+            }
             Err(Errno::EXIST) if is_folder(folder, name) => Err(in_the_way(member.target.key.as_str())),
             Err(Errno::EXIST) => Err(changed(member.target.key.as_str(), "appeared meanwhile")),
             other => other.map_err(|error| failure("create", member.target.key.as_str(), error)),
@@ -315,7 +320,7 @@ fn free_name(mut aside: Aside) -> Result<Aside, Errno> {
 }
 
 /// Removes our copy, unless somebody changed it after all.
-fn remove_ours(folder: &OwnedFd, name: &str, ours: &Stat) {
+pub(super) fn remove_ours(folder: &OwnedFd, name: &str, ours: &Stat) {
     let found = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
     if found.is_ok_and(|found| stat::is_same_file(&found, ours)) {
         rustix::fs::unlinkat(folder, name, AtFlags::empty()).ok();

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use super::batch::{Batch, again};
 use super::root::{changed, failure, open_folder};
 use super::rung::PublishRung;
+use super::spelling::{is_exact, taken};
 use super::{Local, reserved, stage, stat};
 use crate::client::Disposal;
 use crate::entry::Entry;
@@ -105,11 +106,13 @@ impl Batch<'_> {
         };
         match placed {
             Ok(()) => {}
+            Err(Errno::EXIST) if is_exact(&new_folder, new) == Ok(false) => return Err(taken(path)),
             Err(Errno::EXIST) => return Err(changed(path, "appeared meanwhile")),
             Err(Errno::NOENT) => return Err(changed(from.key.as_str(), "is no longer there")),
             Err(error) => return Err(failure("rename to", path, error)),
         }
-        let verified = self.verify(&new_folder, new, from);
+        let verified =
+            self.verify(&new_folder, new, from).and_then(|()| Self::check_renamed(&new_folder, to));
         if self.rung == PublishRung::HardLink {
             self.end_link(&old_folder, from, &new_folder, new, verified)?;
         } else if let Err(error) = verified {

@@ -205,7 +205,7 @@ fn open_by_component(root: &OwnedFd, folder: &str) -> Result<OwnedFd, Errno> {
     let device = stat::root_identity(&rustix::fs::fstat(root)?).device;
     let mut opened: Option<OwnedFd> = None;
     for name in folder.split('/') {
-        let next = open_child(opened.as_ref().unwrap_or(root), name)?;
+        let next = open_child_by_name(opened.as_ref().unwrap_or(root), name)?;
         if stat::root_identity(&rustix::fs::fstat(&next)?).device != device {
             return Err(Errno::XDEV);
         }
@@ -214,8 +214,17 @@ fn open_by_component(root: &OwnedFd, folder: &str) -> Result<OwnedFd, Errno> {
     opened.ok_or(Errno::INVAL)
 }
 
-/// Opens the folder `name` in `folder`, telling a link (`LOOP`) from a file (`NOTDIR`).
+/// Opens the folder `name` in `folder`, telling a link (`LOOP`) from a file (`NOTDIR`). Where the kernel can it
+/// refuses a mount (`XDEV`) before it asks whatever is mounted there, which may never answer.
 pub(super) fn open_child(folder: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
+    #[cfg(target_os = "linux")]
+    if let Some(answer) = by_kernel::open(folder, name) {
+        return answer;
+    }
+    open_child_by_name(folder, name)
+}
+
+fn open_child_by_name(folder: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
     match rustix::fs::openat(folder, name, FOLDER, Mode::empty()) {
         Err(Errno::NOTDIR) => {
             let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;

@@ -13,6 +13,7 @@ use rustix::io::{Errno, retry_on_intr};
 use super::read::{check_unchanged, open_version};
 use super::reserved::{self, CREATE, PRIVATE, write_all};
 use super::root::{changed, failure, open_child, open_folder, split};
+use super::spelling::{is_exact, taken};
 use super::{Local, hop, stat};
 use crate::client::{Body, Held, Staged, Target};
 use crate::entry::{Entry, Timestamp};
@@ -196,15 +197,20 @@ pub(super) fn make_parents(local: &Local, key: &Key) -> Result<OwnedFd> {
     let root = local.root.handle()?;
     let folder = key.parent().unwrap_or("");
     let fail = |error| failure("create the folder of", key.as_str(), error);
+    local.keep_reserved(&root, key)?;
     match open_folder(&root, folder) {
         Err(Errno::NOENT) if !folder.is_empty() => {}
-        other => return other.map_err(fail),
+        other => {
+            let opened = other.map_err(fail)?;
+            return local.check_folders(&root, key).map(|()| opened);
+        }
     }
     let mut opened = None;
     for path in key.ancestors() {
         let parent = opened.as_ref().unwrap_or(&*root);
         opened = Some(make_child(local, parent, path).map_err(fail)?);
     }
+    local.check_folders(&root, key).inspect_err(|_| remove_created(local, folder))?;
     opened.ok_or_else(|| fail(Errno::NOENT))
 }
 
@@ -238,7 +244,8 @@ fn allowed(local: &Local, folder: &OwnedFd, target: &Target, executable: Option<
         (Err(Errno::NOENT), Some(_)) => Err(changed(path, "is no longer there")),
         // An empty folder gives way when the version is published.
         (Ok(stat), None) if stat::kind(&stat) != FileType::Directory => {
-            Err(changed(path, "appeared meanwhile"))
+            let is_other = is_exact(folder, target.key.file_name()) == Ok(false);
+            Err(if is_other { taken(path) } else { changed(path, "appeared meanwhile") })
         }
         (Ok(_) | Err(Errno::NOENT), None) => {
             Ok(with_executable(FILE_MODE & !local.umask, executable.filter(|executable| *executable)))

@@ -20,7 +20,7 @@ use super::names::{self, Name};
 use super::read::read_ignore_file;
 use super::reserved;
 use super::root::{changed, failure, join, open_child, open_folder, split};
-use super::{Local, stat};
+use super::{Local, spelling, stat};
 use crate::client::{ListRequest, Listed, RootIdentity, SkipReason};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, RESERVED_FOLDER, is_reserved_name};
@@ -213,6 +213,7 @@ impl<'a> Walk<'a> {
         let read = opened.and_then(|handle| self.read_folder(key.as_str().to_owned(), handle));
         let mut frame = match read {
             Ok(frame) => frame,
+            Err(Errno::XDEV) => return self.emit(Listed::Skipped(key, SkipReason::OtherFileSystem)),
             Err(Errno::NOENT) => return Ok(()),
             Err(error) => {
                 let error = failure("list the folder", key.as_str(), error);
@@ -344,7 +345,10 @@ pub(super) fn head(local: &Local, key: &Key) -> Result<Option<Listed>> {
     let now = local.clock.now();
     let seen = open_folder(&root, key.parent().unwrap_or("")).and_then(|folder| {
         let stat = rustix::fs::statat(&folder, key.file_name(), AtFlags::SYMLINK_NOFOLLOW)?;
-        Ok((folder, stat))
+        // What has another name than the one asked for is not it.
+        let is_there =
+            spelling::is_exact(&folder, key.file_name())? && local.misspelled(&root, key)?.is_none();
+        if is_there { Ok((folder, stat)) } else { Err(Errno::NOENT) }
     });
     let (folder, stat) = match seen {
         Ok(seen) => seen,
@@ -373,7 +377,7 @@ fn head_of_folder(root: &OwnedFd, parent: &OwnedFd, key: &Key) -> Option<Listed>
         Ok((crossed, names::read(&folder, key.as_str(), &mut Vec::with_capacity(32 * 1024))?))
     });
     match read {
-        Ok((true, _)) => Some(Listed::Skipped(key.clone(), SkipReason::OtherFileSystem)),
+        Ok((true, _)) | Err(Errno::XDEV) => Some(Listed::Skipped(key.clone(), SkipReason::OtherFileSystem)),
         Ok((false, read)) if read.is_empty() => Some(Listed::Skipped(key.clone(), SkipReason::EmptyFolder)),
         Ok(_) | Err(Errno::NOENT) => None,
         Err(error) => Some(Listed::Unknown(key.clone(), failure("list the folder", key.as_str(), error))),

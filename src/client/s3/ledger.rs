@@ -6,8 +6,9 @@
 //! that of a dead one. Uploads that are in no ledger are not ours and are never touched.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -150,6 +151,11 @@ impl Ledger {
     }
 }
 
+/// Makes a folder that only its owner may enter, if it is not there.
+pub(super) fn make_private(dir: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
 impl Open {
     fn create(dir: &Path, name: u64) -> Result<Self> {
         let path = dir.join(format!("{name:016x}.{ENDING}"));
@@ -157,8 +163,9 @@ impl Open {
             Error::io(format!("note an upload in `{}`", path.display()), error)
                 .with_hint("the state directory must be writable: see --state-dir")
         };
-        std::fs::create_dir_all(dir).map_err(failed)?;
-        let file = OpenOptions::new().append(true).create_new(true).open(&path).map_err(failed)?;
+        make_private(dir).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        let file = options.append(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| failed(errno.into()))?;
         Ok(Self { file, path, next: 0, open: 0 })
     }

@@ -3,6 +3,9 @@
 //! A store that ignores a condition answers such a request with success; one that knows it answers 412. Asked
 //! just before the first conditional request of a run, under `.syncengine/probe/`, with objects of our own.
 
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use aws_sdk_s3::primitives::ByteStream;
@@ -11,6 +14,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
+use super::ledger::make_private;
 use super::object::quoted;
 use super::store::Store;
 use crate::fingerprint::ETag;
@@ -105,10 +109,13 @@ impl Probe {
             return;
         };
         let temporary = file.with_extension("new");
-        let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
-        let written = folder
-            .and_then(|()| std::fs::write(&temporary, text))
-            .and_then(|()| std::fs::rename(&temporary, file));
+        let write = || {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            options.open(&temporary)?.write_all(&text)
+        };
+        let folder = file.parent().map_or(Ok(()), make_private);
+        let written = folder.and_then(|()| write()).and_then(|()| std::fs::rename(&temporary, file));
         if let Err(error) = written {
             tracing::debug!(%error, "what the store can do is not remembered");
         }

@@ -90,7 +90,7 @@ fn f44_a_damaged_file_never_yields_wrong_rows() {
         let base = committed().await;
         assert_intact(&base.killed(), "not damaged").await;
         let (mut seed, mut lost) = (1, 0);
-        for (prefix, count) in [("db", 45), ("snap.", 12), ("conf", 6)] {
+        for (prefix, count) in [("db", 150), ("snap.", 40), ("conf", 10)] {
             assert!(!files_named(&base, prefix).is_empty(), "{prefix}");
             for trial in 0..count {
                 let world = base.killed();
@@ -100,8 +100,9 @@ fn f44_a_damaged_file_never_yields_wrong_rows() {
                 lost += usize::from(assert_never_wrong(&world, &what).await);
             }
         }
-        assert!(lost > 5, "only {lost} lost: the damage does not reach the data");
+        assert!(lost > 20, "only {lost} lost: the damage does not reach the data");
     });
+    println!("ci: state damage: 200 trials on the files of a state, each whole or lost, never wrong");
 }
 
 #[test]

@@ -179,6 +179,39 @@ fn a_state_that_cannot_be_written_can_be_looked_at() {
     document(&as_nobody.sync(""), 0);
 }
 
+/// As nobody, who is held by permissions: with this umask he could not even enter what he makes.
+#[test]
+fn b50_a_umask_of_777_locks_nobody_out_of_his_own() {
+    let Some(as_nobody) = Unprivileged::new() else { return };
+    let bench = &as_nobody.bench;
+    act(bench, "a write d/f first; a write g second");
+    as_nobody.hand_over();
+    let script =
+        "umask 777; for run in 1 2; do \"$0\" sync a b --state-dir state --output json || exit; done";
+    let program = if is_root() { bench.path("syncengine") } else { env!("CARGO_BIN_EXE_syncengine").into() };
+    let mut command = if is_root() { Command::new("setpriv") } else { Command::new("env") };
+    if is_root() {
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
+    }
+    command.args(["sh", "-c", script]).arg(program).stdin(Stdio::null());
+    command.env("HOME", bench.path("home")).env("TMPDIR", bench.path("tmp"));
+    let output = command.current_dir(bench.dir.path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(read_tree(&bench.path("b")), tree("d/f=first g=second"));
+    let mut folders = vec![bench.path("state"), bench.path("b/.syncengine"), bench.path("b/d")];
+    while let Some(folder) = folders.pop() {
+        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700, "{folder:?}");
+        for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else {
+                let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+                assert_eq!(mode, 0o600, "{:?}", entry.path());
+            }
+        }
+    }
+}
+
 #[test]
 fn b35_a_read_only_destination_root() {
     let Some(as_nobody) = Unprivileged::new() else { return };

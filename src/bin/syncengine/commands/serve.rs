@@ -26,6 +26,7 @@ struct Serving<'a> {
 /// `syncengine serve`.
 pub(super) async fn serve(session: &Session, args: &ServeArgs) -> Result<Finished> {
     let keys = keys(args)?;
+    output::to_stderr(keys.warning.as_deref().unwrap_or_default());
     let options = EmbeddedOptions {
         port: port(args.port.as_deref())?,
         access_key: keys.access.clone(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use syncengine::key::escape;
 use syncengine::{Error, Location, Result, Side, Sides, StoreOptions, SyncPair};
 
-use super::{environment, invalid};
+use super::{invalid, user_folder};
 use crate::args::store::{Choice, Given, StoreArgs};
 use crate::args::{PairArgs, RunArgs};
 
@@ -121,13 +121,7 @@ fn path(given: &Given) -> Result<PathBuf> {
 
 /// Returns where embedded stores keep their objects: in the user's data directory.
 pub(super) fn default_embedded_dir() -> Result<PathBuf> {
-    let home = environment("HOME");
-    let base = if cfg!(target_os = "macos") {
-        home.map(|home| home.join("Library/Application Support"))
-    } else {
-        environment("XDG_DATA_HOME").or_else(|| Some(home?.join(".local/share")))
-    };
-    base.map(|base| base.join("syncengine/embedded")).ok_or_else(|| {
+    user_folder("XDG_DATA_HOME", ".local/share").map(|folder| folder.join("embedded")).ok_or_else(|| {
         invalid("no place to keep embedded objects in: `HOME` is not set", "name one with --embedded-dir DIR")
     })
 }

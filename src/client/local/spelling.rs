@@ -1,0 +1,156 @@
+//! Folders that take two names for one, or spell a name in their own way.
+//!
+//! Some fold the case of letters (FAT, exFAT, NTFS, APFS, ext4 where it is switched on), some take the two normal
+//! forms of a letter with an accent for one or store always the same, some leave out dots at the end. There `File`
+//! and `file`, two objects of a bucket, would be one file, and a name that comes back in another spelling looks
+//! like a deletion and a new file. So a name counts only as it is listed: what is found under another spelling is
+//! not that name, nothing is made beside it, and what was stored otherwise than it was written is taken back (I-43).
+//!
+//! Nothing is written to find that out. A folder that shows one file under a name and under the same name in the
+//! other case is listed to see which of the two it has; a name beyond ASCII is always looked for in the list.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, Stat};
+use rustix::io::Errno;
+
+use super::batch::Batch;
+use super::publish::remove_ours;
+use super::reserved::make_folder;
+use super::root::{failure, join, open_folder, split};
+use super::{Local, names, stat};
+use crate::client::Staged;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{Key, RESERVED_FOLDER, escape};
+
+/// Returns whether what `folder` shows as `name` really has that name.
+pub(super) fn is_exact(folder: &OwnedFd, name: &str) -> Result<bool, Errno> {
+    if is_doubtful(name) || has_another_case(folder, name)? { is_listed(folder, name) } else { Ok(true) }
+}
+
+/// Returns whether file systems are known to store `name` in another way.
+fn is_doubtful(name: &str) -> bool {
+    !name.is_ascii() || name.ends_with(['.', ' '])
+}
+
+/// Returns whether the name with the case of its letters turned round is the same file, as it is where case is
+/// folded, and with an unlikely hard link.
+fn has_another_case(folder: &OwnedFd, name: &str) -> Result<bool, Errno> {
+    let turn = |c: char| if c.is_ascii_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
+    let other: String = name.chars().map(turn).collect();
+    if other == name {
+        return Ok(false);
+    }
+    let look = |name: &str| match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat::root_identity(&stat))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let found = look(&other)?;
+    Ok(found.is_some() && found == look(name)?)
+}
+
+fn is_listed(folder: &OwnedFd, name: &str) -> Result<bool, Errno> {
+    Ok(list(folder)?.contains(name))
+}
+
+fn list(folder: &OwnedFd) -> Result<BTreeSet<Box<str>>, Errno> {
+    // By a handle of its own: where a listing has got to belongs to the handle.
+    let read = names::read(&open_folder(folder, "")?, "", &mut Vec::new())?;
+    Ok(read.names.into_iter().map(|name| name.text).collect())
+}
+
+/// Returns the error for a name that something with another name stands in the way of.
+pub(super) fn taken(path: &str) -> Error {
+    let message = format!(
+        "`{}` cannot be here beside a name that the folder takes for the same",
+        escape(path.as_bytes())
+    );
+    Error::new(ErrorKind::Invalid, message).with_hint(
+        "names that differ only in case or accents need a folder that tells them apart; rename one of them",
+    )
+}
+
+fn respelled(path: &str) -> Error {
+    let message = format!(
+        "`{}` cannot be here: the folder stores another spelling of the name",
+        escape(path.as_bytes())
+    );
+    Error::new(ErrorKind::Invalid, message)
+        .with_hint("rename it on the other side to what this folder can hold")
+}
+
+impl Local {
+    /// Checks that every folder `key` is in has the very name that the key gives it.
+    pub(super) fn check_folders(&self, root: &OwnedFd, key: &Key) -> Result<()> {
+        match self.misspelled(root, key) {
+            Ok(None) => Ok(()),
+            Ok(Some(folder)) => Err(taken(folder)),
+            Err(error) => Err(failure("look at the folder of", key.as_str(), error)),
+        }
+    }
+
+    /// Returns the first folder of `key` that exists under another name only.
+    pub(super) fn misspelled<'k>(&self, root: &OwnedFd, key: &'k Key) -> Result<Option<&'k str>, Errno> {
+        for path in key.ancestors() {
+            let known = || self.exact.lock().unwrap_or_else(PoisonError::into_inner);
+            if known().contains(path) {
+                continue;
+            }
+            let (parent, name) = split(path);
+            if !is_exact(&open_folder(root, parent)?, name)? {
+                return Ok(Some(path));
+            }
+            known().insert(path.to_owned());
+        }
+        Ok(None)
+    }
+
+    /// Makes our own folder before another name that may be taken for its name.
+    pub(super) fn keep_reserved(&self, root: &OwnedFd, key: &Key) -> Result<()> {
+        let first = key.as_str().split('/').next().unwrap_or_default();
+        if !first.is_ascii() || first.eq_ignore_ascii_case(RESERVED_FOLDER) {
+            make_folder(root, RESERVED_FOLDER)?;
+        }
+        Ok(())
+    }
+}
+
+impl Batch<'_> {
+    /// Takes back what was created and is now listed under another name than it was given.
+    pub(super) fn check_spelling(&mut self, staged: &[Staged], placed: &mut [Result<Stat>]) {
+        let mut doubtful: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (at, (one, placed)) in staged.iter().zip(&*placed).enumerate() {
+            if placed.is_ok() && one.target.replaces.is_none() && is_doubtful(one.target.key.file_name()) {
+                doubtful.entry(one.target.key.parent().unwrap_or("")).or_default().push(at);
+            }
+        }
+        for (path, members) in doubtful {
+            let listed = self.open(path).and_then(|folder| Ok((list(&folder)?, folder)));
+            for at in members {
+                let key = &staged[at].target.key;
+                let Ok(ours) = &placed[at] else { continue };
+                let error = match &listed {
+                    Ok((names, _)) if names.contains(key.file_name()) => continue,
+                    Ok((_, folder)) => {
+                        remove_ours(folder, key.file_name(), ours);
+                        respelled(key.as_str())
+                    }
+                    Err(error) => failure("look at", &join(path, key.file_name()), *error),
+                };
+                placed[at] = Err(error);
+            }
+        }
+    }
+
+    /// Checks that a file that was renamed to `key` is listed so.
+    pub(super) fn check_renamed(folder: &OwnedFd, key: &Key) -> Result<()> {
+        match is_doubtful(key.file_name()).then(|| is_listed(folder, key.file_name())) {
+            None | Some(Ok(true)) => Ok(()),
+            Some(Ok(false)) => Err(respelled(key.as_str())),
+            Some(Err(error)) => Err(failure("look at", key.as_str(), error)),
+        }
+    }
+}
