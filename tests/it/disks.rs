@@ -346,18 +346,21 @@ fn b32_a_run_that_waits_for_a_dead_disk_ends_with_its_signal() {
         std::thread::sleep(std::time::Duration::from_millis(300));
         assert!(child.try_wait().unwrap().is_none(), "it waits in {waits_in}");
         let pid = child.id().to_string();
-        // One signal ends the walk; what was not even opened yet is given up with a second one.
-        for _ in 0..if folder == "inner" { 1 } else { 2 } {
-            assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        // One signal ends the walk. What is not even opened yet ends with the call that waits, or with a second one.
+        let expected: &[i32] = if folder == "inner" { &[130] } else { &[130, 4] };
+        for _ in expected {
+            // After the first there may be nobody left to take it.
+            drop(std::process::Command::new("kill").args(["-INT", &pid]).output().unwrap());
             std::thread::sleep(std::time::Duration::from_millis(300));
         }
-        assert_eq!(child.wait().unwrap().code(), Some(130), "in {waits_in}");
+        let code = child.wait().unwrap().code().unwrap();
+        assert!(expected.contains(&code), "in {waits_in}: {code}");
         assert_eq!(read_tree(&bench.path("b")), BTreeMap::new());
     }
 }
 
-/// What moves while the walk is in the folder `m`: from where to where, and whether it is seen by that walk. What
-/// moves to where the walk was already is in no place it looks at.
+/// What moves while the walk is in the folder `m`: from where to where, and whether that walk sees it, or that it is
+/// on the move. A file that moves to where the walk was already is in no place it looks at.
 const MOVES: [(&str, &str, bool); 7] = [
     ("tree/a/f", "tree/z/g", true),
     ("tree/a", "tree/zz", true),
@@ -365,7 +368,7 @@ const MOVES: [(&str, &str, bool); 7] = [
     ("tree/m/deep", "tree/z/deep", true),
     ("tree/z", "tree/zz", true),
     ("tree/z/f", "tree/a/g", false),
-    ("tree/z", "tree/b", false),
+    ("tree/z", "tree/b", true),
 ];
 
 /// B-38: whatever moves during a walk, no content is lost, what was seen in either place is not deleted, and the next
@@ -382,6 +385,8 @@ fn b38_what_moves_during_the_walk_is_not_lost() {
             for name in ["a/e", "a/f", "m/e", "m/deep/f", "z/e", "z/f", "zzz"] {
                 write(&pair.on_disk(), name, name);
             }
+            // Files this fresh are read, and then are known to have gone.
+            std::thread::sleep(std::time::Duration::from_millis(50));
             assert_eq!(pair.sync().outcome, Outcome::Synced, "{what}");
             let before = read_tree(&pair.usual());
             pair.disk.disk().faults.moves = Some(("m".into(), from.into(), to.into()));

@@ -214,7 +214,12 @@ impl<'a> Walk<'a> {
         let mut frame = match read {
             Ok(frame) => frame,
             Err(Errno::XDEV) => return self.emit(Listed::Skipped(key, SkipReason::OtherFileSystem)),
-            Err(Errno::NOENT) => return Ok(()),
+            // It was there when its parent was read. Where it has gone the walk may not come to see, so what was in
+            // it is not known to be deleted (B-38).
+            Err(Errno::NOENT) => {
+                let error = changed(key.as_str(), "was moved or removed while the tree was listed");
+                return self.emit(Listed::Unknown(key, error.with_hint("run again")));
+            }
             Err(error) => {
                 let error = failure("list the folder", key.as_str(), error);
                 return self.emit(Listed::Unknown(key, error));

@@ -157,7 +157,7 @@ fn f02_i23_i37_a_power_cut_at_any_moment_costs_nothing() {
     if !in_own_mounts("disks::power::f02_i23_i37_a_power_cut_at_any_moment_costs_nothing", skip) {
         return;
     }
-    let cuts: u64 = variable("SYNCENGINE_POWER_CUTS").map_or(60, |text| text.parse().unwrap());
+    let cuts: u64 = variable("SYNCENGINE_POWER_CUTS").map_or(40, |text| text.parse().unwrap());
     let undisturbed = World::new();
     let before = undisturbed.disk.disk().changes;
     undisturbed.sync().unwrap();

@@ -19,7 +19,7 @@ use crate::contract::{body, key, kind, target};
 /// Replaced together, so that a round takes as long as one file alone.
 const NAMES: usize = 50;
 const ROUNDS: usize = 40;
-const SIZE: usize = 40_000;
+const SIZE: usize = 12_000;
 
 /// I-02: whoever reads a name all the time gets a whole version whenever he gets one, on each rung of the ladder. On
 /// the lowest the name is missing for a moment, which the run reports as `weak-publish`.
