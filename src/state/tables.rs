@@ -285,13 +285,15 @@ impl Trees {
     fn flush(&self) -> std::result::Result<(), sled::Error> {
         let (flushed, waiting) = mpsc::channel::<()>();
         std::thread::scope(|scope| {
-            scope.spawn(move || {
+            let watch = move || {
                 while waiting.recv_timeout(BETWEEN_LOOKS) == Err(mpsc::RecvTimeoutError::Timeout) {
                     if self.config.global_error().is_err() {
                         let _the_same_error = self.db.flush();
                     }
                 }
-            });
+            };
+            // Without a thread to be had nobody watches, as nearly never anybody must.
+            let _watching = std::thread::Builder::new().spawn_scoped(scope, watch);
             let result = self.db.flush();
             drop(flushed);
             result.map(drop)

@@ -281,6 +281,19 @@ mod tests {
         (outer, root)
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn i41_the_kernel_resolves_where_it_can() {
+        let (_outer, root) = tree();
+        let flags = OFlags::RDONLY.union(OFlags::DIRECTORY);
+        let resolve = rustix::fs::ResolveFlags::BENEATH;
+        let is_there = rustix::fs::openat2(&root, "a", flags, Mode::empty(), resolve).is_ok();
+        let ways = [by_kernel::open(&root, "a/b").is_some(), by_kernel::open(&root, "out").is_some()];
+        assert_eq!(ways, [is_there, is_there]);
+        let outside = by_kernel::open(&root, "../outside").map(|opened| opened.map(drop));
+        assert_eq!(outside, is_there.then_some(Err(Errno::XDEV)));
+    }
+
     #[test]
     fn i41_both_ways_of_opening_refuse_links_and_agree() {
         let (_outer, root) = tree();

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use super::batch::Batch;
 use super::publish::remove_ours;
 use super::reserved::make_folder;
-use super::root::{failure, join, open_folder, split};
+use super::root::{failure, join, open_child, open_folder, split};
 use super::{Local, names, stat};
 use crate::client::Staged;
 use crate::error::{Error, ErrorKind, Result};
@@ -94,15 +94,19 @@ impl Local {
 
     /// Returns the first folder of `key` that exists under another name only.
     pub(super) fn misspelled<'k>(&self, root: &OwnedFd, key: &'k Key) -> Result<Option<&'k str>, Errno> {
+        let known = || self.exact.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = None;
         for path in key.ancestors() {
-            let known = || self.exact.lock().unwrap_or_else(PoisonError::into_inner);
             if known().contains(path) {
+                opened = None;
                 continue;
             }
             let (parent, name) = split(path);
-            if !is_exact(&open_folder(root, parent)?, name)? {
+            let folder = opened.take().map_or_else(|| open_folder(root, parent), Ok)?;
+            if !is_exact(&folder, name)? {
                 return Ok(Some(path));
             }
+            opened = Some(open_child(&folder, name)?);
             known().insert(path.to_owned());
         }
         Ok(None)
