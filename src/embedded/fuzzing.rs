@@ -18,8 +18,8 @@ pub fn embedded_row(data: &[u8]) {
     let summary = Summary::decode(data).ok();
     if let Some(object) = object {
         let checksum = object.checksum.map(|checksum| (checksum.algorithm, checksum.form));
-        let (modified, size, tag) = (object.modified, object.size, object.tag);
-        assert_eq!(summary, Some(Summary { modified, size, tag, checksum }));
+        let (version, modified, size, tag) = (object.version, object.modified, object.size, object.tag);
+        assert_eq!(summary, Some(Summary { version, modified, size, tag, checksum }));
     }
 }
 

@@ -14,10 +14,10 @@ pub(crate) mod bench;
 pub(crate) mod bucket;
 #[cfg(feature = "embedded")]
 pub(crate) mod endpoints;
-#[cfg(all(feature = "s3", feature = "embedded"))]
-pub(crate) mod middle;
 #[cfg(target_os = "linux")]
 pub(crate) mod fuse;
+#[cfg(all(feature = "s3", feature = "embedded"))]
+pub(crate) mod middle;
 
 /// Files by name.
 pub(crate) type Tree = BTreeMap<String, Vec<u8>>;

@@ -190,13 +190,13 @@ fn is_planned(entry: &Entry, planned: Timestamp) -> bool {
 
 /// File systems of programs (`FUSE_SUPER_MAGIC`).
 #[cfg(target_os = "linux")]
-const FUSE: i64 = 0x6573_5546;
+const FUSE: rustix::fs::FsWord = 0x6573_5546;
 
 /// Makes the whole file system durable; `false` if the system cannot do that at once. Linux does not pass the
 /// wish on to a program that serves a file system, and says that it was done.
 #[cfg(target_os = "linux")]
 pub(super) fn sync_all(root: &OwnedFd) -> Result<bool, Errno> {
-    if i64::try_from(rustix::fs::fstatfs(root)?.f_type) == Ok(FUSE) {
+    if rustix::fs::fstatfs(root)?.f_type == FUSE {
         return Ok(false);
     }
     rustix::fs::syncfs(root).map(|()| true)

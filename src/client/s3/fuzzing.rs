@@ -14,7 +14,7 @@ use aws_smithy_runtime_api::client::ser_de::{DeserializeResponse, SharedResponse
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::config_bag::FrozenLayer;
+use aws_smithy_types::config_bag::{ConfigBag, FrozenLayer};
 use aws_smithy_types::date_time::Format;
 
 use super::connect::check_endpoint;
@@ -101,7 +101,7 @@ fn page(status: u16, body: &[u8], prefix: &str) -> Result<Page, Fault> {
     let status_code = StatusCode::try_from(status).map_err(|error| fault(error.to_string()))?;
     let answer = HttpResponse::new(status_code, SdkBody::from(body));
     let reader = REQUEST.as_ref().and_then(|layer| layer.load::<SharedResponseDeserializer>());
-    let read = reader.map(|reader| reader.deserialize_nonstreaming(&answer));
+    let read = reader.map(|reader| reader.deserialize_nonstreaming_with_config(&answer, &ConfigBag::base()));
     let output = match read.ok_or_else(|| fault("the SDK has no reader".into()))? {
         Ok(output) => output.downcast::<ListObjectsV2Output>(),
         Err(error) => {

@@ -80,13 +80,12 @@ impl S3Client {
         let part = part_bytes(body.size, self.setup.part_bytes);
         let modified = writing.modified.map(write_mtime);
         let shape = Shape { size: body.size, part_bytes: part, modified: modified.clone() };
-        let upload = match self.go_on(&writing.key, &shape).await.map_err(fail)? {
-            Some(upload) => upload,
-            None => {
-                let metadata = modified.map(|time| HashMap::from([(MTIME.to_owned(), time)]));
-                let kind = content_type(&writing.key);
-                self.store.begin_upload(&writing.key, kind, metadata, Some(shape)).await.map_err(fail)?
-            }
+        let upload = if let Some(upload) = self.go_on(&writing.key, &shape).await.map_err(fail)? {
+            upload
+        } else {
+            let metadata = modified.map(|time| HashMap::from([(MTIME.to_owned(), time)]));
+            let kind = content_type(&writing.key);
+            self.store.begin_upload(&writing.key, kind, metadata, Some(shape)).await.map_err(fail)?
         };
         let uploaded = self.send_parts(target, &upload, part, body).await;
         let completed = match uploaded {

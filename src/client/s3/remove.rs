@@ -90,9 +90,7 @@ impl S3Client {
         must_copy: Result<bool, Fault>,
     ) -> Result<Doomed, Fault> {
         let doomed = Doomed { key: self.object_key(&entry.key), etag: etag_of(entry)? };
-        if must_copy?
-            && let Disposal::Trash { run } = disposal
-        {
+        if must_copy? && let Disposal::Trash { run } = disposal {
             let to = self.trash_key(run, &entry.key);
             let from = From::new(&self.store.bucket, doomed.key.clone(), entry)?;
             self.copy_to_trash(&from, &to).await?;

@@ -100,8 +100,7 @@ fn client(peer: &Peer, limits: Limits) -> S3Client {
         copy_source_if_match: true,
     };
     client.capabilities.set(able).unwrap();
-    client.versioned.set(true).unwrap();
-    client
+    S3Client { versioning: Versioning::trusted("run"), ..client }
 }
 
 /// What a store answers that has `old` and takes everything.
