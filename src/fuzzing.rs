@@ -33,8 +33,11 @@ pub use crate::state::fuzzing::state;
 pub(crate) use input::{Choices, SEPARATOR, is_harmless};
 pub use plan::plan;
 
-/// Every target of the library by its name, which is that of its folder in `fuzz/corpus`.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+/// A target and its name, which is that of its folder in `fuzz/corpus`.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target of the library.
+pub const TARGETS: &[Target] = &[
     ("key", key),
     ("filter", filter),
     ("settings", settings),
@@ -70,7 +73,7 @@ fn read_key(name: &[u8]) -> Option<Key> {
     assert!(is_harmless(&escape(name)), "{name:?}");
     let key = Key::from_bytes(name).ok()?;
     assert_eq!(key.as_str().as_bytes(), name, "a key is never repaired");
-    assert!(is_harmless(&key.to_string()) && is_harmless(&format!("{key:?}")));
+    assert!(is_harmless(&format!("{key}")) && is_harmless(&format!("{key:?}")));
     let segments: Vec<_> = Path::new(key.as_str())
         .components()
         .map(|component| match component {
@@ -105,7 +108,7 @@ fn count_copies(key: &Key) {
         };
         for number in 0..MAX_COPIES {
             let Some(copy) = name(number, &copies) else { return };
-            assert_eq!((copy.parent(), copy.is_reserved()), (key.parent(), key.is_reserved()));
+            assert!(copy.parent() == key.parent() && (key.is_reserved() || !copy.is_reserved()), "{copy:?}");
             assert!(
                 copy.file_name().len() <= 255.max(key.file_name().len()) && copy != *key,
                 "{copy:?} is no name of a file"
@@ -169,7 +172,9 @@ pub fn settings(data: &[u8]) {
     #[cfg(feature = "s3")]
     crate::client::s3::fuzzing::endpoint(text);
     if let Ok(pair) = serde_json::from_slice::<SyncPair>(data) {
-        Side::BOTH.into_iter().for_each(|side| location(pair.location(side)));
+        for side in Side::BOTH {
+            location(pair.location(side));
+        }
         pair.compiled_rules()
             .map_or_else(|error| refused(&error), |rules| assert_eq!(rules.len(), pair.rules.len()));
     }

@@ -131,7 +131,7 @@ fn content(entry: &Entry) -> u8 {
     entry.modified.map_or(0, |time| u8::try_from(time.seconds).unwrap_or_default())
 }
 
-fn item(key: &Key, state: &State, policy: Policy) -> Item {
+fn item(key: &Key, state: State, policy: Policy) -> Item {
     let sight = |now: Now| match (state.past, now) {
         (_, Now::Absent) => Sight::Absent,
         (_, Now::Unknown) => Sight::Unknown,
@@ -191,7 +191,7 @@ fn planned(world: &World, policy: Policy) -> Plan {
         let file = |now: &Now| matches!(now, Now::File { .. });
         watch.see(key, Sides::new(file(&state.now.source), file(&state.now.destination)));
         copies.see(key, Sides::new(file(&state.now.source), file(&state.now.destination)));
-        let item = item(key, state, policy);
+        let item = item(key, *state, policy);
         if item.verdict.step != Step::Nothing {
             items.push(item);
         }
@@ -289,7 +289,9 @@ fn carry_out(action: &Action, trees: &mut Sides<Tree>) {
             let (kept, loser) = (versions.get(*winner), versions.get(winner.other()));
             take(trees.get_mut(winner.other()), loser);
             put(trees.get_mut(winner.other()), &action.key, content(kept));
-            Side::BOTH.into_iter().for_each(|side| put(trees.get_mut(side), aside, content(loser)));
+            for side in Side::BOTH {
+                put(trees.get_mut(side), aside, content(loser));
+            }
         }
         _ => {}
     }

@@ -39,7 +39,9 @@ fn read_block(bytes: &[u8]) {
     let Ok(rows) = block::decode(bytes) else { return };
     assert!(rows.is_sorted_by(|(a, _), (b, _)| a < b), "out of order");
     assert!(journal::decode(bytes).is_err(), "a block passes for a journal record");
-    rows.iter().for_each(|(_, row)| can_be_written(row));
+    for (_, row) in &rows {
+        can_be_written(row);
+    }
     let mut back = Vec::new();
     for packed in block::pack(&rows) {
         let read = block::decode(&packed).unwrap_or_default();

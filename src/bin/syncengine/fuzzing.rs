@@ -22,7 +22,7 @@ use syncengine::{
     SyncPair,
 };
 
-use crate::args::{self, Cli, Command, FilterArg, FilterArgs, Locations, RunArgs};
+use crate::args::{self, Cli, Command, FilterArg, FilterArgs, RunArgs};
 use crate::options::{self, Format};
 use crate::output;
 use crate::plan_file::SavedPlan;
@@ -33,8 +33,11 @@ mod input;
 
 use input::{Choices, SEPARATOR, is_harmless};
 
-/// Every target of the command line by its name, which is that of its folder in `fuzz/corpus`.
-pub const TARGETS: &[(&str, fn(&[u8]))] =
+/// A target and its name, which is that of its folder in `fuzz/corpus`.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target of the command line.
+pub const TARGETS: &[Target] =
     &[("command_line", command_line), ("saved_plan", saved_plan), ("shown", shown)];
 
 /// Values that options may have.
@@ -83,7 +86,9 @@ static WORDS: LazyLock<Vec<String>> = LazyLock::new(|| {
 fn collect(command: &clap::Command, words: &mut BTreeSet<String>) {
     words.insert(command.get_name().to_owned());
     words.extend(command.get_arguments().filter_map(|arg| Some(format!("--{}", arg.get_long()?))));
-    command.get_subcommands().for_each(|command| collect(command, words));
+    for command in command.get_subcommands() {
+        collect(command, words);
+    }
 }
 
 fn all_harmless(text: &str) -> bool {
@@ -111,7 +116,7 @@ pub fn command_line(data: &[u8]) {
         Command::Sync(args) => of_pair(options::pair(&without_files(args.pair)), &args.run),
         Command::Plan(args) => of_pair(options::pair(&without_files(args.sync.pair)), &args.sync.run),
         Command::Apply(args) => of_pair(Ok(SyncPair::new("a", "s3://vault")), &args.run),
-        Command::Check(args) => located(&args.locations, &args.filter),
+        Command::Check(args) => of_located(options::located(&args.locations)),
         Command::Status(mut args) => {
             args.filter = without(args.filter);
             of_located(options::policy(&args.locations, &args.policy, &args.filter));
@@ -147,11 +152,6 @@ fn without_files(mut args: args::PairArgs) -> args::PairArgs {
 fn without(mut args: FilterArgs) -> FilterArgs {
     args.ordered.retain(|arg| !matches!(arg, FilterArg::IgnoreFile(_)));
     args
-}
-
-fn located(at: &Locations, filter: &FilterArgs) {
-    assert!(filter.ordered.len() <= usize::from(u16::MAX));
-    of_located(options::located(at));
 }
 
 fn of_located(pair: syncengine::Result<SyncPair>) {

@@ -117,7 +117,8 @@ fn page(status: u16, body: &[u8], prefix: &str) -> Result<Page, Fault> {
     };
     whole_listing(status, body).map_err(|why| fault(why.to_string()))?;
     let output = output.map_err(|_| fault("the SDK read something else".into()))?;
-    Page::from_answer(output, "vault", prefix).map_err(fault)
+    let entries = children(body, ENTRY).unwrap_or_default();
+    Page::from_answer(output, entries, "vault", prefix).map_err(fault)
 }
 
 /// Reads an answer to a request for a listing, and asserts that a page that is believed shows all that was
@@ -188,7 +189,7 @@ fn written_object(object: &Object) -> Option<String> {
     // The SDK writes microseconds, and reads nanoseconds.
     let modified = DateTime::from_secs(object.modified.seconds).fmt(Format::DateTime).ok()?;
     let modified = format!("{}.{:09}Z", modified.trim_end_matches('Z'), object.modified.nanoseconds);
-    let key: String = object.key.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let key = object.key.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02X}"));
     Some(format!(
         "<Contents><Key>{key}</Key><LastModified>{modified}</LastModified><ETag>&quot;{}&quot;</ETag><Size>{}</Size>\
          <StorageClass>{}</StorageClass></Contents>",
@@ -200,7 +201,7 @@ fn written_object(object: &Object) -> Option<String> {
 
 /// Writes a text so that no reader of XML can take a part of it for something else.
 fn referred(text: &str) -> String {
-    text.chars().map(|character| format!("&#{};", u32::from(character))).collect()
+    text.chars().fold(String::new(), |text, character| format!("{text}&#{};", u32::from(character)))
 }
 
 /// Reads what a store says of an object besides its bytes, and what it says of a fault.

@@ -6,17 +6,21 @@
 //! XML, and are decoded here, exactly once. Whether pages follow each other is for `walk`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::types::{EncodingType, ObjectStorageClass};
 use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextRef;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextRef,
+};
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 
+use super::document;
 use super::fault::Fault;
+use super::requests::ENTRY;
 use super::store::Store;
 use crate::error::ErrorKind;
 use crate::fingerprint::ETag;
@@ -75,9 +79,9 @@ impl Store {
     }
 
     async fn page_once(&self, prefix: &str, position: &Position, max_keys: i32) -> Result<Page, Fault> {
-        let answer = self.ask_for_page(prefix, position, max_keys).await?;
+        let (answer, entries) = self.ask_for_page(prefix, position, max_keys).await?;
         // Whoever garbled the answer may not do so again.
-        Page::from_answer(answer, &self.bucket, prefix).map_err(|why| {
+        Page::from_answer(answer, entries, &self.bucket, prefix).map_err(|why| {
             Fault::new(ErrorKind::Unavailable, format!("the store's listing cannot be trusted: {why}"))
         })
     }
@@ -87,7 +91,7 @@ impl Store {
         prefix: &str,
         position: &Position,
         max_keys: i32,
-    ) -> Result<ListObjectsV2Output, Fault> {
+    ) -> Result<(ListObjectsV2Output, usize), Fault> {
         let request = self
             .sdk()
             .list_objects_v2()
@@ -100,9 +104,10 @@ impl Store {
             Position::Token(token) => request.continuation_token(token),
         };
         let encoding = (!self.asks_plainly(position)).then_some(EncodingType::Url);
-        let sent =
-            request.set_encoding_type(encoding).customize().interceptor(Watch(Arc::clone(&self.listing)));
-        Ok(sent.send().await?)
+        let watch = Watch { listing: Arc::clone(&self.listing), entries: Arc::default() };
+        let entries = Arc::clone(&watch.entries);
+        let answer = request.set_encoding_type(encoding).customize().interceptor(watch).send().await?;
+        Ok((answer, entries.load(Ordering::Relaxed)))
     }
 }
 
@@ -136,9 +141,12 @@ impl Seen {
     }
 }
 
-/// Looks at the head of an answer, which the SDK does not hand on.
+/// Looks at the head of an answer, which the SDK does not hand on, and counts its entries.
 #[derive(Debug)]
-struct Watch(Arc<Seen>);
+struct Watch {
+    listing: Arc<Seen>,
+    entries: Arc<AtomicUsize>,
+}
 
 #[dyn_dispatch_hint]
 impl Intercept for Watch {
@@ -153,16 +161,30 @@ impl Intercept for Watch {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         if context.response().headers().get(LOCALSTACK).is_some() {
-            self.0.is_localstack.store(true, Ordering::Relaxed);
+            self.listing.is_localstack.store(true, Ordering::Relaxed);
         }
+        Ok(())
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        // What is no document is refused in `requests`.
+        let entries = document::children(context.response().body().bytes().unwrap_or_default(), ENTRY);
+        self.entries.store(entries.unwrap_or_default(), Ordering::Relaxed);
         Ok(())
     }
 }
 
 impl Page {
-    /// Checks an answer. That it came whole is known: no other one gets through `requests`.
+    /// Checks an answer in which our own reader found so many entries. That it came whole is known: no other one
+    /// gets through `requests`.
     pub(super) fn from_answer(
         answer: ListObjectsV2Output,
+        entries: usize,
         bucket: &str,
         prefix: &str,
     ) -> Result<Self, String> {
@@ -177,9 +199,16 @@ impl Page {
             });
         }
         let contents = answer.contents.unwrap_or_default();
-        let count = contents.len() + answer.common_prefixes.map_or(0, |prefixes| prefixes.len());
+        let count = contents.len();
+        if answer.common_prefixes.is_some_and(|prefixes| !prefixes.is_empty()) {
+            return Err("it has prefixes in the place of names".into());
+        }
         if answer.key_count.is_some_and(|told| usize::try_from(told) != Ok(count)) {
             return Err(format!("it has {count} entries and says otherwise"));
+        }
+        // The SDK's reader ends without a word at what it cannot read between two entries.
+        if entries != count {
+            return Err(format!("only {count} of its {entries} entries can be read"));
         }
         let encoded = answer.encoding_type == Some(EncodingType::Url);
         let objects: Vec<Object> =
@@ -288,7 +317,13 @@ mod tests {
     fn judged(change: impl FnOnce(&mut ListObjectsV2Output)) -> Result<Page, String> {
         let mut answer = answer(vec![told("p/a"), told("p/b")]);
         change(&mut answer);
-        Page::from_answer(answer, "vault", "p/")
+        checked(answer, "vault")
+    }
+
+    /// What becomes of an answer of which all was read.
+    fn checked(answer: ListObjectsV2Output, bucket: &str) -> Result<Page, String> {
+        let entries = answer.contents().len();
+        Page::from_answer(answer, entries, bucket, "p/")
     }
 
     fn judged_object(change: impl FnOnce(&mut Told)) -> Result<Page, String> {
@@ -367,6 +402,19 @@ mod tests {
     }
 
     #[test]
+    fn i30_an_answer_of_which_a_part_was_not_read_is_refused() {
+        let both = || answer(vec![told("p/a"), told("p/b")]);
+        for (entries, fine) in [(1, false), (2, true), (3, false)] {
+            assert_eq!(Page::from_answer(both(), entries, "vault", "p/").is_ok(), fine, "{entries}");
+        }
+        let hides = judged(|answer| {
+            answer.key_count = Some(3);
+            answer.common_prefixes = Some(vec![CommonPrefix::builder().prefix("p/c/").build()]);
+        });
+        assert!(hides.is_err(), "{hides:?}");
+    }
+
+    #[test]
     fn b56_an_impossible_object_is_refused() {
         type Change = fn(&mut Told);
         let rows: [(&str, Change); 11] = [
@@ -433,7 +481,7 @@ mod tests {
         let went_on = |token: &str, names: &[&str]| {
             let mut answer = answer(names.iter().map(|name| told(name)).collect());
             (answer.is_truncated, answer.next_continuation_token) = (Some(true), Some(token.into()));
-            Page::from_answer(answer, "vault", "p/").map(|page| page.next.unwrap())
+            checked(answer, "vault").map(|page| page.next.unwrap())
         };
         assert_eq!(went_on("p/b\u{fffd}", &["p/a", "p/b%01"]), Ok(Position::After("p/b\u{1}".into())));
         assert_eq!(went_on("opaque", &["p/a"]), Ok(Position::Token("opaque".into())));
@@ -443,6 +491,6 @@ mod tests {
     #[test]
     fn an_access_point_may_answer_with_another_name() {
         let alias = "here-1234567890abcdef-s3alias";
-        assert!(Page::from_answer(answer(vec![told("p/a")]), alias, "p/").is_ok());
+        assert!(checked(answer(vec![told("p/a")]), alias).is_ok());
     }
 }
