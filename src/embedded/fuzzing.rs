@@ -2,8 +2,9 @@
 
 use std::fmt::Debug;
 
-use super::failure::Outcome;
+use super::failure::{Failure, Outcome};
 use super::row::{Object, Part, Summary, Upload, decode_manifest, encode_manifest};
+use super::version::Marker;
 
 /// Reads bytes as every kind of row, and asserts that what is read comes back, and that a listing shows of
 /// an object what the object has.
@@ -14,6 +15,8 @@ pub fn embedded_row(data: &[u8]) {
     let object = comes_back(data, Object::decode, Object::encode);
     comes_back(data, Upload::decode, Upload::encode);
     comes_back(data, Part::decode, Part::encode);
+    let marker = |row: &[u8]| Marker::decode(row)?.ok_or(Failure::damaged("an object, and no marker"));
+    comes_back(data, marker, |marker| marker.encode());
     comes_back(data, decode_manifest, |segments| encode_manifest(segments));
     let summary = Summary::decode(data).ok();
     if let Some(object) = object {
