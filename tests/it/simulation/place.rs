@@ -121,6 +121,11 @@ impl Place {
         self.ever.contains(content)
     }
 
+    /// Returns whether anything ever had this name.
+    pub(crate) fn ever_named(&self, name: &str) -> bool {
+        self.taken_since.contains_key(name)
+    }
+
     /// Returns whether there was a moment since `tick` at which nothing had the name.
     pub(crate) fn was_free_since(&self, name: &str, tick: u64) -> bool {
         !self.files.contains_key(name) || self.taken_since.get(name).is_some_and(|since| *since >= tick)

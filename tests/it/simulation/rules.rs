@@ -190,10 +190,10 @@ impl Inner {
         let sides = self.machines[machine].sides;
         // A rename that is yet to be followed by an edit shows one side as the other had it, so that whoever comes
         // next finds the edit.
+        let here = sides_of(sides).map(|place| &self.places[place]);
         if row.seen.source == row.seen.destination
-            && sides_of(sides)
-                .iter()
-                .any(|place| self.places[*place].shown_as(name, &row.seen.source).is_some())
+            && here.iter().any(|place| place.shown_as(name, &row.seen.source).is_some())
+            && here.iter().all(|place| place.ever_named(name))
         {
             return;
         }
