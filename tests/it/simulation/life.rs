@@ -126,6 +126,7 @@ fn weather(inner: &mut Inner) -> Weather {
     Weather {
         edits: *chance.pick(&[0, 0, 30, 80]),
         faults: *chance.pick(&[0, 0, 10, 40]),
+        flips: *chance.pick(&[0, 0, 0, 30]),
         state: *chance.pick(&[0, 0, 0, 10]),
         panics: *chance.pick(&[0, 0, 0, 8]),
         jumps: *chance.pick(&[0, 0, 0, 5]),

@@ -114,8 +114,8 @@ impl Reading {
         let mut chunk = self.content.slice(self.at..end);
         self.at = end;
         let mut world = self.port.world.inner();
-        let faults = world.weather.faults;
-        if self.has_proof && !chunk.is_empty() && world.falls(faults) {
+        let flips = world.weather.flips;
+        if self.has_proof && !chunk.is_empty() && world.falls(flips) {
             world.note("flipped bits");
             let mut flipped = chunk.to_vec();
             flipped[0] ^= 1;

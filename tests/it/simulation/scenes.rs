@@ -3,11 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use syncengine::{ConflictStrategy, InitialSyncPreference, Sides, SyncMode};
+use syncengine::examine::Examiner;
+use syncengine::fingerprint::{ContentHash, HashForm};
+use syncengine::plan::Policy;
+use syncengine::{
+    ComparisonMode, ConflictStrategy, InitialSyncPreference, Result, Side, Sides, StorageClient, SyncMode,
+};
 
 use super::life::on_paused_time;
 use super::machines::{Ended, Machines};
 use super::place::{Ignored, Kind, LARGE, Place};
+use super::port::Port;
+use super::store::SimStore;
 use super::world::{Trouble, Weather, World};
 use crate::support::Random;
 
@@ -201,4 +208,26 @@ impl Scene {
         world.delete(1, "gone too");
         world.delete(1, "d/e/f");
     }
+}
+
+/// Hashes a file of a bucket as the engine does when it compares, where so many of 1,000 pieces are damaged.
+pub(crate) fn hash_of(text: &str, form: HashForm, flips: usize) -> Result<Vec<ContentHash>> {
+    let pairs = [Sides::new(0, 1)];
+    let world = Arc::new(World::new(1, vec![Place::new(BUCKET), Place::new(BUCKET)], &pairs, false));
+    world.inner().place_file(0, "a", text);
+    world.inner().weather = Weather { flips, ..Weather::default() };
+    let entry = world.inner().listed(0, "a").unwrap();
+    let client = |place| -> Arc<dyn StorageClient> {
+        let port = Port { world: Arc::clone(&world), machine: 0, place };
+        Arc::new(SimStore { port, location: String::new() })
+    };
+    let policy = Policy {
+        mode: SyncMode::TwoWay,
+        pull: true,
+        conflict: ConflictStrategy::Manual,
+        first_sync_winner: None,
+    };
+    let clients = Sides::new(client(0), client(1));
+    let examiner = Examiner { clients, compare: ComparisonMode::HashOnly, policy, tombstones_hold: false };
+    on_paused_time(examiner.hash(Side::Source, &entry, &[form]))
 }

@@ -35,6 +35,26 @@ impl Inner {
         }
     }
 
+    /// Somebody does something to the very file that a call is about.
+    pub(crate) fn strike(&mut self, at: usize, name: &str) {
+        self.places.iter_mut().for_each(|place| place.pending.clear());
+        self.edits += 1;
+        self.note("edits just before a call");
+        if !Key::parse(name).is_ok_and(|key| !key.is_reserved()) {
+            return self.edit(at);
+        }
+        let is_there = self.places[at].files.contains_key(name);
+        match self.chance.below(6) {
+            0 if is_there => self.delete(at, name),
+            1 if is_there => self.touch(at, name),
+            2 if is_there && name != "z" => self.rename(at, name, "z"),
+            _ => {
+                let content = self.invent();
+                self.write(at, name, content);
+            }
+        }
+    }
+
     /// Thinks of a content: mostly a new one, of a size that others have too.
     fn invent(&mut self) -> Bytes {
         let number = if self.chance.below(6) == 0 { self.chance.below(4) } else { 10 + self.edits as usize };

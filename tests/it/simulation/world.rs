@@ -29,6 +29,8 @@ const DAY: i64 = 86_400;
 pub(crate) struct Weather {
     pub(crate) edits: usize,
     pub(crate) faults: usize,
+    /// Pieces of a version that come with a bit flipped.
+    pub(crate) flips: usize,
     /// Faults of the state.
     pub(crate) state: usize,
     pub(crate) panics: usize,
@@ -213,9 +215,13 @@ impl Inner {
             self.jump(machine);
         }
         if self.falls(weather.edits) {
-            let at = self.chance.below(self.places.len());
             self.note("edits during runs");
-            self.edit(at);
+            if self.chance.below(2) == 0 {
+                self.strike(place, name);
+            } else {
+                let at = self.chance.below(self.places.len());
+                self.edit(at);
+            }
         }
         if !self.falls(weather.pauses) {
             return Pause::Nothing;
