@@ -178,7 +178,7 @@ fn action(item: Item, copies: &conflict_name::CopyCounts) -> Option<Action> {
                     Work::Unresolved
                 }
                 // A run that was cut off has copied the loser there; what is left is to give the winner its name.
-                Some(aside) if copies.has(&key, &aside, winner.other()) => {
+                Some(aside) if copies.has(&aside, winner.other()) => {
                     let Sides { source, destination } = *versions;
                     let (from, replaced) = match winner {
                         Side::Source => (source, destination),

@@ -40,15 +40,19 @@ impl CopyCounts {
         }
     }
 
-    fn of(&self, key: &Key) -> Option<&BTreeMap<Key, Sides<bool>>> {
+    fn of(&self, key: &Key) -> usize {
         let (folder, stem, extension) = split(key);
-        self.0.get(&format!("{folder}{}{extension}", kept(stem, extension)))
+        self.0.get(&format!("{folder}{}{extension}", kept(stem, extension))).map_or(0, BTreeMap::len)
     }
 
-    /// Returns whether `side` has the conflict copy `name` of the file `key` already: a run that was cut off
+    /// Returns whether `side` has the conflict copy `name` already: a run that was cut off
     /// where a rename is a copy and a deletion leaves the version under both names.
-    pub fn has(&self, key: &Key, name: &Key, side: Side) -> bool {
-        self.of(key).and_then(|copies| copies.get(name)).is_some_and(|on| *on.get(side))
+    pub fn has(&self, name: &Key, side: Side) -> bool {
+        self.find(name).is_some_and(|on| *on.get(side))
+    }
+
+    fn find(&self, name: &Key) -> Option<&Sides<bool>> {
+        self.0.get(&original_of(name)?)?.get(name)
     }
 }
 
@@ -66,8 +70,7 @@ pub fn for_loser(
     let (folder, stem, extension) = split(key);
     let tail = format!("{MARK}{time}-{loser}-{}{extension}", hash.get(..8).unwrap_or("00000000"));
     let name = Key::parse(&format!("{folder}{}{tail}", kept(stem, extension))).ok()?;
-    let is_full =
-        copies.of(key).is_some_and(|copies| copies.len() >= MAX_COPIES && !copies.contains_key(&name));
+    let is_full = copies.of(key) >= MAX_COPIES && copies.find(&name).is_none();
     (!is_full).then_some(name)
 }
 
@@ -204,6 +207,17 @@ mod tests {
                 }
                 assert_eq!(copy(10, &counts), None, "{key}");
             }
+        }
+    }
+
+    #[test]
+    fn a_copy_is_known_again_even_if_it_is_one_of_a_copy() {
+        for name in ["d/a.txt", "a", "a.conflict-20260101T000000Z-source-01234567"] {
+            let mut copies = CopyCounts::default();
+            let copy = Key::parse(&named(name, Side::Destination, &copies).unwrap()).unwrap();
+            assert!(!copies.has(&copy, Side::Destination), "{name}");
+            copies.see(&copy, Sides::new(false, true));
+            assert!(copies.has(&copy, Side::Destination) && !copies.has(&copy, Side::Source), "{name}");
         }
     }
 

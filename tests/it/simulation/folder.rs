@@ -128,7 +128,11 @@ impl SimFolder {
         let place = &world.places[at];
         let is_as_planned = match &target.replaces {
             Some(old) => place.expect(old).is_some(),
-            None => !place.files.contains_key(name) && !place.is_in_the_way(name),
+            None => {
+                !place.files.contains_key(name)
+                    && !place.is_in_the_way(name)
+                    && !place.is_folder_of_ours(name)
+            }
         };
         if !is_as_planned {
             return Err(changed(&target.key, "is not what was planned"));

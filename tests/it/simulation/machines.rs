@@ -129,6 +129,11 @@ impl Machines {
                 format!("machine {machine} runs {} {} {}", owner.mode, owner.conflict, owner.preference)
             });
             world.machines[machine].run = view;
+            // What a panic left visible the system has written by now.
+            for side in Side::BOTH {
+                let place = *world.machines[machine].sides.get(side);
+                world.places[place].pending.clear();
+            }
             world.machines[machine].crashed = false;
         }
         let ports = Arc::new(Ports { world: Arc::clone(&self.world), machine });

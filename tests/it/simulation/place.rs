@@ -204,6 +204,11 @@ impl Place {
         self.files.keys().any(|other| key.is_below(other) || Key::parse(other).unwrap().is_below(name))
     }
 
+    /// Returns whether a name is a folder with temporaries in it.
+    pub(crate) fn is_folder_of_ours(&self, name: &str) -> bool {
+        self.temporaries.keys().any(|other| Key::parse(other).unwrap().is_below(name))
+    }
+
     /// Returns whether a name is both a file and a folder, as only a bucket can have it.
     pub(crate) fn collides(&self) -> bool {
         self.files.keys().any(|name| {

@@ -52,17 +52,19 @@ impl SimStore {
         if holds { Ok(()) } else { Err(changed(key, "is not what was expected")) }
     }
 
-    /// Looks at a condition: just before acting, or a moment before where the store does not.
-    async fn guard(&self, key: &Key, expected: Option<&Entry>, ignored: bool) -> Result<()> {
+    /// Looks at a condition: just before acting, or a moment before where the store does not. Returns whether
+    /// somebody used that moment, so that what is done is done to another version.
+    async fn guard(&self, key: &Key, expected: Option<&Entry>, ignored: bool) -> Result<bool> {
         self.check(key, expected)?;
-        if ignored {
-            self.port.tick("act", key.as_str()).await;
-            if self.check(key, expected).is_err() {
-                self.port.world.inner().note("races where conditions are ignored");
-            }
-            return Ok(());
+        if !ignored {
+            return Ok(false);
         }
-        Ok(())
+        self.port.tick("act", key.as_str()).await;
+        let is_other = self.check(key, expected).is_err();
+        if is_other {
+            self.port.world.inner().note("races where conditions are ignored");
+        }
+        Ok(is_other)
     }
 
     /// Copies what is replaced or removed to the trash.
@@ -85,11 +87,13 @@ impl SimStore {
         let fate = self.port.call("put", name).await?;
         let ignores = self.ignores();
         let ignored = if replaces.is_some() { ignores.replace } else { ignores.create };
-        self.guard(key, replaces, ignored).await?;
+        let is_raced = self.guard(key, replaces, ignored).await?;
         let mut world = self.port.world.inner();
-        world.judge_showing(self.port.machine, self.port.place, name, &content, replaces);
+        if !is_raced {
+            world.judge_showing(self.port.machine, self.port.place, name, &content, replaces);
+        }
         let old = world.show(self.port.place, name, content, modified);
-        if ignored {
+        if is_raced {
             world.disown(old);
         }
         let entry = world.listed(self.port.place, name);
@@ -151,15 +155,20 @@ impl SimStore {
         let name = entry.key.as_str();
         let fate = self.port.call("delete", name).await?;
         let ignored = self.ignores().delete;
-        self.guard(&entry.key, Some(entry), ignored).await?;
+        let is_raced = self.guard(&entry.key, Some(entry), ignored).await?;
         let mut world = self.port.world.inner();
         match is_rename {
+            _ if is_raced => {}
             Some(to) => world.judge_renaming(self.port.machine, self.port.place, name, to.as_str()),
             None => world.judge_removing(self.port.machine, self.port.place, entry, disposal),
         }
         let tick = world.tick;
         let old = world.places[self.port.place].take(name, tick).map(|file| file.content);
-        if ignored {
+        // Whoever did away with the copy between the two steps of a rename did away with that content.
+        let is_undone = is_rename.is_some_and(|to| {
+            world.places[self.port.place].files.get(to.as_str()).map(|file| &file.content) != old.as_ref()
+        });
+        if is_raced || is_undone {
             world.disown(old);
         }
         if fate == Fate::AnswerLost { Err(lost(name)) } else { Ok(()) }

@@ -135,6 +135,8 @@ impl Inner {
                 self.delete(at, &other);
             }
         }
+        // A folder goes with all that is in it.
+        self.places[at].temporaries.retain(|other, _| !Key::parse(other).unwrap().is_below(name));
     }
 
     /// A user did away with a version: if it was the last copy nobody is owed it.
