@@ -207,15 +207,14 @@ async fn f26_f27_a_success_that_is_none_loses_nothing() {
         "CompleteMultipartUpload",
     ];
     let rows = operations.into_iter().flat_map(|operation| {
-        let bad = [("HTML", &html), ("nothing", &nothing)];
-        bad.map(|(what, bytes)| {
-            let (instead, behind) = (Meeting::Instead(bytes.clone()), Meeting::Behind(bytes.clone()));
-            [(operation, what, instead, "instead"), (operation, what, behind, "behind it")]
-        })
+        let (instead, behind) = (Meeting::Instead(html.clone()), Meeting::Behind(html.clone()));
+        let rows = [("HTML instead", instead), ("HTML behind it", behind)];
+        let rows = rows.into_iter().chain([("nothing instead", Meeting::Instead(nothing.clone()))]);
+        rows.map(move |(what, meeting)| (operation, what, meeting))
     });
-    let rows: Vec<_> = rows.flatten().collect();
+    let rows: Vec<_> = rows.collect();
     let count = rows.len();
-    let lived = futures::stream::iter(rows).map(|(operation, what, meeting, how)| async move {
+    let lived = futures::stream::iter(rows).map(|(operation, what, meeting)| async move {
         let large = operation.contains("Upload");
         let world = World::new(Arc::new(Calm));
         world.make_work(large).await;
@@ -232,7 +231,7 @@ async fn f26_f27_a_success_that_is_none_loses_nothing() {
         };
         let endpoint = between(&world.bucket.server.endpoint, Box::new(decide));
         let (report, error) = world.sync_at(&endpoint).await;
-        let story = format!("{operation}, {what} {how}: {:?} {:?}", report.error, report.failures);
+        let story = format!("{operation}, {what}: {:?} {:?}", report.error, report.failures);
         if operation == "ListObjectsV2" {
             assert_eq!(error, Some(ErrorKind::Unavailable), "{story}");
         }
@@ -241,7 +240,7 @@ async fn f26_f27_a_success_that_is_none_loses_nothing() {
     });
     let befell: u64 = lived.buffer_unordered(4).fold(0, |sum, one| async move { sum + one }).await;
     println!("ci: runs with successes that are none {befell} of {count}");
-    assert!(befell >= 36, "only {befell} of {count} befell anything");
+    assert!(befell >= 27, "only {befell} of {count} befell anything");
 }
 
 /// Lets so many requests pass and refuses the rest.
@@ -507,9 +506,9 @@ async fn f41_a_condition_that_is_ignored_is_noticed_and_made_up_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn f18_i34_a_large_source_of_another_length_makes_no_object() {
+    const SIZE: usize = 20 * MIB;
     let world = World::new(Arc::new(Calm));
     let client = world.bucket.open(None);
-    const SIZE: usize = 20 * MIB;
     let piece = || Ok(Bytes::from(vec![1; MIB]));
     let broken = || Err(Error::new(ErrorKind::Unavailable, "the network is down"));
     let pieces = |count: usize| (0..count).map(|_| piece()).collect::<Vec<_>>();
