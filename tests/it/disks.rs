@@ -10,7 +10,9 @@ use syncengine::{ErrorKind, Outcome, Report, SyncEngine, SyncMode, SyncOptions, 
 
 use crate::contract::{body, key, kind, read, target};
 use crate::local::skip;
-use crate::support::fuse::{Disk, Mounted, case_folded, decomposed, in_own_mounts, plain, trimmed};
+use crate::support::fuse::{
+    Disk, Faults, Mounted, Rule, case_folded, decomposed, in_own_mounts, plain, trimmed,
+};
 use crate::support::read_tree;
 
 mod power;
@@ -72,7 +74,7 @@ async fn names(client: &LocalClient) -> Vec<String> {
 }
 
 /// Two names a disk takes for one, and what kind of disk that is.
-const COLLISIONS: [(&str, &str, fn(&str) -> String); 8] = [
+const COLLISIONS: [(&str, &str, Rule); 8] = [
     ("File", "file", case_folded),
     ("A/x", "a/x", case_folded),
     ("A/x", "a/y", case_folded),
@@ -176,7 +178,7 @@ fn b13_i43_a_name_the_disk_spells_otherwise_is_taken_back() {
     let mut tried = 0;
     for mode in [SyncMode::TwoWay, SyncMode::SourceToDestination, SyncMode::SourceBackup] {
         for (name, spell) in [
-            ("caf\u{e9}", decomposed as fn(&str) -> String),
+            ("caf\u{e9}", decomposed as Rule),
             ("d/\u{e9}/x", decomposed),
             ("\u{304c}", decomposed),
             ("dot.", trimmed),
@@ -419,7 +421,6 @@ fn f44_a_state_on_a_failing_disk_deletes_nothing_and_ends() {
     if !in_own_mounts("disks::f44_a_state_on_a_failing_disk_deletes_nothing_and_ends", skip) {
         return;
     }
-    use crate::support::fuse::Faults;
     let unreadable =
         |name: &str, offset| Faults { unreadable: Some((name.into(), offset)), ..Faults::default() };
     let mut tried = 0;

@@ -111,15 +111,15 @@ impl Local {
         }
         Ok(None)
     }
+}
 
-    /// Makes our own folder before another name that may be taken for its name.
-    pub(super) fn keep_reserved(&self, root: &OwnedFd, key: &Key) -> Result<()> {
-        let first = key.as_str().split('/').next().unwrap_or_default();
-        if !first.is_ascii() || first.eq_ignore_ascii_case(RESERVED_FOLDER) {
-            make_folder(root, RESERVED_FOLDER)?;
-        }
-        Ok(())
+/// Makes our own folder before another name that may be taken for its name.
+pub(super) fn keep_reserved(root: &OwnedFd, key: &Key) -> Result<()> {
+    let first = key.as_str().split('/').next().unwrap_or_default();
+    if !first.is_ascii() || first.eq_ignore_ascii_case(RESERVED_FOLDER) {
+        make_folder(root, RESERVED_FOLDER)?;
     }
+    Ok(())
 }
 
 impl Batch<'_> {

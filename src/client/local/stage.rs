@@ -13,7 +13,7 @@ use rustix::io::{Errno, retry_on_intr};
 use super::read::{check_unchanged, open_version};
 use super::reserved::{self, CREATE, PRIVATE, write_all};
 use super::root::{changed, failure, open_child, open_folder, split};
-use super::spelling::{is_exact, taken};
+use super::spelling::{is_exact, keep_reserved, taken};
 use super::{Local, hop, stat};
 use crate::client::{Body, Held, Staged, Target};
 use crate::entry::{Entry, Timestamp};
@@ -197,7 +197,7 @@ pub(super) fn make_parents(local: &Local, key: &Key) -> Result<OwnedFd> {
     let root = local.root.handle()?;
     let folder = key.parent().unwrap_or("");
     let fail = |error| failure("create the folder of", key.as_str(), error);
-    local.keep_reserved(&root, key)?;
+    keep_reserved(&root, key)?;
     match open_folder(&root, folder) {
         Err(Errno::NOENT) if !folder.is_empty() => {}
         other => {

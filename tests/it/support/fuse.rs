@@ -18,6 +18,9 @@ use super::{Random, variable};
 
 const ROOT: u64 = 1;
 
+/// What a disk makes of a name.
+pub(crate) type Rule = fn(&str) -> String;
+
 /// What is in a file or a folder.
 #[derive(Debug, Clone)]
 enum Content {
@@ -71,9 +74,9 @@ pub(crate) struct Disk {
     durable_folders: BTreeMap<u64, BTreeMap<String, u64>>,
     pending: Vec<Change>,
     /// Two names are one if this makes them equal.
-    fold: fn(&str) -> String,
+    fold: Rule,
     /// How a name is stored.
-    spell: fn(&str) -> String,
+    spell: Rule,
     pub(crate) faults: Faults,
     /// Changes so far.
     pub(crate) changes: u64,
@@ -92,7 +95,6 @@ pub(crate) struct Mounted {
 
 /// Runs the named test again in a mount namespace of its own. Returns whether this process is the one in it;
 /// `skip` says why there can be none.
-#[expect(clippy::disallowed_methods, reason = "the path of this test binary")]
 pub(crate) fn in_own_mounts(test: &str, skip: fn(&str)) -> bool {
     const INSIDE: &str = "SYNCENGINE_TEST_IN_OWN_MOUNTS";
     if variable(INSIDE).is_some() {
@@ -136,7 +138,7 @@ pub(crate) fn trimmed(name: &str) -> String {
 }
 
 impl Disk {
-    pub(crate) fn new(fold: fn(&str) -> String, spell: fn(&str) -> String) -> Self {
+    pub(crate) fn new(fold: Rule, spell: Rule) -> Self {
         let root = Node {
             content: Content::Folder(BTreeMap::new()),
             mode: 0o040_755,
