@@ -177,7 +177,8 @@ fn action(item: Item, copies: &conflict_name::CopyCounts) -> Option<Action> {
                     reason = Reason::TooManyCopies;
                     Work::Unresolved
                 }
-                // A run that was cut off has copied the loser there; what is left is to give the winner its name.
+                // A run that was cut off has copied the loser there; what is left is to give the winner its name. If
+                // somebody has written there since, the loser is in the trash.
                 Some(aside) if copies.has(&aside, winner.other()) => {
                     let Sides { source, destination } = *versions;
                     let (from, replaced) = match winner {

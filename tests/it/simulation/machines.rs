@@ -204,8 +204,12 @@ impl Machines {
 
     /// Replaces the base of a machine.
     pub(crate) fn replace_state(&mut self, machine: usize, content: Content, found: Found) {
-        let place = self.world.inner().machines[machine].sides.source;
-        let port = Port { world: Arc::clone(&self.world), machine, place };
+        let sides = self.world.inner().machines[machine].sides;
+        // Its tags are lost too, so that somebody has to clear away what runs left.
+        for side in Side::BOTH {
+            self.world.inner().places[*sides.get(side)].temporaries.clear();
+        }
+        let port = Port { world: Arc::clone(&self.world), machine, place: sides.source };
         let owner = &mut self.owners[machine];
         owner.has_lost = true;
         owner.found = found;

@@ -109,9 +109,13 @@ impl Inner {
             }
             mode => mode.authority() == Some(side.other()),
         };
-        // A loser that has been given its other name is kept there.
-        let is_beside =
-            self.places[place].files.iter().any(|(other, file)| other != name && file.content == lost);
+        // A loser that has been given its other name is kept there; if somebody has written there since, in the trash.
+        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+        let has_copy = |other: &String| other.starts_with(&format!("{stem}.conflict-"));
+        let is_beside = self.places[place]
+            .files
+            .iter()
+            .any(|(other, file)| other != name && (file.content == lost || has_copy(other)));
         let is_known = is_beside || self.places[self.other(machine, place)].ever_had(&lost);
         if !overruled && !is_known && !is_racy(old) {
             let (mode, conflict, lost) = (run.mode, run.conflict, shown(&lost));
