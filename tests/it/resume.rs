@@ -115,7 +115,8 @@ impl Halved {
 }
 
 fn content(seed: u8) -> Vec<u8> {
-    (0..).map(|at: usize| (at / 251 + at) as u8 ^ seed).take(26 * MIB).collect()
+    // Each MiB is another one.
+    (0..26).flat_map(|number| (0..=u8::MAX).map(move |byte| byte ^ seed ^ number).cycle().take(MIB)).collect()
 }
 
 /// I-39: what a killed run has sent of a large file is not sent again if the file is the same; otherwise, and if

@@ -90,7 +90,9 @@ fn judge(seed: u64, is_twice: bool) -> Result<Kinds, String> {
 fn spread(count: u64, trial: impl Fn(u64) -> Result<Kinds, String> + Sync) -> (Kinds, Vec<String>) {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     let add = |kinds: &mut Kinds, more: Kinds| {
-        more.into_iter().for_each(|(kind, count)| *kinds.entry(kind).or_default() += count);
+        for (kind, count) in more {
+            *kinds.entry(kind).or_default() += count;
+        }
     };
     let some = |first: u64| {
         let (mut kinds, mut failures) = (Kinds::new(), Vec::new());
@@ -121,12 +123,11 @@ fn spread(count: u64, trial: impl Fn(u64) -> Result<Kinds, String> + Sync) -> (K
 /// I-01 to I-04, I-08, I-14 to I-16, I-19, I-23, I-27, I-29, I-32, F-02, F-05, F-37, F-39, F-41, F-46, F-47.
 #[test]
 fn random_lives_break_no_promise() {
-    let seeds = match numbers("SYNCENGINE_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => {
-            let first = numbers("SYNCENGINE_FIRST_SEED").unwrap_or(0);
-            first..first + numbers("SYNCENGINE_SEEDS").unwrap_or(2000)
-        }
+    let seeds = if let Some(seed) = numbers("SYNCENGINE_SEED") {
+        seed..seed + 1
+    } else {
+        let first = numbers("SYNCENGINE_FIRST_SEED").unwrap_or(0);
+        first..first + numbers("SYNCENGINE_SEEDS").unwrap_or(2000)
     };
     let count = seeds.end - seeds.start;
     let (kinds, failures) = spread(count, |number| {

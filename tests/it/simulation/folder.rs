@@ -177,7 +177,9 @@ impl SimFolder {
     async fn publish_all(&self, staged: Vec<Staged>) -> Vec<Result<Entry>> {
         let first = staged.first().map(|one| one.target.key.as_str().to_owned()).unwrap_or_default();
         if let Err(error) = self.port.call("publish", &first).await {
-            staged.iter().for_each(|one| drop(self.drop_temporary(&one.held)));
+            for one in &staged {
+                drop(self.drop_temporary(&one.held));
+            }
             return staged.iter().map(|_| Err(Error::new(error.kind(), error.chain()))).collect();
         }
         let mut placed = Vec::new();
@@ -317,7 +319,7 @@ impl StorageClient for SimFolder {
             let world = self.port.world.inner();
             let place = &world.places[self.port.place];
             let file = place.expect(entry).ok_or_else(|| changed(&entry.key, "is another version"))?;
-            Ok(self.port.body(entry, file.content.clone(), true, false))
+            Ok(self.port.body(entry, &file.content, true, false))
         }
         .boxed()
     }

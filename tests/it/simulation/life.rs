@@ -34,7 +34,7 @@ pub(crate) fn live(seed: u64, is_told: bool) -> Lived {
         choose(&mut machines, is_opaque);
         let steps = 2 + machines.world.inner().chance.below(3);
         for step in 0..steps {
-            disturb(&mut machines, step).await;
+            Box::pin(disturb(&mut machines, step)).await;
             let rests = machines.world.inner().falls(400);
             if rests || step + 1 == steps {
                 rest(&mut machines).await;
@@ -169,12 +169,11 @@ async fn disturb(machines: &mut Machines, step: usize) {
             }
         }
     }
-    let ended = match count {
-        1 => vec![machines.run(0).await],
-        _ => {
-            let (one, two) = futures::join!(machines.run(0), machines.run(1));
-            vec![one, two]
-        }
+    let ended = if count == 1 {
+        vec![machines.run(0).await]
+    } else {
+        let (one, two) = futures::join!(machines.run(0), machines.run(1));
+        vec![one, two]
     };
     for (machine, ended) in ended.iter().enumerate() {
         let is_power_cut = world.inner().chance.below(2) == 0;

@@ -144,7 +144,7 @@ impl Machines {
         options.allow_mass_delete = true;
         let run = AssertUnwindSafe(engine.run(&owner.pair, options)).catch_unwind();
         // An hour without an end is a hang.
-        let mut run = pin!(tokio::time::timeout(Duration::from_secs(3600), run));
+        let mut run = pin!(tokio::time::timeout(Duration::from_hours(1), run));
         let ended = poll_fn(|context| {
             let polled = run.as_mut().poll(context);
             if self.world.inner().machines[machine].crashed {

@@ -65,7 +65,7 @@ impl Port {
     }
 
     /// Returns the bytes of `entry`, which are `content`, in pieces.
-    pub(crate) fn body(&self, entry: &Entry, content: Bytes, is_folder: bool, has_proof: bool) -> Body {
+    pub(crate) fn body(&self, entry: &Entry, content: &Bytes, is_folder: bool, has_proof: bool) -> Body {
         let reading = Reading {
             port: self.clone(),
             entry: entry.clone(),
@@ -85,7 +85,7 @@ impl Port {
             let is_empty = matches!(chunk, Ok(bytes) if bytes.is_empty());
             std::future::ready(!is_empty)
         });
-        let proof = has_proof.then(|| hash(&content));
+        let proof = has_proof.then(|| hash(content));
         Body {
             size: content.len() as u64,
             modified: entry.modified,

@@ -9,7 +9,6 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use syncengine::client::{Body, Disposal, Held, ListRequest, Listed, RootIdentity, Staged, Target};
 use syncengine::entry::Entry;
-use syncengine::fingerprint::ContentHash;
 use syncengine::{Error, ErrorKind, Key, Result, StorageClient, Timestamp};
 
 use super::place::{File, Ignored, Kind, LARGE, hash};
@@ -130,12 +129,7 @@ impl SimStore {
         let hash = hash(&content);
         let writing = Writing { key: &target.key, content, modified, replaces: target.replaces.as_ref() };
         let entry = self.put(writing).await?;
-        Ok(Staged { size: entry.size, hash: self.known(hash), held: Held::Published(entry), target })
-    }
-
-    #[expect(clippy::unused_self, reason = "every store makes the hash of what it takes in")]
-    fn known(&self, hash: ContentHash) -> Option<ContentHash> {
-        Some(hash)
+        Ok(Staged { size: entry.size, hash: Some(hash), held: Held::Published(entry), target })
     }
 
     async fn copy_to(&self, from: &Entry, to: &Key) -> Result<Entry> {
@@ -289,7 +283,7 @@ impl StorageClient for SimStore {
             let file = place.expect(entry).ok_or_else(|| changed(&entry.key, "is another version"))?;
             let has_proof = !matches!(place.kind, Kind::Bucket { opaque: true, .. });
             let entry = Entry { modified: Some(file.modified), ..entry.clone() };
-            Ok(self.port.body(&entry, file.content.clone(), false, has_proof))
+            Ok(self.port.body(&entry, &file.content, false, has_proof))
         }
         .boxed()
     }

@@ -174,7 +174,7 @@ impl World {
         }
         let has_crashed = self.inner().machines[machine].crashed;
         if has_crashed {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

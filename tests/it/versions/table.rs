@@ -400,7 +400,10 @@ fn answers(text: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match found.last_mut().filter(|last| last.starts_with('[') && !last.ends_with(']')) {
-            Some(last) => *last += &format!(" {word}"),
+            Some(last) => {
+                last.push(' ');
+                last.push_str(word);
+            }
             None => found.push(word.to_owned()),
         }
     }
@@ -441,11 +444,11 @@ fn b60_versions_on_real_servers() {
             match (found == expected, known) {
                 (true, None) => passed += 1,
                 (false, Some(_)) => otherwise += 1,
-                (true, Some((.., what))) => wrong += &format!("{server} no longer {what}\n"),
+                (true, Some((.., what))) => wrong.push(format!("{server} no longer {what}")),
                 (false, None) => {
-                    wrong += &format!(
-                        "on {server}: {name}\n  {script}\n  found    {found:?}\n  expected {expected:?}\n"
-                    );
+                    wrong.push(format!(
+                        "on {server}: {name}\n  {script}\n  found    {found:?}\n  expected {expected:?}"
+                    ));
                 }
             }
         }

@@ -29,7 +29,9 @@ fn copies(world: &World) -> Vec<String> {
 
 #[test]
 fn b60_the_old_version_is_the_trash_where_the_bucket_keeps_it() {
-    const BUCKETS: &[(&str, Option<BucketVersioningStatus>, Option<(u16, &str)>, bool)] = &[
+    /// What is answered in place of the truth, if anything.
+    type Refusal = Option<(u16, &'static str)>;
+    const BUCKETS: &[(&str, Option<BucketVersioningStatus>, Refusal, bool)] = &[
         ("was never told to", None, None, false),
         ("keeps versions", Some(Enabled), None, true),
         ("keeps none any more", Some(Suspended), None, false),
@@ -142,9 +144,12 @@ fn f50_where_a_store_cannot_keep_a_version_it_is_neither_replaced_nor_deleted() 
         // It waits between its tries without taking time.
         world.clock = Arc::new(Still::default());
         world.act("a write edited new; a rm gone; a rm gone-too; a write other 5");
-        world.meddle_with_ours(move |asked, key| match key.contains("/probe/") {
-            false if asked == operation => refused(status, code),
-            _ => Disturbance::Pass,
+        world.meddle_with_ours(move |asked, key| {
+            if asked == operation && !key.contains("/probe/") {
+                refused(status, code)
+            } else {
+                Disturbance::Pass
+            }
         });
         let report = world.sync();
         let what = format!("{operation} {status} {code}: {:?}", report.failures);
