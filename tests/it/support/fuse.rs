@@ -261,6 +261,7 @@ impl Disk {
     }
 
     /// Makes everything durable, as after a minute.
+    #[cfg(feature = "cli")]
     pub(crate) fn settle(&mut self) {
         for change in std::mem::take(&mut self.pending) {
             self.make_durable(change);
@@ -300,6 +301,7 @@ impl Disk {
     }
 
     /// Returns the contents of all files below a folder of the root, by path; what is ours is left out.
+    #[cfg(feature = "cli")]
     pub(crate) fn files(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
         let mut found = BTreeMap::new();
         let mut waiting = vec![(ROOT, String::new())];
