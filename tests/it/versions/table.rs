@@ -430,7 +430,7 @@ fn essence(script: &str, answers: &[String]) -> Vec<String> {
 fn b60_versions_on_real_servers() {
     let named = endpoints::named_or_skipped(|line| println!("{line}"));
     let servers = std::iter::once(("embedded".to_owned(), bucket::embedded())).chain(named);
-    let mut wrong = String::new();
+    let mut wrong = Vec::new();
     for (server, at) in servers {
         let (mut passed, mut otherwise) = (0, 0);
         for (name, script, expected) in ROWS {
@@ -457,7 +457,7 @@ fn b60_versions_on_real_servers() {
             ROWS.len()
         );
     }
-    assert!(wrong.is_empty(), "{wrong}");
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// Whatever the size of the pages, a listing of versions has the same items, each once.
