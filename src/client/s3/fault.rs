@@ -185,19 +185,24 @@ impl Fault {
     }
 
     fn shown(&self) -> String {
-        let mut message = escape(self.message.as_bytes());
-        if message.len() > SHOWN_BYTES {
-            let end = (0..=SHOWN_BYTES).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
-            message.truncate(end);
-            message.push_str("...");
-        }
-        let code = escape(self.code.as_bytes());
+        let (message, code) = (short(&self.message), short(&self.code));
         match (self.status, code.as_str()) {
             (0, _) => message,
             (status, "") => format!("the store answered {status}{}{message}", colon(&message)),
             (status, code) => format!("the store answered {status} {code}{}{message}", colon(&message)),
         }
     }
+}
+
+/// Returns what a store said, without what a terminal would act on, and not all of it if it is much.
+fn short(said: &str) -> String {
+    let mut shown = escape(said.as_bytes());
+    if shown.len() > SHOWN_BYTES {
+        let end = (0..=SHOWN_BYTES).rev().find(|end| shown.is_char_boundary(*end)).unwrap_or(0);
+        shown.truncate(end);
+        shown.push_str("...");
+    }
+    shown
 }
 
 fn colon(message: &str) -> &'static str {
@@ -304,5 +309,7 @@ mod tests {
         assert!(shown.starts_with("read `a`: the store answered 500 Odd\\u{a}Code: \\u{1b}[31m"), "{shown}");
         assert!(shown.len() < 400 && shown.ends_with("..."), "{shown}");
         assert!(error.hint().is_some());
+        let endless = fault(500, &"C".repeat(10_000)).error("read `a`");
+        assert!(endless.chain().len() < 400, "{}", endless.chain());
     }
 }
