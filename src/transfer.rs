@@ -451,7 +451,15 @@ impl<'a> Transfer<'a> {
                 Err(Error::new(ErrorKind::Internal, format!("publish `{to}` gave no result")))
             })
         };
-        retry(Schedule::default(), self.clock.as_ref(), self.entropy.as_ref(), self.control, attempt).await
+        let ports = (self.clock.as_ref(), self.entropy.as_ref());
+        let mut renamed = retry(Schedule::default(), ports.0, ports.1, self.control, attempt).await?;
+        // A rename stamps the file anew, but an edit that hid behind a fresh stamp before it is still hidden.
+        if let (Fingerprint::File(before), Fingerprint::File(after)) =
+            (&entry.fingerprint, &mut renamed.fingerprint)
+        {
+            after.settled &= before.settled;
+        }
+        Ok(renamed)
     }
 
     /// Notes what a finished rename means: rows, copies that follow, and the line to report.
