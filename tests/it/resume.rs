@@ -210,21 +210,27 @@ fn i39_a_killed_upload_waits_a_week_for_its_own_run() {
     assert!(halved.bucket.upload_ids().is_empty(), "nobody came for it");
 }
 
-/// I-39: of an upload whose id never came only the name is known: those of others have parts and stay.
+/// I-39: of an upload whose id never came only the name is known: those of others have parts and stay. Those of a
+/// probe, whose name is a random one, are all ours.
 #[test]
 fn i39_an_upload_without_a_known_id_is_ended_if_it_has_no_parts() {
     let halved = Halved::new();
     let foreign = halved.bucket.upload_ids();
     halved.bucket.begin_upload("large", b"");
+    let probe = ".syncengine/probe/0123456789abcdef";
+    halved.bucket.begin_upload(probe, b"probe");
+    halved.bucket.put(probe, b"probe", None);
     halved.edit_ledger(|line| {
         if line.get("begun").is_some() {
-            *line = serde_json::json!({});
+            let key = format!("{}{probe}", halved.bucket.at.prefix);
+            *line = serde_json::json!({"wanted": {"number": 9, "key": key, "at": 0, "bucket": "vault"}});
         }
     });
     let report = halved.sync(&[]);
-    // Beside the upload itself one abort.
-    assert_eq!(report["requests"]["multipart"], PARTS + 3, "{report:#}");
+    // Beside the upload itself two aborts.
+    assert_eq!(report["requests"]["multipart"], PARTS + 4, "{report:#}");
     assert_eq!(halved.bucket.upload_ids(), foreign);
+    assert!(!halved.bucket.names().contains(&probe.to_owned()), "{:?}", halved.bucket.names());
 }
 
 /// Holds the requests of one operation.
