@@ -87,6 +87,21 @@ pub struct Setup {
     pub memory_dir: Option<PathBuf>,
 }
 
+impl Setup {
+    /// Returns a setup that finds out what is best, keeps the trash in the tree and remembers nothing.
+    pub fn new(ports: Ports) -> Self {
+        Self {
+            ports,
+            requests: None,
+            part_bytes: None,
+            multipart_threshold: None,
+            trash: None,
+            strict: false,
+            memory_dir: None,
+        }
+    }
+}
+
 /// A prefix of a bucket.
 #[derive(Debug)]
 pub struct S3Client {

@@ -371,22 +371,32 @@ fn b28_a_full_disk_fails_what_does_not_fit_and_the_next_run_goes_on() {
     assert_eq!(read_tree(&bench.path("done")), read_tree(&bench.path("a")));
 }
 
+/// Runs a sync with a file system of memory at a place that nobody else sees; exit code and report. Without the
+/// right to mount it is skipped.
+fn sync_with_a_mount(bench: &Bench, mount: &str, options: &str) -> Option<(i32, Value)> {
+    let script = format!(
+        "mount -t tmpfs {mount} || exit 99; \
+         \"$0\" sync a b --state-dir state {options} --output json > report; echo $? > code"
+    );
+    let ran = Command::new("unshare")
+        .args(["-m", "sh", "-c", &script, env!("CARGO_BIN_EXE_syncengine")])
+        .current_dir(bench.dir.path())
+        .output();
+    if !ran.as_ref().is_ok_and(|output| output.status.success()) {
+        skip(&format!("nothing can be mounted here: {ran:?}"));
+        return None;
+    }
+    let report = serde_json::from_str(&bench.read("report")).unwrap();
+    Some((bench.read("code").trim().parse().unwrap(), report))
+}
+
 #[test]
 fn b32_another_file_system_below_a_root_is_a_boundary() {
     let bench = Bench::new();
     act(&bench, "a write f first; a write m/x mx; a write g second");
     assert_eq!(sync(&bench, "--mode std").0, 0);
-    let script = "mount -t tmpfs tmpfs a/m || exit 99; \
-        \"$0\" sync a b --state-dir state --mode std --output json > report; echo $? > code";
-    let ran = Command::new("unshare")
-        .args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_syncengine")])
-        .current_dir(bench.dir.path())
-        .output();
-    if !ran.as_ref().is_ok_and(|output| output.status.success()) {
-        return skip(&format!("nothing can be mounted here: {ran:?}"));
-    }
-    let report: Value = serde_json::from_str(&bench.read("report")).unwrap();
-    assert_eq!(bench.read("code").trim(), "0", "{report}");
+    let Some((code, report)) = sync_with_a_mount(&bench, "tmpfs a/m", "--mode std") else { return };
+    assert_eq!(code, 0, "{report}");
     assert_eq!(codes(&report, "warnings"), ["skipped-mounts"], "{report}");
     assert_eq!(
         read_tree(&bench.path("b")),

@@ -75,13 +75,10 @@ impl World {
     fn open(&self, endpoint: &str, clock: Arc<dyn Clock>) -> S3Client {
         let ports = Ports { clock, entropy: Arc::new(SystemEntropy), control: SyncController::new() };
         let setup = Setup {
-            ports,
-            requests: None,
             part_bytes: Some(5 * MIB as u64),
             multipart_threshold: Some(5 * MIB as u64),
-            trash: None,
-            strict: false,
             memory_dir: Some(self.dir.path().join("stores")),
+            ..Setup::new(ports)
         };
         let server = &self.bucket.server;
         let keys = (server.access_key.as_str(), server.secret_key.as_str());

@@ -74,15 +74,7 @@ fn limits() -> Limits {
 fn client(peer: &Peer, limits: Limits) -> S3Client {
     let ports =
         Ports { clock: Arc::new(Brisk), entropy: Arc::new(SystemEntropy), control: SyncController::new() };
-    let setup = Setup {
-        ports: ports.clone(),
-        requests: None,
-        part_bytes: None,
-        multipart_threshold: Some(2),
-        trash: None,
-        strict: false,
-        memory_dir: None,
-    };
+    let setup = Setup { multipart_threshold: Some(2), ..Setup::new(ports.clone()) };
     let at = Bucket { name: "vault".into(), prefix: "p/".into() };
     let log = RequestLog::default();
     let connection = connect::connect_embedded(&peer.endpoint, ("a", "b"), log.clone(), limits);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{document, one_failure, skip};
+use super::{document, one_failure, skip, sync_with_a_mount};
 use crate::scenarios::{act, codes, sync, tree};
 use crate::support::bench::Bench;
 use crate::support::read_tree;
@@ -183,17 +183,8 @@ fn a_full_disk_under_the_state_is_named_as_such() {
         act(&bench, &format!("a many d{folder:02} 200"));
     }
     fs::create_dir(bench.path("state")).unwrap();
-    let script = "mount -t tmpfs -o size=700k tmpfs state || exit 99; \
-        \"$0\" sync a b --state-dir state --output json > report; echo $? > code";
-    let ran = Command::new("unshare")
-        .args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_syncengine")])
-        .current_dir(bench.dir.path())
-        .output();
-    if !ran.as_ref().is_ok_and(|output| output.status.success()) {
-        return skip(&format!("a small file system cannot be mounted here: {ran:?}"));
-    }
-    let report: Value = serde_json::from_str(&bench.read("report")).unwrap();
-    assert_eq!(bench.read("code").trim(), "4", "{report}");
+    let Some((code, report)) = sync_with_a_mount(&bench, "-o size=700k tmpfs state", "") else { return };
+    assert_eq!(code, 4, "{report}");
     let message = report["error"]["message"].as_str().unwrap();
     assert!(!message.contains("Os {"), "{report}");
     assert!(report["error"]["hint"].as_str().unwrap().contains("disk of the state directory"), "{report}");

@@ -107,15 +107,7 @@ impl Bucket {
         memory_dir: Option<PathBuf>,
     ) -> S3Client {
         let ports = Ports { clock, entropy: Arc::new(SystemEntropy), control: control.clone() };
-        let setup = Setup {
-            ports,
-            requests: None,
-            part_bytes: None,
-            multipart_threshold: None,
-            trash: None,
-            strict: false,
-            memory_dir,
-        };
+        let setup = Setup { memory_dir, ..Setup::new(ports) };
         let keys = (self.server.access_key.as_str(), self.server.secret_key.as_str());
         let dir = PathBuf::from(&self.server.endpoint);
         S3Client::open_embedded(self.at.clone(), &self.server.endpoint, keys, &dir, Arc::new(()), setup)

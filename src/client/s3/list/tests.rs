@@ -35,16 +35,7 @@ impl Clock for Hurried {
 fn client_at(endpoint: &str, keys: (&str, &str), at: Bucket, clock: &Arc<Hurried>) -> S3Client {
     let clock = Arc::clone(clock);
     let ports = Ports { clock, entropy: Arc::new(SystemEntropy), control: SyncController::new() };
-    let setup = Setup {
-        ports,
-        requests: None,
-        part_bytes: None,
-        multipart_threshold: None,
-        trash: None,
-        strict: false,
-        memory_dir: None,
-    };
-    S3Client::open_embedded(at, endpoint, keys, Path::new("/nowhere"), Arc::new(()), setup)
+    S3Client::open_embedded(at, endpoint, keys, Path::new("/nowhere"), Arc::new(()), Setup::new(ports))
 }
 
 fn client(peer: &Peer) -> S3Client {
