@@ -47,6 +47,7 @@ mod probe;
 mod read;
 mod remove;
 mod requests;
+mod spelling;
 mod stage;
 mod store;
 mod strict;
@@ -113,6 +114,8 @@ pub struct S3Client {
     probe: Probe,
     /// What the store can do, once it was asked.
     capabilities: OnceCell<Capabilities>,
+    /// Held while a new object is made, where the store may take its name for that of another one.
+    creating: tokio::sync::Mutex<()>,
     /// Whether the bucket keeps old versions.
     versioning: Versioning,
     /// Whether the answer to a write tells the ETag that listings show, although it is not made of the content.
@@ -183,6 +186,7 @@ impl S3Client {
             store: store.with_ledger(Ledger::new(memory)),
             setup,
             capabilities: OnceCell::new(),
+            creating: tokio::sync::Mutex::default(),
             versioning: Versioning::default(),
             tells_etags: AtomicBool::new(false),
             unfinished: Unfinished::default(),
@@ -211,8 +215,13 @@ impl S3Client {
     }
 
     async fn head_key(&self, key: &Key) -> Result<Option<Listed>> {
-        let object = self.store.head(&self.object_key(key)).await;
-        let object = object.map_err(|fault| fault.error(format!("look at `{key}`")))?;
+        let name = self.object_key(key);
+        let found = async {
+            let object = self.store.head(&name).await?;
+            // What has another name than the one asked for is not it.
+            Ok(if object.is_some() && self.has_name(&name).await? { object } else { None })
+        };
+        let object = found.await.map_err(|fault: Fault| fault.error(format!("look at `{key}`")))?;
         Ok(object.filter(|_| !key.is_reserved()).map(|object| object.listed(key)))
     }
 

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, future, stream};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::dto::{
-    CompleteMultipartUploadInput, CopyObjectInput, DeleteObjectInput, DeleteObjectsInput, PutObjectInput,
-    StreamingBlob,
+    CompleteMultipartUploadInput, CopyObjectInput, CopySource, CreateMultipartUploadInput, DeleteObjectInput,
+    DeleteObjectsInput, GetObjectInput, HeadObjectInput, PutObjectInput, StreamingBlob, UploadPartInput,
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result, s3_error};
 
@@ -25,6 +25,13 @@ const FLUSHING: Duration = Duration::from_millis(50);
 pub trait Disturb: fmt::Debug + Send + Sync + 'static {
     /// Returns what is to happen to a request whose signature is right, before it is carried out.
     fn disturb(&self, request: &Request<'_>) -> Disturbance;
+
+    /// Returns the key that the server takes the key of a request for: another one where names are folded, as by a
+    /// store that keeps its objects in a file system that ignores case. `writes`: the request makes the object.
+    fn spell(&self, key: String, writes: bool) -> String {
+        let _ = writes;
+        key
+    }
 }
 
 /// What a [`Disturb`] knows of a request.
@@ -233,55 +240,84 @@ fn refusal(status: u16, code: &str) -> S3Error {
 #[derive(Debug)]
 pub(super) struct Gate(pub(super) Arc<Turn>);
 
-#[async_trait::async_trait]
-impl S3Access for Gate {
-    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+impl Gate {
+    fn admit(&self, context: &S3AccessContext<'_>) -> S3Result<Disturbance> {
         if context.credentials().is_none() {
             return Err(s3_error!(AccessDenied, "Signature is required"));
         }
         let watch = &self.0.watch;
         let operation = context.s3_op().name();
         let number = watch.count(operation);
-        let Some(disturb) = &watch.disturb else { return Ok(()) };
+        let Some(disturb) = &watch.disturb else { return Ok(Disturbance::Pass) };
         let (bucket, key) = (context.s3_path().get_bucket_name(), context.s3_path().get_object_key());
-        let disturbance = disturb.disturb(&Request { operation, bucket, key, number });
-        self.0.disturb(disturbance).await
+        Ok(disturb.disturb(&Request { operation, bucket, key, number }))
     }
 
-    async fn put_object(&self, request: &mut S3Request<PutObjectInput>) -> S3Result<()> {
+    fn spell(&self, key: &mut String, writes: bool) {
+        if let Some(disturb) = &self.0.watch.disturb {
+            *key = disturb.spell(std::mem::take(key), writes);
+        }
+    }
+}
+
+/// The gate, and what is done to the requests of each operation that is about an object.
+macro_rules! gate {
+    ($($name:ident($input:ident) |$gate:ident, $request:ident| $disturb:block)*) => {
+        #[async_trait::async_trait]
+        impl S3Access for Gate {
+            async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+                let disturbance = self.admit(context)?;
+                self.0.disturb(disturbance).await
+            }
+
+            $(async fn $name(&self, request: &mut S3Request<$input>) -> S3Result<()> {
+                let ($gate, $request) = (self, request);
+                $disturb;
+                Ok(())
+            })*
+        }
+    };
+}
+
+gate! {
+    get_object(GetObjectInput) |gate, request| { gate.spell(&mut request.input.key, false); }
+    head_object(HeadObjectInput) |gate, request| { gate.spell(&mut request.input.key, false); }
+    put_object(PutObjectInput) |gate, request| {
         let input = &mut request.input;
-        self.0.forget(&mut input.if_match, &mut input.if_none_match);
-        Ok(())
+        gate.spell(&mut input.key, true);
+        gate.0.forget(&mut input.if_match, &mut input.if_none_match);
     }
-
-    async fn complete_multipart_upload(
-        &self,
-        request: &mut S3Request<CompleteMultipartUploadInput>,
-    ) -> S3Result<()> {
+    create_multipart_upload(CreateMultipartUploadInput) |gate, request| {
+        gate.spell(&mut request.input.key, true);
+    }
+    upload_part(UploadPartInput) |gate, request| { gate.spell(&mut request.input.key, true); }
+    complete_multipart_upload(CompleteMultipartUploadInput) |gate, request| {
         let input = &mut request.input;
-        self.0.forget(&mut input.if_match, &mut input.if_none_match);
-        Ok(())
+        gate.spell(&mut input.key, true);
+        gate.0.forget(&mut input.if_match, &mut input.if_none_match);
     }
-
-    async fn copy_object(&self, request: &mut S3Request<CopyObjectInput>) -> S3Result<()> {
+    copy_object(CopyObjectInput) |gate, request| {
+        gate.spell(&mut request.input.key, true);
+        if let CopySource::Bucket { key, .. } = &mut request.input.copy_source {
+            let mut source = key.to_string();
+            gate.spell(&mut source, false);
+            *key = source.into();
+        }
         // That of the target is no field of this request.
         let mut if_none_match = request.headers.remove("if-none-match");
-        self.0.forget(&mut request.input.copy_source_if_match, &mut if_none_match);
+        gate.0.forget(&mut request.input.copy_source_if_match, &mut if_none_match);
         if let Some(value) = if_none_match {
             request.headers.insert("if-none-match", value);
         }
-        Ok(())
     }
-
-    async fn delete_object(&self, request: &mut S3Request<DeleteObjectInput>) -> S3Result<()> {
-        self.0.forget::<_, ()>(&mut request.input.if_match, &mut None);
-        Ok(())
+    delete_object(DeleteObjectInput) |gate, request| {
+        gate.spell(&mut request.input.key, false);
+        gate.0.forget::<_, ()>(&mut request.input.if_match, &mut None);
     }
-
-    async fn delete_objects(&self, request: &mut S3Request<DeleteObjectsInput>) -> S3Result<()> {
+    delete_objects(DeleteObjectsInput) |gate, request| {
         for object in &mut request.input.delete.objects {
-            self.0.forget::<_, ()>(&mut object.e_tag, &mut None);
+            gate.spell(&mut object.key, false);
+            gate.0.forget::<_, ()>(&mut object.e_tag, &mut None);
         }
-        Ok(())
     }
 }

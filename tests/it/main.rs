@@ -12,6 +12,8 @@ mod disks;
 mod documents;
 #[cfg(all(feature = "cli", feature = "embedded"))]
 mod embedded;
+#[cfg(all(feature = "s3", feature = "embedded"))]
+mod folding;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
 mod hazards;
 mod histories;

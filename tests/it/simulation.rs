@@ -57,6 +57,8 @@ const IMPORTANT: &[(&str, u64)] = &[
     ("files removed", 100),
     ("files replaced", 200),
     ("two machines", 50),
+    ("names taken for others", 20),
+    ("names that differ by case", 20),
 ];
 
 type Kinds = BTreeMap<&'static str, u64>;
@@ -203,7 +205,7 @@ fn undisturbed() -> Vec<(Scene, Outcome)> {
     let scenes = if numbers("SYNCENGINE_SEEDS").is_some() { scenes::all() } else { scenes::handful() };
     let played: Vec<_> = scenes.into_iter().map(|scene| (scene, scene.play(Befalls::Nothing))).collect();
     for (scene, wanted) in &played {
-        assert!(wanted.broken.is_empty() && wanted.calls[0] > 40, "{scene:?} {wanted:?}");
+        assert!(wanted.broken.is_empty() && wanted.calls[0] > 30, "{scene:?} {wanted:?}");
     }
     played
 }

@@ -314,6 +314,17 @@ fn every_dependency_has_its_reason() {
 }
 
 #[test]
+fn no_merge_was_left_half_done() {
+    let marks = ["<".repeat(7) + " ", ">".repeat(7) + " "];
+    let all =
+        ["src", "tests", "docs", "fuzz", "examples", "benches"].iter().flat_map(|folder| files(folder, ""));
+    let texts = all.filter_map(|file| Some((fs::read_to_string(root().join(&file)).ok()?, file)));
+    let is_mark = |line: &str| marks.iter().any(|mark| line.starts_with(mark));
+    let left: Vec<_> = texts.filter(|(text, _)| text.lines().any(is_mark)).map(|(_, file)| file).collect();
+    none("marks of a merge", &left);
+}
+
+#[test]
 fn documents_name_no_registry() {
     // In halves, so that this file does not name them either.
     let halves = [("crates", ".io"), ("docker", ".io"), ("ghcr", ".io"), ("npm", "js"), ("py", "pi")];

@@ -136,7 +136,9 @@ impl Batch<'_> {
             Some(old) => self.replace(&member, old)?,
         }
         self.touch(parent);
-        Ok(ours)
+        // The rename has stamped it; whatever stamps it from now on is somebody else.
+        let placed = rustix::fs::statat(&*member.folder, target.key.file_name(), AtFlags::SYMLINK_NOFOLLOW);
+        placed.ok().filter(|placed| stat::is_same_file(placed, &ours)).ok_or_else(|| changed_after(path))
     }
 
     fn create(&self, member: &Member) -> Result<()> {
@@ -290,7 +292,8 @@ impl Batch<'_> {
         Ok(Aside { path: aside.path.clone(), folder: Arc::clone(&aside.folder), name: kept })
     }
 
-    /// Looks at a published version; it must still be ours.
+    /// Looks at a version whose stat was `ours` as soon as it had its name; it must still be that one, with the very
+    /// stamps: an edit in place can have the same size and set the same time of modification.
     pub(super) fn look(&mut self, ours: &Stat, key: &Key) -> Result<Entry> {
         let path = key.as_str();
         let now = self.local.clock.now();
@@ -298,13 +301,17 @@ impl Batch<'_> {
             .open(key.parent().unwrap_or(""))
             .and_then(|folder| rustix::fs::statat(&*folder, key.file_name(), AtFlags::SYMLINK_NOFOLLOW));
         match found {
-            Ok(stat) if stat::is_same_file(&stat, ours) => Ok(stat::entry(key.clone(), &stat, now)),
-            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => {
-                Err(changed(path, "was changed just after it was written"))
+            Ok(stat) if stat::is_same_file(&stat, ours) && stat::changed(&stat) == stat::changed(ours) => {
+                Ok(stat::entry(key.clone(), &stat, now))
             }
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Err(changed_after(path)),
             Err(error) => Err(failure("look at", path, error)),
         }
     }
+}
+
+fn changed_after(path: &str) -> Error {
+    changed(path, "was changed just after it was written")
 }
 
 /// Chooses a name that nothing has yet.

@@ -117,8 +117,10 @@ impl S3Client {
         let writing = self.writing(target, None)?;
         self.insist(Act::Copy(&writing.condition)).await?;
         self.make_room(target).await?;
+        let turn = self.turn_to_create(target).await?;
         let etag = self.copy_conditionally(source, &writing).await?;
         self.check_name(&target.key, &etag).await?;
+        drop(turn);
         let object =
             Object { etag, size: from.size, mtime: from.modified, last_modified: None, archived: false };
         Ok(object.entry(&target.key))

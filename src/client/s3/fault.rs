@@ -12,6 +12,12 @@ const SHOWN_BYTES: usize = 300;
 /// The code of [`Fault::no_trash`]; no store has it.
 const NO_TRASH: &str = "NoTrash";
 
+/// The code of [`Fault::taken`]; no store has it.
+const TAKEN: &str = "NameTaken";
+
+/// The code of [`Fault::respelled`]; no store has it.
+const RESPELLED: &str = "NameRespelled";
+
 /// The code of [`Fault::unguarded`]; no store has it.
 const UNGUARDED: &str = "Unguarded";
 
@@ -64,6 +70,18 @@ impl Fault {
     pub(super) fn unguarded(condition: &str) -> Self {
         let message = format!("the store ignores {condition}, so that an edit made meanwhile could be lost");
         Self { code: UNGUARDED.into(), ..Self::new(ErrorKind::Unsupported, message) }
+    }
+
+    /// Returns the fault of a name that the store takes for that of another object.
+    pub(super) fn taken() -> Self {
+        let message = "it cannot be beside a name that the store takes for the same";
+        Self { code: TAKEN.into(), ..Self::new(ErrorKind::Invalid, message) }
+    }
+
+    /// Returns the fault of a name that the store keeps in another spelling.
+    pub(super) fn respelled() -> Self {
+        let message = "the store does not keep this name as it is";
+        Self { code: RESPELLED.into(), ..Self::new(ErrorKind::Invalid, message) }
     }
 
     /// The condition of the request did not hold.
@@ -151,6 +169,10 @@ impl Fault {
 
     fn hint(&self) -> Option<&'static str> {
         Some(match (self.status, self.code.as_str()) {
+            (_, TAKEN) => {
+                "names that differ only in case or accents need a store that tells them apart; rename one of them"
+            }
+            (_, RESPELLED) => "rename it on the other side to what this store can hold",
             (_, NO_TRASH) => "make the bucket, or name another one with --trash-location",
             (_, "NoSuchBucket") => "check the spelling; --create makes the bucket on a receiving side",
             (_, "SignatureDoesNotMatch") => "the secret key is not the one of the access key; check both",

@@ -26,12 +26,12 @@ pub(super) const PROBE: &str = ".syncengine/probe/";
 const REMEMBERED_SECONDS: i64 = 30 * 24 * 3600;
 
 /// The form of the file.
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 
 /// An ETag that no object has.
 const WRONG: &str = "\"00000000000000000000000000000000\"";
 
-/// Which conditions a store honours.
+/// Which conditions a store honours, and whether it tells names apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Capabilities {
     pub(super) put_if_none_match: bool,
@@ -44,6 +44,8 @@ pub(super) struct Capabilities {
     pub(super) delete_many_if_match: bool,
     pub(super) copy_if_none_match: bool,
     pub(super) copy_source_if_match: bool,
+    /// Whether it takes names that differ in case, or in the form of an accent, for one.
+    pub(super) folds_names: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -95,7 +97,8 @@ impl Probe {
         key.strip_prefix(&self.prefix).is_some_and(|name| name.starts_with(PROBE))
     }
 
-    fn remembered(&self, now: i64) -> Option<Capabilities> {
+    /// Returns what the store was found to do, if that is not long ago.
+    pub(super) fn remembered(&self, now: i64) -> Option<Capabilities> {
         let text = std::fs::read(self.file.as_ref()?).ok()?;
         let known: Remembered = serde_json::from_slice(&text).ok()?;
         let fresh = (0..REMEMBERED_SECONDS).contains(&now.saturating_sub(known.asked_at));
@@ -124,7 +127,7 @@ impl Probe {
 
 /// Deletes what the questions under `key` leave.
 pub(super) async fn tidy(store: &Store, key: &str) -> Result<(), Fault> {
-    for key in [key.to_owned(), copy_of(key)] {
+    for key in [key.to_owned(), copy_of(key), accented(key)] {
         let removed = store
             .send(|| async { Ok(store.sdk().delete_object().bucket(&store.bucket).key(&key).send().await?) });
         match removed.await {
@@ -137,6 +140,11 @@ pub(super) async fn tidy(store: &Store, key: &str) -> Result<(), Fault> {
 
 fn copy_of(key: &str) -> String {
     format!("{key}-copy")
+}
+
+/// A name whose last letter has two forms.
+fn accented(key: &str) -> String {
+    format!("{key}-\u{e9}")
 }
 
 /// The questions, in an order in which each finds what it needs.
@@ -159,6 +167,7 @@ impl Asking<'_> {
         found.copy_source_if_match = refused(self.copy(Some(WRONG), None).await)?;
         self.copy(None, None).await?;
         found.copy_if_none_match = refused(self.copy(None, Some("*")).await)?;
+        found.folds_names = self.folds_names().await?;
         found.delete_many_if_match = self.delete_many().await?;
         self.put(None, None).await?;
         found.delete_if_match = refused(self.delete().await)?;
@@ -192,6 +201,29 @@ impl Asking<'_> {
             Ok(request.send().await?)
         });
         copied.await.map(drop)
+    }
+
+    /// Returns whether an object is found under another spelling of its name.
+    async fn folds_names(&self) -> Result<bool, Fault> {
+        if self.shows("-COPY").await? {
+            return Ok(true);
+        }
+        let accented = accented(self.key);
+        match (Asking { key: &accented, ..*self }.put(None, None).await) {
+            Ok(_) => self.shows("-e\u{301}").await,
+            Err(fault) if fault.is_passing() => Err(fault),
+            // A name that it refuses it does not fold.
+            Err(_) => Ok(false),
+        }
+    }
+
+    async fn shows(&self, ending: &str) -> Result<bool, Fault> {
+        match self.store.head(&format!("{}{ending}", self.key)).await {
+            Ok(found) => Ok(found.is_some()),
+            Err(fault) if fault.is_passing() => Err(fault),
+            // Who may not look at what is not there is told that it is forbidden.
+            Err(_) => Ok(false),
+        }
     }
 
     async fn delete(&self) -> Result<(), Fault> {

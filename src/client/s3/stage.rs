@@ -16,14 +16,12 @@ use super::S3Client;
 use super::fault::Fault;
 use super::metadata::{MTIME, content_type, write_mtime};
 use super::object::{Condition, Object};
-use super::page::Position;
 use super::probe::Capabilities;
 use super::strict::Act;
 use crate::client::{Body, Held, Staged, Target};
 use crate::entry::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{ContentHash, ETag, HashForm, Hasher};
-use crate::key::Key;
 
 /// Longest name of an object, in bytes (S3).
 const MAX_OBJECT_KEY_BYTES: usize = 1024;
@@ -46,6 +44,7 @@ impl S3Client {
         let condition = &writing.condition;
         let act = if size > self.threshold() { Act::Complete(condition) } else { Act::Put(condition) };
         self.insist(act).await.map_err(|fault| fault.error(doing()))?;
+        let turn = self.turn_to_create(&target).await.map_err(|fault| fault.error(doing()))?;
         let (etag, hash) = if size > self.threshold() {
             self.upload_parts(&target, &writing, body).await?
         } else {
@@ -53,30 +52,10 @@ impl S3Client {
             self.put_bytes(&target, &writing, bytes).await.map_err(|fault| fault.error(doing()))?
         };
         self.check_name(&target.key, &etag).await.map_err(|fault| fault.error(doing()))?;
+        drop(turn);
         let entry =
             Object { etag, size, mtime: modified, last_modified: None, archived: false }.entry(&target.key);
         Ok(Staged { target, size, hash: Some(hash), held: Held::Published(entry) })
-    }
-
-    /// Makes sure that the store kept the name of what was written: some take `\` for `/`, or show control
-    /// characters as others. An object of another name is taken back.
-    pub(super) async fn check_name(&self, key: &Key, etag: &ETag) -> Result<(), Fault> {
-        if !key.as_str().contains(|letter: char| letter == '\\' || letter.is_control()) {
-            return Ok(());
-        }
-        let name = self.object_key(key);
-        let listed = match self.store.page(&name, &Position::Start, 1).await {
-            Ok(page) => page.objects.iter().any(|object| object.key == name),
-            Err(fault) if fault.is_passing() => return Err(fault),
-            Err(_) => false,
-        };
-        if listed {
-            return Ok(());
-        }
-        if let Err(left) = self.delete_version(&name, etag).await {
-            tracing::debug!(?left, key = %key, "what has another name now stays");
-        }
-        Err(Fault::new(ErrorKind::Invalid, "the store does not keep this name as it is"))
     }
 
     /// Returns what a write to `target` is, if it can be.

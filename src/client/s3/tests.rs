@@ -90,6 +90,7 @@ fn client(peer: &Peer, limits: Limits) -> S3Client {
         delete_many_if_match: true,
         copy_if_none_match: true,
         copy_source_if_match: true,
+        folds_names: false,
     };
     client.capabilities.set(able).unwrap();
     S3Client { versioning: Versioning::trusted("run"), ..client }

@@ -35,6 +35,11 @@ fn denied(key: &Key) -> Error {
     Error::new(ErrorKind::PermissionDenied, format!("list `{key}`: a simulated folder without permissions"))
 }
 
+/// Returns the error for a name that the folder takes for that of something else.
+fn taken(key: &Key) -> Error {
+    Error::new(ErrorKind::Invalid, format!("`{key}` cannot be here beside a name in another case"))
+}
+
 /// Returns the error for an operation on the disk that failed after it was done.
 fn undone(key: &str) -> Error {
     Error::new(ErrorKind::Internal, format!("make `{key}` durable"))
@@ -70,6 +75,16 @@ impl SimFolder {
         })
     }
 
+    /// Checks that nothing is here under another spelling of a name that is to be new.
+    fn check_spelling(&self, key: &Key) -> Result<()> {
+        let mut world = self.port.world.inner();
+        if world.places[self.port.place].spelling(key.as_str()) == key.as_str() {
+            return Ok(());
+        }
+        world.note("names taken for others");
+        Err(taken(key))
+    }
+
     /// Takes `content` in as a temporary for `target`.
     fn hold(&self, target: Target, content: Bytes, modified: Option<Timestamp>) -> Staged {
         let mut world = self.port.world.inner();
@@ -89,6 +104,9 @@ impl SimFolder {
         let name = target.key.as_str().to_owned();
         self.port.call("stage", &name).await?;
         self.port.world.inner().judge_staging(self.port.machine, self.port.place, &name);
+        if target.replaces.is_none() {
+            self.check_spelling(&target.key)?;
+        }
         let modified = body.modified;
         let mut bytes = Vec::new();
         // Even an unfinished temporary can be met by others.
@@ -123,6 +141,9 @@ impl SimFolder {
         let name = target.key.as_str();
         let (content, modified) =
             self.drop_temporary(&staged.held).ok_or_else(|| changed(&target.key, "lost its temporary"))?;
+        if target.replaces.is_none() {
+            self.check_spelling(&target.key)?;
+        }
         let mut world = self.port.world.inner();
         let (machine, at) = (self.port.machine, self.port.place);
         let place = &world.places[at];
@@ -169,7 +190,7 @@ impl SimFolder {
         let is_ours = |entry: &Entry| {
             entry.size == ours.content.len() as u64
                 && matches!(entry.fingerprint, Fingerprint::File(stat)
-                    if (stat.inode, stat.modified) == (ours.inode, ours.modified))
+                    if (stat.inode, stat.modified, stat.changed) == (ours.inode, ours.modified, ours.changed))
         };
         now.filter(is_ours).ok_or_else(|| changed(key, "was changed just after it was written"))
     }
@@ -197,6 +218,7 @@ impl SimFolder {
     async fn rename_file(&self, from: &Entry, to: &Key) -> Result<Entry> {
         let (old, new) = (from.key.as_str(), to.as_str());
         self.port.call("rename", old).await?;
+        self.check_spelling(to)?;
         let file = {
             let mut world = self.port.world.inner();
             let (machine, at) = (self.port.machine, self.port.place);
@@ -331,6 +353,7 @@ impl StorageClient for SimFolder {
     fn copy<'a>(&'a self, from: &'a Entry, target: Target) -> BoxFuture<'a, Result<Staged>> {
         async move {
             self.port.call("copy", from.key.as_str()).await?;
+            self.check_spelling(&target.key)?;
             let found = {
                 let world = self.port.world.inner();
                 let place = &world.places[self.port.place];

@@ -64,8 +64,10 @@ fn begin(seed: u64, is_told: bool) -> (Machines, bool) {
         Place::new(Kind::Bucket { opaque: is_opaque, ignores })
     };
     let buckets = [bucket(), bucket()];
-    let mut folder =
-        || Place::new(Kind::Folder { tick: *chance.pick(&[1, 1, 1_000_000_000, 2_000_000_000]) });
+    let mut folder = || {
+        let tick = *chance.pick(&[1, 1, 1_000_000_000, 2_000_000_000]);
+        Place::new(Kind::Folder { tick, folds: chance.below(6) == 0 })
+    };
     let folders = [folder(), folder()];
     let ([b, b2], [f, f2]) = (buckets, folders);
     let one = Sides::new(0, 1);

@@ -229,14 +229,26 @@ impl Machines {
         world.pass(Duration::from_secs(5));
     }
 
-    /// An undisturbed run, and what must be true after it.
-    pub(crate) async fn calm_run(&mut self, machine: usize) -> Option<Box<Report>> {
+    async fn calm_run_through(&mut self, machine: usize) -> Ended {
         self.calm_down();
         let ended = self.run(machine).await;
         self.after(machine, &ended, false);
-        let collides = self.world.inner().places.iter().any(super::place::Place::collides);
+        ended
+    }
+
+    /// An undisturbed run, or two where names collided, and what must be true afterwards.
+    pub(crate) async fn calm_run(&mut self, machine: usize) -> Option<Box<Report>> {
+        let collided = self.world.inner().collision();
+        let mut ended = self.calm_run_through(machine).await;
+        let collides = self.world.inner().collision();
+        if collided.is_some() && collides.is_none() {
+            // What made the collision was removed last, and only the next run can use the name.
+            let effects = self.world.inner().machines[machine].run.effects;
+            ended = self.calm_run_through(machine).await;
+            self.world.inner().machines[machine].run.effects += effects;
+        }
         let report = match ended {
-            Ended::Told(report) if collides || report.counts.failed == 0 => report,
+            Ended::Told(report) if collides.is_some() || report.counts.failed == 0 => report,
             Ended::Told(report) => {
                 let failures = &report.failures;
                 self.world.inner().broken(format!("an undisturbed run fails: {failures:?}"));
@@ -247,8 +259,8 @@ impl Machines {
                 return None;
             }
         };
-        if collides {
-            self.world.inner().note("names that are file and folder");
+        if let Some(kind) = collides {
+            self.world.inner().note(kind);
             return None;
         }
         let owner = &self.owners[machine];

@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Folder {
         /// The unit of its stamps, in nanoseconds.
         tick: u32,
+        /// It takes names that differ only in the case of letters for one.
+        folds: bool,
     },
 }
 
@@ -108,6 +110,25 @@ impl Place {
         matches!(self.kind, Kind::Folder { .. })
     }
 
+    pub(crate) fn folds(&self) -> bool {
+        matches!(self.kind, Kind::Folder { folds: true, .. })
+    }
+
+    /// Returns `name` as it would be stored here: what is there in another spelling, file or folder, keeps that.
+    pub(crate) fn spelling(&self, name: &str) -> String {
+        let mut spelled = name.to_owned();
+        if !self.folds() {
+            return spelled;
+        }
+        for path in prefixes(name) {
+            let mut all = self.files.keys().chain(self.temporaries.keys()).flat_map(|name| prefixes(name));
+            if let Some(there) = all.find(|there| there.eq_ignore_ascii_case(path)) {
+                spelled.replace_range(..path.len(), there);
+            }
+        }
+        spelled
+    }
+
     pub(crate) fn has(&self, content: &Bytes) -> bool {
         self.files.values().any(|file| file.content == content) || self.is_kept(content)
     }
@@ -126,6 +147,14 @@ impl Place {
         self.taken_since.contains_key(name)
     }
 
+    /// Returns whether anything ever had a name that begins so.
+    pub(crate) fn ever_named_from(&self, beginning: &str) -> bool {
+        self.taken_since
+            .range(beginning.to_owned()..)
+            .next()
+            .is_some_and(|(name, _)| name.starts_with(beginning))
+    }
+
     /// Returns whether there was a moment since `tick` at which nothing had the name.
     pub(crate) fn was_free_since(&self, name: &str, tick: u64) -> bool {
         !self.files.contains_key(name) || self.taken_since.get(name).is_some_and(|since| *since >= tick)
@@ -140,7 +169,7 @@ impl Place {
     pub(crate) fn stamp(&self, time: Timestamp) -> Timestamp {
         match self.kind {
             Kind::Bucket { .. } => time,
-            Kind::Folder { tick } => {
+            Kind::Folder { tick, .. } => {
                 let unit = i64::from(tick.div_ceil(1_000_000_000).max(1));
                 let seconds = if tick >= 1_000_000_000 { time.seconds / unit * unit } else { time.seconds };
                 let fraction = if tick >= 1_000_000_000 { 0 } else { time.nanoseconds };
@@ -247,6 +276,12 @@ impl Place {
     pub(crate) fn tree(&self) -> BTreeMap<String, Bytes> {
         self.files.iter().map(|(name, file)| (name.clone(), file.content.clone())).collect()
     }
+}
+
+/// Returns the folders a name is in, and the name itself.
+pub(crate) fn prefixes(name: &str) -> impl Iterator<Item = &str> {
+    let ends = name.match_indices('/').map(|(at, _)| at).chain([name.len()]);
+    ends.map(|end| &name[..end])
 }
 
 /// Returns the hash of a content in the form a store makes it.

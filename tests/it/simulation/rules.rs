@@ -11,6 +11,7 @@ use syncengine::fingerprint::Fingerprint;
 use syncengine::state::{Agreed, BaseRow, RowChange};
 use syncengine::{ConflictStrategy, Side, Sides, SyncMode};
 
+use super::place::prefixes;
 use super::world::Inner;
 
 /// What the run of a machine may do and what has befallen it.
@@ -109,13 +110,12 @@ impl Inner {
             }
             mode => mode.authority() == Some(side.other()),
         };
-        // A loser that has been given its other name is kept there; if somebody has written there since, in the trash.
+        // A loser that has been given its other name is kept there; if somebody has written to that or taken it away
+        // since, in the trash.
         let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-        let has_copy = |other: &String| other.starts_with(&format!("{stem}.conflict-"));
-        let is_beside = self.places[place]
-            .files
-            .iter()
-            .any(|(other, file)| other != name && (file.content == lost || has_copy(other)));
+        let here = &self.places[place];
+        let is_elsewhere = here.files.iter().any(|(other, file)| other != name && file.content == lost);
+        let is_beside = is_elsewhere || here.ever_named_from(&format!("{stem}.conflict-"));
         let is_known = is_beside || self.places[self.other(machine, place)].ever_had(&lost);
         if !overruled && !is_known && !is_racy(old) {
             let (mode, conflict, lost) = (run.mode, run.conflict, shown(&lost));
@@ -154,7 +154,8 @@ impl Inner {
             wrong.push("F-05: after a panic");
         }
         // What is in the way now may have gone since the plan was made, so names that can be are not judged.
-        let makes_room = self.places[other].is_in_the_way(&name) || name.starts_with("a/") || name == "a";
+        let makes_room = self.places[other].is_in_the_way(&name)
+            || prefixes(&name).any(|path| path.eq_ignore_ascii_case("a"));
         if run.mode.is_mirror() && run.failed && !makes_room {
             wrong.push("I-32: in a mirror in which something failed");
         }

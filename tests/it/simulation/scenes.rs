@@ -30,7 +30,7 @@ pub(crate) struct Scene {
 
 const BUCKET: Kind =
     Kind::Bucket { opaque: false, ignores: Ignored { create: false, replace: false, delete: false } };
-const FOLDER: Kind = Kind::Folder { tick: 1 };
+const FOLDER: Kind = Kind::Folder { tick: 1, folds: false };
 
 /// All scenes: each mode, and each strategy that settles, from folder to bucket, back, and between two of a kind.
 pub(crate) fn all() -> Vec<Scene> {

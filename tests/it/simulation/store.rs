@@ -93,7 +93,7 @@ impl SimStore {
         }
         let old = world.show(self.port.place, name, content, modified);
         if is_raced {
-            world.disown(old);
+            world.forfeit(old);
         }
         let entry = world.listed(self.port.place, name);
         drop(world);
@@ -162,7 +162,9 @@ impl SimStore {
         let is_undone = is_rename.is_some_and(|to| {
             world.places[self.port.place].files.get(to.as_str()).map(|file| &file.content) != old.as_ref()
         });
-        if is_raced || is_undone {
+        if is_raced {
+            world.forfeit(old);
+        } else if is_undone {
             world.disown(old);
         }
         if fate == Fate::AnswerLost { Err(lost(name)) } else { Ok(()) }

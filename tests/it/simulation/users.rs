@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use syncengine::{Key, Timestamp};
 
-use super::place::{File, LARGE};
+use super::place::{File, LARGE, Place};
 use super::world::Inner;
 
 const NAMES: [&str; 9] = ["a", "a-b", "a/x", "a/y.txt", "b", "b.txt", "d/a", "d/e/f", "z"];
@@ -16,6 +16,10 @@ impl Inner {
         self.edits += 1;
         self.note("edits");
         let name = *self.chance.pick(&NAMES);
+        let in_capitals = name.to_ascii_uppercase();
+        // Elsewhere other names would only make conflicts rarer.
+        let has_case = self.places.iter().any(Place::folds) && self.chance.below(6) == 0;
+        let name = if has_case { &in_capitals } else { name };
         let files: Vec<String> = self.places[at].files.keys().cloned().collect();
         let what = self.chance.below(12);
         if files.is_empty() || what < 4 {
@@ -67,6 +71,7 @@ impl Inner {
 
     /// Writes a file; what is in its way goes first.
     pub(crate) fn write(&mut self, at: usize, name: &str, content: Bytes) {
+        let name = &*self.places[at].spelling(name);
         self.tell(|| format!("user at {at}: write {name} {:?}", String::from_utf8_lossy(&content)));
         self.make_room(at, name);
         let now = self.now_at(at);
@@ -123,6 +128,7 @@ impl Inner {
         let tick = self.tick;
         let Some(file) = self.places[at].take(from, tick) else { return };
         self.places[at].free_inode = None;
+        let to = &*self.places[at].spelling(to);
         self.make_room(at, to);
         self.put(at, to, file.content, file.modified, file.inode);
     }
@@ -144,6 +150,14 @@ impl Inner {
         if let Some(content) = content
             && !self.exists(&content)
         {
+            self.owed.remove(&content);
+        }
+    }
+
+    /// A store that ignores conditions let a version be overwritten that nobody had looked at; a copy that is under way
+    /// elsewhere may still not last.
+    pub(crate) fn forfeit(&mut self, content: Option<Bytes>) {
+        if let Some(content) = content {
             self.owed.remove(&content);
         }
     }

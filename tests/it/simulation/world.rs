@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use syncengine::{Side, Sides, Timestamp};
 
-use super::place::Place;
+use super::place::{Place, prefixes};
 use super::rules::RunView;
 use crate::support::Random;
 
@@ -300,6 +300,18 @@ impl Inner {
     pub(crate) fn broken(&mut self, what: String) {
         self.tell(|| format!("BROKEN: {what}"));
         self.broken.push(what);
+    }
+
+    /// Returns how names collide, so that not all of them can be everywhere, if they do.
+    pub(crate) fn collision(&self) -> Option<&'static str> {
+        if self.places.iter().any(Place::collides) {
+            return Some("names that are file and folder");
+        }
+        let names: BTreeSet<&str> =
+            self.places.iter().flat_map(|place| place.files.keys().flat_map(|name| prefixes(name))).collect();
+        let folded: BTreeSet<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        let is_double = folded.len() < names.len() && self.places.iter().any(Place::folds);
+        is_double.then_some("names that differ by case")
     }
 
     /// Returns whether a content is live or in a trash anywhere.

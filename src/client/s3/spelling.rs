@@ -1,0 +1,68 @@
+//! Stores that take two names for one, or keep a name in another form than it was given.
+//!
+//! S3 itself compares bytes. A store that keeps its objects in a file system that folds the case of letters, or the
+//! two normal forms of a letter with an accent, does not: there `File` and `file` are one object, and a name that
+//! comes back in another spelling looks like a deletion and a new file. Others take `\` for `/`. So a name counts
+//! only as it is listed: nothing is written beside what has it in another spelling, and what was kept otherwise than
+//! it was written is taken back (I-43). On a store that tells names apart, and that is any but a few, this costs two
+//! requests of the probe and nothing else.
+
+use tokio::sync::MutexGuard;
+
+use super::S3Client;
+use super::fault::Fault;
+use super::page::Position;
+use crate::client::Target;
+use crate::fingerprint::ETag;
+use crate::key::Key;
+
+/// While it lives nobody else makes a new object, where that could be the same one.
+pub(super) type Turn<'a> = Option<MutexGuard<'a, ()>>;
+
+impl S3Client {
+    /// Waits for the turn to make a new object, and checks that nothing has its name in another spelling. Must be held
+    /// until [`Self::check_name`] has been asked.
+    pub(super) async fn turn_to_create(&self, target: &Target) -> Result<Turn<'_>, Fault> {
+        if target.replaces.is_some() || !self.capabilities().await?.folds_names {
+            return Ok(None);
+        }
+        let turn = self.creating.lock().await;
+        let name = self.object_key(&target.key);
+        if self.store.head(&name).await?.is_some() && !self.is_listed(&name).await? {
+            return Err(Fault::taken());
+        }
+        Ok(Some(turn))
+    }
+
+    /// Makes sure that the store kept the name of what was written, where there is doubt. An object of another name is
+    /// taken back.
+    pub(super) async fn check_name(&self, key: &Key, etag: &ETag) -> Result<(), Fault> {
+        let is_odd = key.as_str().contains(|letter: char| letter == '\\' || letter.is_control());
+        if !is_odd && !self.capabilities().await?.folds_names {
+            return Ok(());
+        }
+        let name = self.object_key(key);
+        match self.is_listed(&name).await {
+            Ok(true) => return Ok(()),
+            Err(fault) if fault.is_passing() => return Err(fault),
+            _ => {}
+        }
+        if let Err(left) = self.delete_version(&name, etag).await {
+            tracing::debug!(?left, key = %key, "what has another name now stays");
+        }
+        Err(Fault::respelled())
+    }
+
+    /// Returns whether an object that was found under `name` has this very name.
+    pub(super) async fn has_name(&self, name: &str) -> Result<bool, Fault> {
+        let now = self.store.ports.clock.now().seconds;
+        let known = self.capabilities.get().copied().or_else(|| self.probe.remembered(now));
+        if known.is_some_and(|known| known.folds_names) { self.is_listed(name).await } else { Ok(true) }
+    }
+
+    async fn is_listed(&self, name: &str) -> Result<bool, Fault> {
+        // Of all names that begin with this one it is the first.
+        let page = self.store.page(name, &Position::Start, 1).await?;
+        Ok(page.objects.iter().any(|object| object.key == name))
+    }
+}

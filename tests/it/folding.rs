@@ -1,0 +1,210 @@
+//! Syncs with stores that take two names for one, or keep a name otherwise than it was given (B-62).
+//!
+//! Such a store can never have all that a folder has. What must hold: the folder stays as its user left it, no
+//! version is lost, what cannot be there fails and is named in every run, and nothing else is held up.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use futures::stream::{self, StreamExt};
+use syncengine::embedded::{Disturb, Disturbance, Request};
+use syncengine::{Report, SyncEngine, SyncMode, SyncOptions, SyncPair, Timestamp};
+
+use crate::support::bucket::{Bucket, Embedded};
+use crate::support::{Folder, Root, Tree};
+
+/// What a store takes for one name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Folds {
+    Case,
+    Accents,
+}
+
+/// What such a store keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keeps {
+    /// The first spelling it was given.
+    First,
+    /// Its own spelling, whatever it was given.
+    Own,
+}
+
+#[derive(Debug)]
+struct Folding {
+    folds: Folds,
+    keeps: Keeps,
+    ignores: bool,
+    first: Mutex<BTreeMap<String, String>>,
+}
+
+impl Folding {
+    fn fold(&self, key: &str) -> String {
+        match self.folds {
+            Folds::Case => key.to_lowercase(),
+            Folds::Accents => key.replace("e\u{301}", "\u{e9}"),
+        }
+    }
+}
+
+impl Disturb for Folding {
+    fn disturb(&self, request: &Request<'_>) -> Disturbance {
+        let is_write = matches!(request.operation, "PutObject" | "CopyObject" | "CompleteMultipartUpload");
+        if self.ignores && is_write { Disturbance::IgnoreIfNoneMatch } else { Disturbance::Pass }
+    }
+
+    fn spell(&self, key: String, writes: bool) -> String {
+        let folded = self.fold(&key);
+        if self.keeps == Keeps::Own {
+            return folded;
+        }
+        let mut first = self.first.lock().unwrap();
+        match first.get(&folded) {
+            Some(spelled) => spelled.clone(),
+            None if writes => {
+                first.insert(folded, key.clone());
+                key
+            }
+            None => key,
+        }
+    }
+}
+
+struct World {
+    dir: tempfile::TempDir,
+    folder: Folder,
+    bucket: Bucket,
+    folding: Arc<Folding>,
+    _embedded: Embedded,
+    mode: SyncMode,
+}
+
+fn time(second: i64) -> Timestamp {
+    Timestamp::new(1_600_000_000 + second, 0)
+}
+
+impl World {
+    fn new(folds: Folds, keeps: Keeps, ignores: bool, mode: SyncMode) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path(), "source");
+        let folding = Arc::new(Folding { folds, keeps, ignores, first: Mutex::default() });
+        let embedded = Embedded::disturbed(Arc::clone(&folding) as Arc<dyn Disturb>);
+        let bucket = embedded.server.bucket("vault", "tree/");
+        Self { dir, folder, bucket, folding, _embedded: embedded, mode }
+    }
+
+    async fn sync(&self) -> Report {
+        let engine = SyncEngine::new(self.dir.path().join("state"));
+        let client = Arc::new(self.bucket.open(Some(self.dir.path().join("stores"))));
+        let pair = SyncPair::with_clients(self.folder.client(), client).mode(self.mode);
+        let mut options = SyncOptions::new();
+        options.allow_mass_delete = true;
+        options.allow_empty_side = true;
+        engine.sync_pair(&pair, options).await.unwrap()
+    }
+
+    fn story(&self, report: &Report) -> String {
+        let Folding { folds, keeps, ignores, .. } = &*self.folding;
+        let mode = self.mode;
+        format!("{mode} {folds:?} {keeps:?} {ignores}: {:?} {:?}", report.counts, report.failures)
+    }
+
+    /// Runs a few times, in which `failing` fail; the folder must stay as it is, and the objects be `wanted` of it.
+    async fn runs(&self, failing: usize, wanted: impl Fn(&Tree, &Tree) -> bool) {
+        let ours = self.folder.files();
+        for run in 0..3 {
+            let report = self.sync().await;
+            let story = format!("run {run}: {}", self.story(&report));
+            assert_eq!(self.folder.files(), ours, "{story}");
+            assert_eq!(report.counts.failed, failing as u64, "{story}");
+            assert!(report.failures.iter().all(|failure| !failure.hint.is_empty()), "{story}");
+            let theirs = self.bucket.files();
+            assert!(wanted(&ours, &theirs), "{story}: {theirs:?}");
+            assert_eq!(self.folder.trash(), Vec::<Vec<u8>>::new(), "{story}");
+        }
+    }
+}
+
+/// Returns a name, and the same name in a spelling that the store takes for it.
+fn two_of(folds: Folds) -> [&'static str; 2] {
+    match folds {
+        Folds::Case => ["dir/name", "dir/NAME"],
+        Folds::Accents => ["dir/caf\u{e9}", "dir/cafe\u{301}"],
+    }
+}
+
+/// Calls `each` with every such store and every mode that writes to it, several at once.
+async fn with_each(each: impl AsyncFn(World)) -> usize {
+    let mut worlds = Vec::new();
+    for folds in [Folds::Case, Folds::Accents] {
+        for keeps in [Keeps::First, Keeps::Own] {
+            for ignores in [false, true] {
+                let world = |mode| World::new(folds, keeps, ignores, mode);
+                worlds.extend(
+                    [SyncMode::TwoWay, SyncMode::SourceToDestination, SyncMode::SourceBackup].map(world),
+                );
+            }
+        }
+    }
+    let each = &each;
+    stream::iter(worlds).map(|world| async move { each(world).await }).buffer_unordered(8).count().await
+}
+
+/// Whether every object has the name and the content of a file, and all files but so many are there.
+fn are_all_but(missing: usize) -> impl Fn(&Tree, &Tree) -> bool {
+    move |ours, theirs| {
+        theirs.len() + missing == ours.len()
+            && theirs.iter().all(|(name, bytes)| ours.get(name) == Some(bytes))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b62_of_two_names_that_are_one_there_the_second_is_refused() {
+    let count = with_each(async |world: World| {
+        for (number, name) in two_of(world.folding.folds).iter().enumerate() {
+            world.folder.write(name, format!("content {number}").as_bytes(), time(0));
+        }
+        world.folder.write("beside", b"beside", time(0));
+        world.runs(1, are_all_but(1)).await;
+        // An edit of the one that is there does not touch the other one.
+        let there = world.bucket.files().into_keys().find(|name| name.starts_with("dir")).unwrap();
+        world.folder.write(&there, b"edited", time(9));
+        world.runs(1, are_all_but(1)).await;
+    })
+    .await;
+    println!("ci: stores that fold names {count} collisions");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b62_a_file_that_is_renamed_to_what_is_the_same_there_stays() {
+    with_each(async |world: World| {
+        let [mut before, mut after] = two_of(world.folding.folds);
+        if world.folding.keeps == Keeps::Own {
+            // The first name must be the one it keeps.
+            if world.folding.fold(before) != before {
+                std::mem::swap(&mut before, &mut after);
+            }
+        }
+        world.folder.write(before, b"content", time(0));
+        world.folder.write("beside", b"beside", time(0));
+        world.runs(0, are_all_but(0)).await;
+        world.folder.rename(before, after);
+        // What was there keeps its name until somebody decides.
+        world.runs(1, |_, theirs| theirs.get(before).is_some_and(|bytes| bytes == b"content")).await;
+        // Renamed back, all is well.
+        world.folder.rename(after, before);
+        world.runs(0, are_all_but(0)).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b62_a_name_that_the_store_keeps_otherwise_is_taken_back() {
+    for (folds, name) in [(Folds::Case, "dir/NAME"), (Folds::Accents, "dir/cafe\u{301}")] {
+        for mode in [SyncMode::TwoWay, SyncMode::SourceToDestination, SyncMode::SourceBackup] {
+            let world = World::new(folds, Keeps::Own, false, mode);
+            world.folder.write(name, b"content", time(0));
+            world.folder.write("beside", b"beside", time(0));
+            world.runs(1, are_all_but(1)).await;
+        }
+    }
+}
