@@ -20,6 +20,8 @@ mod histories;
 #[cfg(feature = "cli")]
 mod kills;
 mod local;
+#[cfg(feature = "cli")]
+mod memory;
 #[cfg(all(feature = "s3", feature = "embedded"))]
 mod network;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]

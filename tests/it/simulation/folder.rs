@@ -85,6 +85,16 @@ impl SimFolder {
         Err(taken(key))
     }
 
+    /// Checks that there can be a temporary beside a name.
+    fn check_folder(&self, key: &Key) -> Result<()> {
+        let world = self.port.world.inner();
+        let is_below = |other: &String| key.is_below(other);
+        if world.places[self.port.place].files.keys().any(is_below) {
+            return Err(changed(key, "lost the folder it was to be in"));
+        }
+        Ok(())
+    }
+
     /// Takes `content` in as a temporary for `target`.
     fn hold(&self, target: Target, content: Bytes, modified: Option<Timestamp>) -> Staged {
         let mut world = self.port.world.inner();
@@ -107,6 +117,7 @@ impl SimFolder {
         if target.replaces.is_none() {
             self.check_spelling(&target.key)?;
         }
+        self.check_folder(&target.key)?;
         let modified = body.modified;
         let mut bytes = Vec::new();
         // Even an unfinished temporary can be met by others.
@@ -123,6 +134,8 @@ impl SimFolder {
         };
         let result = result.await;
         self.drop_temporary(&unfinished.held);
+        // Users may have put a file in the place of the folder meanwhile, and the temporary went with it.
+        self.check_folder(&target.key)?;
         result.map(|()| self.hold(target, bytes.into(), modified))
     }
 
@@ -354,6 +367,7 @@ impl StorageClient for SimFolder {
         async move {
             self.port.call("copy", from.key.as_str()).await?;
             self.check_spelling(&target.key)?;
+            self.check_folder(&target.key)?;
             let found = {
                 let world = self.port.world.inner();
                 let place = &world.places[self.port.place];
