@@ -34,7 +34,7 @@ mod tables;
 mod tests;
 
 pub use lock::PairLock;
-pub use open::{Access, Opened, forget, open};
+pub use open::{Access, Opened, exposure, forget, open};
 
 /// Returns the error for an input or output failure in the state directory.
 fn failure(doing: impl Into<String>, source: std::io::Error) -> Error {

@@ -40,6 +40,7 @@ impl SyncEngine {
         recorder: &Recorder,
     ) -> Result<Past> {
         let (state, mut found, lock) = self.open_state(prepared.identities(), access).await?;
+        self.warn_of_exposure(recorder).await;
         let record = state.pair_record();
         let mut common = None;
         let mut foreign_marker = false;
@@ -88,6 +89,17 @@ impl SyncEngine {
             last_sync_seconds: None,
         });
         Ok(Past { state, record, first_sync, winner, foreign_marker, tag: None, _lock: lock })
+    }
+
+    /// Whoever can change the base decides what is taken for deleted.
+    async fn warn_of_exposure(&self, recorder: &Recorder) {
+        if self.state.is_some() {
+            return;
+        }
+        let Some(why) = crate::state::exposure(self.state_dir.clone()).await else { return };
+        let message = format!("the state directory `{}` {why}", self.state_dir.display());
+        let hint = "whoever changes the state decides what is deleted; give it a directory of your own";
+        recorder.emit(&Event::Warned(Notice::new("state-exposed", message, hint)));
     }
 
     /// Opens the base of the pair of these trees.

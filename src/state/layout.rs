@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use md5::{Digest, Md5};
@@ -180,6 +180,15 @@ impl Layout {
     }
 }
 
+/// Says why somebody else could change what is remembered in the state directory `dir`, if somebody could.
+pub(super) fn exposure(dir: &Path) -> Option<&'static str> {
+    let found = fs::metadata(dir).ok()?;
+    if found.uid() != rustix::process::geteuid().as_raw() && found.uid() != 0 {
+        return Some("belongs to another user");
+    }
+    (found.mode() & 0o002 != 0).then_some("can be written by every user")
+}
+
 /// Returns whether `name` is that of a snapshot sled did not finish.
 pub(super) fn is_stray(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b"snap.") && name.as_bytes().ends_with(b".generating")
@@ -196,6 +205,8 @@ pub(super) fn create_private(path: &Path, exists_is_fine: bool) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -235,6 +246,26 @@ mod tests {
         std::os::unix::fs::symlink(&secret, layout.sidecar().with_extension("json.tmp")).unwrap();
         assert!(layout.write_sidecar("ab", 7).is_err());
         assert_eq!(fs::read_to_string(secret).unwrap(), "{}");
+    }
+
+    #[test]
+    fn a_directory_that_others_can_change_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        for (mode, expected) in [
+            (0o700, None),
+            (0o755, None),
+            (0o775, None),
+            (0o777, Some("can be written by every user")),
+            (0o1777, Some("can be written by every user")),
+        ] {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(exposure(dir.path()), expected, "{mode:o}");
+        }
+        assert_eq!(exposure(&dir.path().join("missing")), None);
+        // Only root can give a folder away.
+        if std::os::unix::fs::chown(dir.path(), Some(12_345), None).is_ok() {
+            assert_eq!(exposure(dir.path()), Some("belongs to another user"));
+        }
     }
 
     #[test]

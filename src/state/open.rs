@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::failure;
-use super::layout::{Layout, Trace, create_private};
+use super::layout::{self, Layout, Trace, create_private};
 use super::lock::PairLock;
 use super::memory::MemoryState;
 use super::read_only::ReadOnly;
@@ -90,6 +90,11 @@ pub async fn open(
             .await
         }
     }
+}
+
+/// Says why somebody else could change what is remembered in the state directory `dir`, if somebody could.
+pub async fn exposure(dir: PathBuf) -> Option<&'static str> {
+    joined(spawn_blocking(move || Ok(layout::exposure(&dir)))).await.ok().flatten()
 }
 
 /// Moves the state of a pair aside, so that its next sync is its first. Returns whether there was any.
