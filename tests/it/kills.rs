@@ -332,7 +332,7 @@ fn f01_a_kill_at_any_moment_costs_nothing() {
 #[cfg(all(feature = "s3", feature = "embedded"))]
 #[test]
 fn f01_a_kill_at_any_moment_of_a_sync_with_a_bucket_costs_nothing() {
-    let (kills, histories) = kill_often(100, &SIZES_IN_STORES, World::with_a_bucket);
+    let (kills, histories) = kill_often(200, &SIZES_IN_STORES, World::with_a_bucket);
     println!("ci: on embedded: {kills} kills in {histories} histories of 3 runs each");
 }
 

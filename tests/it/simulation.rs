@@ -28,7 +28,8 @@ mod users;
 mod world;
 
 /// Seeds that once broke a promise.
-const REGRESSIONS: &[u64] = &[909, 8229, 12_268, 1_001_196, 1_002_913, 1_020_429];
+const REGRESSIONS: &[u64] =
+    &[909, 8229, 12_268, 17_190, 26_910, 99_328, 1_001_196, 1_002_913, 1_020_429, 2_591_310, 5_309_989];
 
 /// What must have happened in any 1,000 lives; else the simulation is idle.
 const IMPORTANT: &[(&str, u64)] = &[
