@@ -320,6 +320,21 @@ fn a_saved_plan_is_applied_on_the_ground_it_was_made_for() {
 }
 
 #[test]
+fn a_saved_plan_is_applied_with_the_state_it_was_made_with() {
+    let bench = Bench::new();
+    bench.write("a/x", "1");
+    let state = ["--state-dir", "of mine"];
+    assert_eq!(bench.run(&[&["sync", "a", "b"], &state[..]].concat()).code, 0);
+    fs::remove_file(bench.path("a/x")).unwrap();
+    bench.write("a/y", "2");
+    assert_eq!(bench.run(&[&["plan", "a", "b", "--save", "p"], &state[..]].concat()).code, 0);
+    // Without its base nobody knows that `x` was deleted.
+    assert_eq!(bench.run(&["apply", "p", "--state-dir", "another"]).code, 3);
+    assert_eq!(bench.run(&["apply", "p"]).code, 0);
+    assert!(bench.has("b/y") && !bench.has("b/x"));
+}
+
+#[test]
 fn flags_that_pass_guards_are_given_to_apply_itself() {
     let bench = Bench::new();
     bench.write("a/x", "1");

@@ -166,7 +166,7 @@ fn of_pair(pair: syncengine::Result<SyncPair>, run: &RunArgs) {
     };
     assert!(Side::BOTH.into_iter().all(|side| Location::parse(pair.location(side)).is_ok()), "{pair:?}");
     assert!(pair.compiled_rules().is_ok(), "{pair:?}");
-    let text = serde_json::to_vec(&SavedPlan::new(pair.clone(), false, &[])).unwrap_or_default();
+    let text = serde_json::to_vec(&SavedPlan::new(pair.clone(), false, None, &[])).unwrap_or_default();
     let read = SavedPlan::parse(&text);
     assert!(read.is_ok_and(|plan| plan.pair == pair), "{pair:?} is another one in a saved plan");
 }

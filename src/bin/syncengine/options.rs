@@ -58,7 +58,7 @@ pub(crate) struct Common {
     pub(crate) progress: ShowProgress,
     pub(crate) verbosity: u8,
     pub(crate) quiet: bool,
-    state_dir: Option<OsString>,
+    pub(crate) state_dir: Option<OsString>,
 }
 
 fn invalid(message: impl Into<String>, hint: &str) -> Error {

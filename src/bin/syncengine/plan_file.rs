@@ -4,7 +4,7 @@
 //! again and goes on only if the same actions come out. Flags that pass a guard are never in a file.
 
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use syncengine::clock::{Clock, Entropy, SystemClock, SystemEntropy};
@@ -27,12 +27,15 @@ pub(crate) struct SavedPlan {
     pub(crate) pair: SyncPair,
     /// Whether a missing receiving folder is to be made.
     pub(crate) create: bool,
+    /// Where the past of the pair is remembered, if the user named it: without it the pair has none.
+    #[serde(default)]
+    pub(crate) state_dir: Option<PathBuf>,
     pub(crate) actions: Vec<PlannedAction>,
 }
 
 impl SavedPlan {
     /// Returns the plan of these actions.
-    pub(crate) fn new(pair: SyncPair, create: bool, actions: &[Line]) -> Self {
+    pub(crate) fn new(pair: SyncPair, create: bool, state_dir: Option<PathBuf>, actions: &[Line]) -> Self {
         let actions = actions.iter().map(PlannedAction::from).collect();
         Self {
             schema: SCHEMA,
@@ -40,6 +43,7 @@ impl SavedPlan {
             created: SystemClock.now().compact(),
             pair,
             create,
+            state_dir,
             actions,
         }
     }

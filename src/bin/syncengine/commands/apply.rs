@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use syncengine::Result;
+use syncengine::{Result, SyncEngine};
 
 use super::sync::ran;
 use super::{Finished, Session};
@@ -14,7 +14,11 @@ use crate::plan_file::SavedPlan;
 pub(super) async fn apply(session: &Session, args: &ApplyArgs) -> Result<Finished> {
     let saved = SavedPlan::load(Path::new(&args.file))?;
     let options = options::run(&args.run, &saved.pair)?;
-    let engine = session.engine()?;
+    let engine = match saved.state_dir {
+        // The one that is named now counts.
+        Some(dir) if session.common.state_dir.is_none() => SyncEngine::new(dir),
+        _ => session.engine()?,
+    };
     let options = options.create(saved.create).expecting(saved.actions);
     let (report, result) = engine.run(&saved.pair, session.connected(options)).await;
     Ok(ran(session, &saved.pair, report, result.err().as_ref()))

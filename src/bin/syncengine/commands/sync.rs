@@ -37,12 +37,18 @@ async fn planned(session: &Session, args: &SyncArgs, save: Option<&Path>) -> Res
     let locked = report.refused_by.iter().any(|refusal| refusal.code == "locked");
     let made = !locked && matches!(report.outcome, Outcome::Planned | Outcome::Refused);
     if let Some(path) = save.filter(|_| made) {
-        save_plan(path, pair.clone(), args.pair.create, &report)?;
+        save_plan(session, path, pair.clone(), args.pair.create, &report)?;
     }
     Ok(ran(session, &pair, report, result.err().as_ref()))
 }
 
-fn save_plan(path: &Path, mut pair: SyncPair, create: bool, report: &Report) -> Result<()> {
+fn save_plan(
+    session: &Session,
+    path: &Path,
+    mut pair: SyncPair,
+    create: bool,
+    report: &Report,
+) -> Result<()> {
     // Canonical, so that the plan means the same wherever it is applied.
     pair.source.clone_from(&report.source);
     pair.destination.clone_from(&report.destination);
@@ -60,7 +66,9 @@ fn save_plan(path: &Path, mut pair: SyncPair, create: bool, report: &Report) -> 
             return Err(Error::new(ErrorKind::Invalid, message).with_hint("save it outside both trees"));
         }
     }
-    SavedPlan::new(pair, create, &report.actions).save(path)
+    let is_named = session.common.state_dir.is_some();
+    let state_dir = is_named.then(|| options::state_dir(&session.common)).transpose()?;
+    SavedPlan::new(pair, create, state_dir, &report.actions).save(path)
 }
 
 /// Returns what a run leaves behind.
