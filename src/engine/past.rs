@@ -8,6 +8,7 @@ use super::{SyncEngine, SyncOptions, unreachable};
 use crate::error::Result;
 use crate::event::Event;
 use crate::guard::Notice;
+use crate::key::escape;
 use crate::mode::{InitialSyncPreference, Side, Sides, SyncMode};
 use crate::pair::SyncPair;
 use crate::report::Recorder;
@@ -97,7 +98,8 @@ impl SyncEngine {
             return;
         }
         let Some(why) = crate::state::exposure(self.state_dir.clone()).await else { return };
-        let message = format!("the state directory `{}` {why}", self.state_dir.display());
+        let dir = escape(self.state_dir.as_os_str().as_encoded_bytes());
+        let message = format!("the state directory `{dir}` {why}");
         let hint = "whoever changes the state decides what is deleted; give it a directory of your own";
         recorder.emit(&Event::Warned(Notice::new("state-exposed", message, hint)));
     }

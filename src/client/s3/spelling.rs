@@ -4,8 +4,8 @@
 //! two normal forms of a letter with an accent, does not: there `File` and `file` are one object, and a name that
 //! comes back in another spelling looks like a deletion and a new file. Others take `\` for `/`. So a name counts
 //! only as it is listed: nothing is written beside what has it in another spelling, and what was kept otherwise than
-//! it was written is taken back (I-43). On a store that tells names apart, and that is any but a few, this costs two
-//! requests of the probe and nothing else.
+//! it was written is taken back (I-43). On a store that tells names apart this costs four requests of the probe, and
+//! nothing for any object.
 
 use tokio::sync::MutexGuard;
 
