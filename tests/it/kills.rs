@@ -286,8 +286,19 @@ fn live_through(seed: u64, sizes: &[usize], world: impl Fn(&[String]) -> World) 
         let story =
             || format!("seed {seed} round {round} {arguments:?}\ncalm {report:#}\nstormy {recovered:#}");
         let ((calm_source, calm_destination), (source, destination)) = (calm.trees(), stormy.trees());
-        assert!(calm_source.keys().eq(source.keys()), "the sources differ: {}", story());
-        assert!(calm_destination.keys().eq(destination.keys()), "the destinations differ: {}", story());
+        for (place, calm, stormy) in
+            [("source", &calm_source, &source), ("destination", &calm_destination, &destination)]
+        {
+            let only = |one: &Tree, other: &Tree| -> Vec<String> {
+                one.keys().filter(|name| !other.contains_key(*name)).cloned().collect()
+            };
+            let (missing, extra) = (only(calm, stormy), only(stormy, calm));
+            assert!(
+                missing.is_empty() && extra.is_empty(),
+                "the {place} lacks {missing:?} and has {extra:?}: {}",
+                story()
+            );
+        }
         let equal = calm_source == source && calm_destination == destination;
         assert!(equal, "contents differ: {}", story());
         let left = [temporaries(&stormy.source.0), stormy.destination.leftovers()].concat();
