@@ -132,7 +132,7 @@ impl Plan {
         collisions: &[collide::Collision],
         copies: &conflict_name::CopyCounts,
     ) -> Self {
-        let mut actions = rename::pair(&mut items, policy, collisions);
+        let mut actions = rename::pair(&mut items, policy, collisions, copies);
         actions.extend(items.into_iter().filter_map(|item| action(item, copies)));
         actions.sort_by(|a, b| a.key.cmp(&b.key));
         collide::sort_out(&mut actions, collisions);

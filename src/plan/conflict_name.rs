@@ -45,6 +45,11 @@ impl CopyCounts {
         self.0.get(&format!("{folder}{}{extension}", kept(stem, extension))).map_or(0, BTreeMap::len)
     }
 
+    /// Returns whether `key` is the name of a conflict copy, or of a file that has one.
+    pub fn concern(&self, key: &Key) -> bool {
+        original_of(key).is_some() || self.of(key) > 0
+    }
+
     /// Returns whether `side` has the conflict copy `name` already: a run that was cut off
     /// where a rename is a copy and a deletion leaves the version under both names.
     pub fn has(&self, name: &Key, side: Side) -> bool {

@@ -3,11 +3,13 @@
 //! Pairs decisions that would delete under the old name and copy under the new one, so that the other side
 //! renames too and no bytes move. Equal size and equal hash make a pair, nothing else does: an inode
 //! may be used again. Among equals the same file name goes first, then byte order. Empty files are never
-//! paired, and a path that stands in the way of another is left to the plain decisions.
+//! paired, and a path that stands in the way of another is left to the plain decisions. So are a conflict copy and a
+//! name that has one: a `keep-both` that was cut off leaves them on one side only, as a rename would.
 
 use std::collections::{HashMap, HashSet};
 
 use super::collide::Collision;
+use super::conflict_name::CopyCounts;
 use super::decide::{Base, Policy, Reason, Sight, Step};
 use super::{Action, Item, Work};
 use crate::fingerprint::{ContentHash, HashForm};
@@ -52,12 +54,17 @@ fn vanished(item: &Item, side: Side) -> bool {
 }
 
 /// Takes the items that make a rename out of `items` and returns one action for each pair.
-pub fn pair(items: &mut Vec<Item>, policy: Policy, collisions: &[Collision]) -> Vec<Action> {
+pub fn pair(
+    items: &mut Vec<Item>,
+    policy: Policy,
+    collisions: &[Collision],
+    copies: &CopyCounts,
+) -> Vec<Action> {
     let in_the_way: HashSet<&Key> = collisions.iter().flat_map(|c| [&c.above, &c.below]).collect();
     let mut actions = Vec::new();
     let mut gone = HashSet::new();
     for side in Side::BOTH {
-        for (old, new) in pairs_on(items, side, &in_the_way) {
+        for (old, new) in pairs_on(items, side, &in_the_way, copies) {
             if let Some(action) = action(&items[old], &items[new], side, policy) {
                 actions.push(action);
                 gone.extend([old, new]);
@@ -75,7 +82,12 @@ pub fn pair(items: &mut Vec<Item>, policy: Policy, collisions: &[Collision]) -> 
 type Group = (Vec<usize>, Vec<usize>);
 
 /// Returns the indices of old and new items that belong together on `side`.
-fn pairs_on(items: &[Item], side: Side, in_the_way: &HashSet<&Key>) -> Vec<(usize, usize)> {
+fn pairs_on(
+    items: &[Item],
+    side: Side,
+    in_the_way: &HashSet<&Key>,
+    copies: &CopyCounts,
+) -> Vec<(usize, usize)> {
     let mut groups: HashMap<(u64, ContentHash), Group> = HashMap::new();
     for (index, item) in items.iter().enumerate().filter(|(_, item)| !in_the_way.contains(&item.key)) {
         if vanished(item, side) {
@@ -83,6 +95,7 @@ fn pairs_on(items: &[Item], side: Side, in_the_way: &HashSet<&Key>) -> Vec<(usiz
                 groups.entry((size, hash)).or_default().0.push(index);
             }
         } else if appeared(item, side)
+            && !copies.concern(&item.key)
             && let (Some(entry), Some(hash)) = (item.found.get(side), item.hashes.get(side))
         {
             groups.entry((entry.size, *hash)).or_default().1.push(index);

@@ -61,7 +61,7 @@ fn only_equal_content_that_is_known_and_not_empty_makes_a_rename() {
     assert_eq!(said(&world("xx"), TWO_WAY), ["new: rename_destination from old"]);
 
     let items = || vec![item("new", [None, X, None], TWO_WAY), item("old", [X, None, X], TWO_WAY)];
-    assert_eq!(pair(&mut items(), TWO_WAY, &[]).len(), 1);
+    assert_eq!(pair(&mut items(), TWO_WAY, &[], &CopyCounts::default()).len(), 1);
     let changes: [fn(&mut Vec<Item>); 6] = [
         |items| items[0].hashes = Sides::default(),
         |items| items[1].base.as_mut().unwrap().hash = None,
@@ -74,8 +74,32 @@ fn only_equal_content_that_is_known_and_not_empty_makes_a_rename() {
     for (number, change) in changes.into_iter().enumerate() {
         let mut items = items();
         change(&mut items);
-        assert!(pair(&mut items, TWO_WAY, &[]).is_empty(), "{number}");
+        assert!(pair(&mut items, TWO_WAY, &[], &CopyCounts::default()).is_empty(), "{number}");
         assert_eq!(items.len(), 2, "{number}");
+    }
+}
+
+/// A copy and a name that has one may be what a `keep-both` that was cut off has done so far.
+#[test]
+fn i16_conflict_copies_and_what_has_them_are_no_new_names_of_others() {
+    const COPY: &str = "new.conflict-20200913T122717Z-source-a4876286";
+    for (new, copy) in
+        [("new", Some(COPY)), (COPY, None), (COPY, Some(COPY)), ("new", None), ("other", Some(COPY))]
+    {
+        for side in Side::BOTH {
+            let mut copies = CopyCounts::default();
+            if let Some(copy) = copy {
+                copies.see(&key(copy), Sides::new(true, false));
+            }
+            let world = renamed(side, ("old", new), X);
+            let mut items: Vec<_> = world.into_iter().map(|(name, of)| item(name, of, TWO_WAY)).collect();
+            let is_paired = new != COPY && (new, copy) != ("new", Some(COPY));
+            assert_eq!(
+                pair(&mut items, TWO_WAY, &[], &copies).len(),
+                usize::from(is_paired),
+                "{new} {copy:?}"
+            );
+        }
     }
 }
 
@@ -201,10 +225,13 @@ fn what_stands_in_the_way_of_something_else_is_not_paired() {
         [between("new", "new/x"), between("old", "old/x"), between("x", "new"), between("x", "old")]
     {
         let mut left = items();
-        assert!(pair(&mut left, TWO_WAY, std::slice::from_ref(&collision)).is_empty(), "{collision:?}");
+        assert!(
+            pair(&mut left, TWO_WAY, std::slice::from_ref(&collision), &CopyCounts::default()).is_empty(),
+            "{collision:?}"
+        );
         assert_eq!(left.len(), 2);
     }
-    assert_eq!(pair(&mut items(), TWO_WAY, &[between("x", "x/new")]).len(), 1);
+    assert_eq!(pair(&mut items(), TWO_WAY, &[between("x", "x/new")], &CopyCounts::default()).len(), 1);
 }
 
 #[test]
@@ -274,7 +301,7 @@ proptest! {
             Collision { above: key(&blocked), below: key("zzz"), above_on: on, below_on: on }
         ];
         let mut after = before.clone();
-        let actions = pair(&mut after, policy, &collisions);
+        let actions = pair(&mut after, policy, &collisions, &CopyCounts::default());
         let find = |name: &Key| before.iter().find(|item| item.key == *name).unwrap();
         let mut used = HashSet::new();
         for action in &actions {
