@@ -215,14 +215,17 @@ impl S3Client {
     }
 
     async fn head_key(&self, key: &Key) -> Result<Option<Listed>> {
-        let name = self.object_key(key);
+        let (name, doing) = (self.object_key(key), || format!("look at `{key}`"));
         let found = async {
-            let object = self.store.head(&name).await?;
-            // What has another name than the one asked for is not it.
-            Ok(if object.is_some() && self.has_name(&name).await? { object } else { None })
+            let Some(object) = self.store.head(&name).await? else { return Ok(None) };
+            if self.has_name(&name).await? {
+                return Ok(Some(object.listed(key)));
+            }
+            // Another object, or one that listings hide: nobody can tell.
+            Ok(Some(Listed::Unknown(key.clone(), Fault::taken().error(doing()))))
         };
-        let object = found.await.map_err(|fault: Fault| fault.error(format!("look at `{key}`")))?;
-        Ok(object.filter(|_| !key.is_reserved()).map(|object| object.listed(key)))
+        let found = found.await.map_err(|fault: Fault| fault.error(doing()))?;
+        Ok(found.filter(|_| !key.is_reserved()))
     }
 
     async fn create_bucket(&self) -> Result<()> {

@@ -37,7 +37,7 @@ pub(super) async fn find(
             .buffered(AT_ONCE);
         while let Some((at, found)) = looks.next().await {
             control.checkpoint().await?;
-            if let Some(Listed::File(_)) = found.map_err(|error| error.at(side))? {
+            if let Some(Listed::File(_) | Listed::Unknown(..)) = found.map_err(|error| error.at(side))? {
                 *collisions[at].below_on.get_mut(side) = true;
             }
         }

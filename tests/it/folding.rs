@@ -4,6 +4,7 @@
 //! version is lost, what cannot be there fails and is named in every run, and nothing else is held up.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use futures::stream::{self, StreamExt};
@@ -34,6 +35,8 @@ struct Folding {
     folds: Folds,
     keeps: Keeps,
     ignores: bool,
+    /// How many listings are answered; the others are refused.
+    listings: AtomicU64,
     first: Mutex<BTreeMap<String, String>>,
 }
 
@@ -48,6 +51,11 @@ impl Folding {
 
 impl Disturb for Folding {
     fn disturb(&self, request: &Request<'_>) -> Disturbance {
+        if request.operation == "ListObjectsV2"
+            && self.listings.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_err()
+        {
+            return Disturbance::Refuse(403, "AccessDenied".into());
+        }
         let is_write = matches!(request.operation, "PutObject" | "CopyObject" | "CompleteMultipartUpload");
         if self.ignores && is_write { Disturbance::IgnoreIfNoneMatch } else { Disturbance::Pass }
     }
@@ -86,7 +94,8 @@ impl World {
     fn new(folds: Folds, keeps: Keeps, ignores: bool, mode: SyncMode) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::new(dir.path(), "source");
-        let folding = Arc::new(Folding { folds, keeps, ignores, first: Mutex::default() });
+        let folding =
+            Arc::new(Folding { folds, keeps, ignores, listings: u64::MAX.into(), first: Mutex::default() });
         let embedded = Embedded::disturbed(Arc::clone(&folding) as Arc<dyn Disturb>);
         let bucket = embedded.server.bucket("vault", "tree/");
         Self { dir, folder, bucket, folding, _embedded: embedded, mode }
@@ -206,5 +215,39 @@ async fn b62_a_name_that_the_store_keeps_otherwise_is_taken_back() {
             world.folder.write("beside", b"beside", time(0));
             world.runs(1, are_all_but(1)).await;
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b62_an_object_of_which_nobody_can_tell_the_name_stays() {
+    let world = World::new(Folds::Case, Keeps::First, false, SyncMode::TwoWay);
+    world.folder.write("dir/edited", b"before", time(0));
+    world.runs(0, are_all_but(0)).await;
+    world.folder.write("dir/edited", b"after", time(9));
+    world.folder.write("dir/new", b"new", time(9));
+    // That of the tree, and no other.
+    world.folding.listings.store(1, Relaxed);
+    let report = world.sync().await;
+    world.folding.listings.store(u64::MAX, Relaxed);
+    assert_eq!(report.counts.failed, 1, "{}", world.story(&report));
+    assert!(world.folder.files() == world.bucket.files(), "{}", world.story(&report));
+    world.runs(0, are_all_but(0)).await;
+}
+
+/// Who renames an object there in case alone takes nothing away here.
+#[tokio::test(flavor = "multi_thread")]
+async fn b62_a_name_that_changes_its_case_there_deletes_nothing_here() {
+    let world = World::new(Folds::Case, Keeps::First, false, SyncMode::TwoWay);
+    world.folder.write("dir/name", b"content", time(0));
+    world.folder.write("beside", b"beside", time(0));
+    world.runs(0, are_all_but(0)).await;
+    world.bucket.remove("dir/name");
+    world.folding.first.lock().unwrap().clear();
+    world.bucket.put("dir/NAME", b"another", Some(time(9)));
+    for run in 0..3 {
+        let report = world.sync().await;
+        let ours = world.folder.files();
+        assert!(ours.values().any(|bytes| bytes == b"content"), "run {run}: {}", world.story(&report));
+        assert!(ours.values().any(|bytes| bytes == b"another"), "run {run}: {}", world.story(&report));
     }
 }

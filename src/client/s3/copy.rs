@@ -119,7 +119,7 @@ impl S3Client {
         self.make_room(target).await?;
         let turn = self.turn_to_create(target).await?;
         let etag = self.copy_conditionally(source, &writing).await?;
-        self.check_name(&target.key, &etag).await?;
+        self.check_name(target, &etag).await?;
         drop(turn);
         let object =
             Object { etag, size: from.size, mtime: from.modified, last_modified: None, archived: false };
@@ -164,7 +164,13 @@ impl Store {
             Ok(etag) => self.check_copy(source, to, etag).await,
             // Either condition can be the one that does not hold; or our own first try has met it.
             Err(fault) if fault.is_refused_condition() => match self.head(to).await? {
-                Some(there) if there.size == source.size && there.etag == source.etag => Ok(there.etag),
+                Some(there)
+                    if there.size == source.size
+                        && there.etag == source.etag
+                        && (!can.folds_names || self.is_listed(to).await?) =>
+                {
+                    Ok(there.etag)
+                }
                 _ => Err(meanwhile()),
             },
             Err(fault) if fault.code == "NoSuchKey" => {

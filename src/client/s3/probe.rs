@@ -17,6 +17,7 @@ use super::fault::Fault;
 use super::ledger::make_private;
 use super::object::quoted;
 use super::store::Store;
+use crate::error::ErrorKind;
 use crate::fingerprint::ETag;
 
 /// Where probes are made, below the prefix.
@@ -211,18 +212,16 @@ impl Asking<'_> {
         let accented = accented(self.key);
         match (Asking { key: &accented, ..*self }.put(None, None).await) {
             Ok(_) => self.shows("-e\u{301}").await,
-            Err(fault) if fault.is_passing() => Err(fault),
             // A name that it refuses it does not fold.
-            Err(_) => Ok(false),
+            Err(fault) => unless_refused(fault),
         }
     }
 
     async fn shows(&self, ending: &str) -> Result<bool, Fault> {
         match self.store.head(&format!("{}{ending}", self.key)).await {
             Ok(found) => Ok(found.is_some()),
-            Err(fault) if fault.is_passing() => Err(fault),
             // Who may not look at what is not there is told that it is forbidden.
-            Err(_) => Ok(false),
+            Err(fault) => unless_refused(fault),
         }
     }
 
@@ -299,6 +298,14 @@ impl Asking<'_> {
     }
 }
 
+/// Takes a refusal for a no; that the run was cancelled, say, is no answer.
+fn unless_refused(fault: Fault) -> Result<bool, Fault> {
+    match fault.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::Invalid | ErrorKind::Unsupported => Ok(false),
+        _ => Err(fault),
+    }
+}
+
 /// Returns whether what a store says of one key of many is that a condition does not hold. What it says because it
 /// has trouble now is no answer; whatever else it says, it is not known to look at conditions.
 fn honoured(code: &str, message: &str) -> Result<bool, Fault> {
@@ -323,7 +330,6 @@ fn refused<T>(answer: Result<T, Fault>) -> Result<bool, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
 
     #[test]
     fn f41_only_a_refused_precondition_shows_that_a_deletion_of_many_is_guarded() {

@@ -12,40 +12,56 @@ use tokio::sync::MutexGuard;
 use super::S3Client;
 use super::fault::Fault;
 use super::page::Position;
+use super::stage::meanwhile;
+use super::store::Store;
 use crate::client::Target;
+use crate::error::ErrorKind;
 use crate::fingerprint::ETag;
-use crate::key::Key;
+use crate::key::RESERVED_FOLDER;
 
 /// While it lives nobody else makes a new object, where that could be the same one.
 pub(super) type Turn<'a> = Option<MutexGuard<'a, ()>>;
 
 impl S3Client {
-    /// Waits for the turn to make a new object, and checks that nothing has its name in another spelling. Must be held
+    /// Waits for the turn to make a new object, and checks that nothing has its name in any spelling. Must be held
     /// until [`Self::check_name`] has been asked.
     pub(super) async fn turn_to_create(&self, target: &Target) -> Result<Turn<'_>, Fault> {
         if target.replaces.is_some() || !self.capabilities().await?.folds_names {
             return Ok(None);
         }
-        let turn = self.creating.lock().await;
-        let name = self.object_key(&target.key);
-        if self.store.head(&name).await?.is_some() && !self.is_listed(&name).await? {
+        let first = target.key.as_str().split('/').next().unwrap_or_default();
+        if first.eq_ignore_ascii_case(RESERVED_FOLDER) {
             return Err(Fault::taken());
         }
-        Ok(Some(turn))
+        let turn = tokio::select! {
+            biased;
+            () = self.store.ports.control.cancelled() => return Err(Fault::cancelled()),
+            turn = self.creating.lock() => turn,
+        };
+        let name = self.object_key(&target.key);
+        match self.store.head(&name).await? {
+            None => Ok(Some(turn)),
+            Some(_) if self.store.is_listed(&name).await? => Err(meanwhile()),
+            Some(_) => Err(Fault::taken()),
+        }
     }
 
-    /// Makes sure that the store kept the name of what was written, where there is doubt. An object of another name is
-    /// taken back.
-    pub(super) async fn check_name(&self, key: &Key, etag: &ETag) -> Result<(), Fault> {
+    /// Makes sure that the store kept the name of a new object, where there is doubt. One of another name is taken
+    /// back; one of which that cannot be told stays.
+    pub(super) async fn check_name(&self, target: &Target, etag: &ETag) -> Result<(), Fault> {
+        let key = &target.key;
         let is_odd = key.as_str().contains(|letter: char| letter == '\\' || letter.is_control());
-        if !is_odd && !self.capabilities().await?.folds_names {
+        // What it replaces was listed by this name.
+        if target.replaces.is_some() || !is_odd && !self.capabilities().await?.folds_names {
             return Ok(());
         }
         let name = self.object_key(key);
-        match self.is_listed(&name).await {
+        match self.store.is_listed(&name).await {
             Ok(true) => return Ok(()),
-            Err(fault) if fault.is_passing() => return Err(fault),
-            _ => {}
+            Ok(false) => {}
+            // A name that no listing can show might as well be another one.
+            Err(fault) if fault.kind() == ErrorKind::Unsupported => {}
+            Err(fault) => return Err(fault),
         }
         if let Err(left) = self.delete_version(&name, etag).await {
             tracing::debug!(?left, key = %key, "what has another name now stays");
@@ -53,16 +69,19 @@ impl S3Client {
         Err(Fault::respelled())
     }
 
-    /// Returns whether an object that was found under `name` has this very name.
+    /// Returns whether an object that was found under `name` has this very name, as far as anybody has asked.
     pub(super) async fn has_name(&self, name: &str) -> Result<bool, Fault> {
         let now = self.store.ports.clock.now().seconds;
         let known = self.capabilities.get().copied().or_else(|| self.probe.remembered(now));
-        if known.is_some_and(|known| known.folds_names) { self.is_listed(name).await } else { Ok(true) }
+        if known.is_some_and(|known| known.folds_names) { self.store.is_listed(name).await } else { Ok(true) }
     }
+}
 
-    async fn is_listed(&self, name: &str) -> Result<bool, Fault> {
+impl Store {
+    /// Returns whether the listing shows an object of this very name.
+    pub(super) async fn is_listed(&self, name: &str) -> Result<bool, Fault> {
         // Of all names that begin with this one it is the first.
-        let page = self.store.page(name, &Position::Start, 1).await?;
+        let page = self.page(name, &Position::Start, 1).await?;
         Ok(page.objects.iter().any(|object| object.key == name))
     }
 }

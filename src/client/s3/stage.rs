@@ -44,14 +44,19 @@ impl S3Client {
         let condition = &writing.condition;
         let act = if size > self.threshold() { Act::Complete(condition) } else { Act::Put(condition) };
         self.insist(act).await.map_err(|fault| fault.error(doing()))?;
-        let turn = self.turn_to_create(&target).await.map_err(|fault| fault.error(doing()))?;
-        let (etag, hash) = if size > self.threshold() {
-            self.upload_parts(&target, &writing, body).await?
+        let turn = || async { self.turn_to_create(&target).await.map_err(|fault| fault.error(doing())) };
+        let (etag, hash, turn) = if size > self.threshold() {
+            let turn = turn().await?;
+            let (etag, hash) = self.upload_parts(&target, &writing, body).await?;
+            (etag, hash, turn)
         } else {
             let bytes = collect(body, &target).await?;
-            self.put_bytes(&target, &writing, bytes).await.map_err(|fault| fault.error(doing()))?
+            let turn = turn().await?;
+            let put = self.put_bytes(&target, &writing, bytes).await;
+            let (etag, hash) = put.map_err(|fault| fault.error(doing()))?;
+            (etag, hash, turn)
         };
-        self.check_name(&target.key, &etag).await.map_err(|fault| fault.error(doing()))?;
+        self.check_name(&target, &etag).await.map_err(|fault| fault.error(doing()))?;
         drop(turn);
         let entry =
             Object { etag, size, mtime: modified, last_modified: None, archived: false }.entry(&target.key);
@@ -153,7 +158,11 @@ impl S3Client {
             // Did an earlier try get there, although nobody said so?
             let there = self.store.head(&writing.key).await?;
             match &there {
-                Some(object) if is_mine(object, mine) => return Ok(object.etag.clone()),
+                // Where names are folded it may be somebody else's, of another name.
+                Some(object) if is_mine(object, mine) => {
+                    let is_ours = !can.folds_names || self.store.is_listed(&writing.key).await?;
+                    return if is_ours { Ok(object.etag.clone()) } else { Err(meanwhile()) };
+                }
                 there if writing.condition.holds(there.as_ref()) => {
                     self.store.wait(&mut tries, fault).await?;
                 }
