@@ -176,6 +176,7 @@ impl SyncEngine {
                     past.record.marked = true;
                     past.state.commit(past.record.clone()).await?;
                 }
+                Err(error) if error.ends_the_run() => return Err(error),
                 Err(error) => {
                     let message = format!("the marker of this pair could not be written: {}", error.chain());
                     recorder.emit(&Event::Warned(Notice::new("no-marker", message, String::new())));

@@ -239,32 +239,35 @@ async fn f25_a_foreign_write_in_between_stays() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f04_a_cancelled_run_does_not_wait_for_a_store_that_stalls() {
     #[derive(Debug)]
-    struct Stalling(syncengine::SyncController);
+    struct Stalling(syncengine::SyncController, &'static str, &'static str);
     impl Disturb for Stalling {
         fn disturb(&self, request: &Request<'_>) -> Disturbance {
-            if request.operation != "UploadPart" || request.key != Some("large") {
+            if request.operation != self.1 || !request.key.is_some_and(|key| key.starts_with(self.2)) {
                 return Disturbance::Pass;
             }
             self.0.cancel();
             Disturbance::Delay(std::time::Duration::from_hours(1))
         }
     }
-    let controller = syncengine::SyncController::new();
-    let dir = tempfile::tempdir().unwrap();
-    let folder = Folder::new(dir.path(), "source");
-    let embedded = Embedded::disturbed(Arc::new(Stalling(controller.clone())));
-    let bucket = embedded.server.bucket("vault", "");
-    folder.write("large", &vec![7; 20 * MIB], time(0));
-    let engine = SyncEngine::new(dir.path().join("state"));
-    let memory = Some(dir.path().join("stores"));
-    let client = bucket.open_for(&controller, Arc::new(syncengine::clock::SystemClock), memory);
-    let pair = SyncPair::with_clients(folder.client(), Arc::new(client));
-    let mut options = SyncOptions::new();
-    options.controller = controller;
-    // A minute is far more than it takes, and less than the store would be waited for otherwise.
-    let run = tokio::time::timeout(std::time::Duration::from_mins(1), engine.sync_pair(&pair, options));
-    let report = run.await.expect("the run waits for the store").unwrap();
-    assert_eq!(report.outcome, syncengine::Outcome::Cancelled);
+    // A part of a file, and the marker, the last thing of a first run.
+    for (operation, key) in [("UploadPart", "large"), ("PutObject", ".syncengine/pairs/")] {
+        let controller = syncengine::SyncController::new();
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path(), "source");
+        let embedded = Embedded::disturbed(Arc::new(Stalling(controller.clone(), operation, key)));
+        let bucket = embedded.server.bucket("vault", "");
+        folder.write("large", &vec![7; 20 * MIB], time(0));
+        let engine = SyncEngine::new(dir.path().join("state"));
+        let memory = Some(dir.path().join("stores"));
+        let client = bucket.open_for(&controller, Arc::new(syncengine::clock::SystemClock), memory);
+        let pair = SyncPair::with_clients(folder.client(), Arc::new(client));
+        let mut options = SyncOptions::new();
+        options.controller = controller;
+        // A minute is far more than it takes, and less than the store would be waited for otherwise.
+        let run = tokio::time::timeout(std::time::Duration::from_mins(1), engine.sync_pair(&pair, options));
+        let report = run.await.expect("the run waits for the store").unwrap();
+        assert_eq!(report.outcome, syncengine::Outcome::Cancelled, "{operation} {key}");
+    }
 }
 
 /// I-44: the most verbose output shows no secret.
