@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::stream::{self, StreamExt};
 use syncengine::embedded::{Disturb, Disturbance, Request};
-use syncengine::{Report, SyncEngine, SyncMode, SyncOptions, SyncPair, Timestamp};
+use syncengine::{Report, SyncMode, Timestamp};
 
 use crate::support::bucket::{Bucket, Embedded};
 use crate::support::{Folder, Root, Tree};
@@ -102,13 +102,7 @@ impl World {
     }
 
     async fn sync(&self) -> Report {
-        let engine = SyncEngine::new(self.dir.path().join("state"));
-        let client = Arc::new(self.bucket.open(Some(self.dir.path().join("stores"))));
-        let pair = SyncPair::with_clients(self.folder.client(), client).mode(self.mode);
-        let mut options = SyncOptions::new();
-        options.allow_mass_delete = true;
-        options.allow_empty_side = true;
-        engine.sync_pair(&pair, options).await.unwrap()
+        self.bucket.sync_with(&self.folder, self.mode, self.dir.path()).await
     }
 
     fn story(&self, report: &Report) -> String {

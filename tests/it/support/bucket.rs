@@ -17,9 +17,11 @@ use syncengine::client::s3::{Ports, S3Client, Setup};
 use syncengine::clock::{Clock, SystemClock, SystemEntropy};
 use syncengine::embedded::{Disturb, EmbeddedOptions, EmbeddedServer};
 use syncengine::location;
-use syncengine::{Key, StorageClient, SyncController, Timestamp};
+use syncengine::{
+    Key, Report, StorageClient, SyncController, SyncEngine, SyncMode, SyncOptions, SyncPair, Timestamp,
+};
 
-use super::{Root, Tree};
+use super::{Folder, Root, Tree};
 
 /// Runs what tests do to a store while their own runtime waits.
 static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
@@ -111,6 +113,17 @@ impl Bucket {
         let keys = (self.server.access_key.as_str(), self.server.secret_key.as_str());
         let dir = PathBuf::from(&self.server.endpoint);
         S3Client::open_embedded(self.at.clone(), &self.server.endpoint, keys, &dir, Arc::new(()), setup)
+    }
+
+    /// Syncs a folder with it once, whatever the guards would say; what is remembered of both is in `dir`.
+    pub(crate) async fn sync_with(&self, folder: &Folder, mode: SyncMode, dir: &Path) -> Report {
+        let engine = SyncEngine::new(dir.join("state"));
+        let client = Arc::new(self.open(Some(dir.join("stores"))));
+        let pair = SyncPair::with_clients(folder.client(), client).mode(mode);
+        let mut options = SyncOptions::new();
+        options.allow_mass_delete = true;
+        options.allow_empty_side = true;
+        engine.sync_pair(&pair, options).await.unwrap()
     }
 
     fn name(&self, name: &str) -> String {
