@@ -94,6 +94,7 @@ impl Examiner {
     async fn try_examine(&self, change: Change) -> Result<Item> {
         let Change { key, base, sides } = change;
         let (known, base) = match base {
+            Some(BaseRow::Agreed(agreed)) if is_only_announced(&agreed, &sides) => (Base::None, None),
             Some(BaseRow::Agreed(agreed)) => (Base::Agreed, Some(agreed)),
             Some(BaseRow::Tombstone) if self.tombstones_hold => (Base::Tombstone, None),
             Some(BaseRow::Tombstone) | None => (Base::None, None),
@@ -302,6 +303,15 @@ impl Examiner {
         hashes.truncate(forms.len());
         Ok(hashes)
     }
+}
+
+/// Returns whether a row was recorded for a rename that never took place.
+fn is_only_announced(row: &Agreed, sides: &Sides<Observed>) -> bool {
+    Side::BOTH.into_iter().any(|side| {
+        row.is_announced_on(side)
+            && matches!(sides.get(side), Observed::Absent)
+            && matches!(sides.get(side.other()), Observed::File(_))
+    })
 }
 
 fn file(observed: Observed) -> Option<Entry> {

@@ -21,6 +21,13 @@ pub enum Fingerprint {
     Object(ETag),
 }
 
+impl Fingerprint {
+    /// Returns what no version ever shows: an ETag that no store may give.
+    pub fn of_nothing() -> Self {
+        Self::Object(ETag::new(""))
+    }
+}
+
 /// The stat of a local file: what changes when anybody writes to it, replaces it or sets its times.
 #[derive(Debug, Clone, Copy, Eq)]
 pub struct FileStat {

@@ -79,6 +79,19 @@ impl Agreed {
     pub fn fingerprint(&self, side: Side) -> &Fingerprint {
         self.seen.get(side)
     }
+
+    /// Returns the row for a file that is about to be renamed on `side`, where it was edited, as the other
+    /// side has renamed this version of it. Whatever `side` then has there is an edit of the version.
+    pub fn announced(mut self, side: Side) -> Self {
+        *self.seen.get_mut(side) = Fingerprint::of_nothing();
+        self
+    }
+
+    /// Returns whether the file may have got its name on `side` by a rename that was [announced](Self::announced).
+    /// As long as `side` has no file there, it has not, and the row says nothing.
+    pub fn is_announced_on(&self, side: Side) -> bool {
+        *self.seen.get(side) == Fingerprint::of_nothing()
+    }
 }
 
 /// What is remembered of the pair as a whole.

@@ -27,11 +27,11 @@ use crate::key::Key;
 use crate::mode::{Side, Sides, SyncMode};
 use crate::plan::{Action, Plan, Reason, Work};
 use crate::report::Recorder;
-use crate::retry::{Schedule, retry};
 use crate::state::{Agreed, BaseRow, RowChange, StateStore};
 
 mod body;
 mod copy;
+mod rename;
 #[cfg(test)]
 mod tests;
 
@@ -391,109 +391,6 @@ impl<'a> Transfer<'a> {
         self.record(rows).await?;
         self.done_all(lines);
         Ok(stay)
-    }
-
-    /// Carries out renames, and adds to `jobs` the copies that must follow them.
-    async fn rename(&self, actions: Vec<Action>, jobs: &mut Vec<Job>, executed: &mut Executed) -> Result<()> {
-        let mut results = futures::stream::iter(actions)
-            .map(|action| {
-                let renamed = async move {
-                    (self.contain("renaming", &action.key, self.rename_one(&action)).await, action)
-                };
-                renamed.boxed()
-            })
-            .buffer_unordered(self.tuning.transfers)
-            .ready_chunks(self.tuning.transfers);
-        while let Some(chunk) = results.next().await {
-            let mut rows = Vec::new();
-            let mut lines = Vec::new();
-            for (result, action) in chunk {
-                match result {
-                    Ok(entry) => {
-                        lines.push(self.renamed(&action, entry, &mut rows, jobs));
-                    }
-                    Err(error) => {
-                        // Both names are planned again; neither was touched.
-                        let keys = [Some(&action.key), action.old_key()];
-                        let moved = matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound);
-                        if moved {
-                            executed.moved.extend(keys.into_iter().flatten().cloned());
-                        } else {
-                            self.take_error(&action.key, "rename", error, executed)?;
-                        }
-                    }
-                }
-            }
-            self.record(rows).await?;
-            self.done_all(lines);
-        }
-        Ok(())
-    }
-
-    async fn rename_one(&self, action: &Action) -> Result<Entry> {
-        self.control.checkpoint().await?;
-        let (on, entry, to, keep_old) = match &action.work {
-            Work::Rename { on, entry, keep_old, .. } => (*on, entry, &action.key, *keep_old),
-            Work::KeepBoth { winner, versions, aside } => {
-                (winner.other(), versions.get(winner.other()), aside, false)
-            }
-            _ => return Err(Error::new(ErrorKind::Internal, format!("rename `{}`", action.key))),
-        };
-        self.rights.allow_copy(on)?;
-        let client = self.clients.get(on);
-        let attempt = || async {
-            if !keep_old {
-                self.rights.allow_delete(on)?;
-                return client.rename(entry, to).await;
-            }
-            let staged = client.copy(entry, self.target(to.clone(), None)).await?;
-            client.publish(vec![staged]).await.pop().unwrap_or_else(|| {
-                Err(Error::new(ErrorKind::Internal, format!("publish `{to}` gave no result")))
-            })
-        };
-        let ports = (self.clock.as_ref(), self.entropy.as_ref());
-        let mut renamed = retry(Schedule::default(), ports.0, ports.1, self.control, attempt).await?;
-        // A rename stamps the file anew, but an edit that hid behind a fresh stamp before it is still hidden.
-        if let (Fingerprint::File(before), Fingerprint::File(after)) =
-            (&entry.fingerprint, &mut renamed.fingerprint)
-        {
-            after.settled &= before.settled;
-        }
-        Ok(renamed)
-    }
-
-    /// Notes what a finished rename means: rows, copies that follow, and the line to report.
-    fn renamed(
-        &self,
-        action: &Action,
-        entry: Entry,
-        rows: &mut Vec<RowChange>,
-        jobs: &mut Vec<Job>,
-    ) -> Option<Line> {
-        let mut line = Line::of(action)?;
-        match &action.work {
-            Work::Rename { on, entry: old, renamed, hash, edited, keep_old } => {
-                let before = keep_old.then_some(BaseRow::Tombstone);
-                rows.push((old.key.clone(), before));
-                // The base has the content from before the edit under the new name now, so that a run cut
-                // off here finds the edit as one.
-                let on_this = if *edited { renamed } else { &entry };
-                let row = Agreed { size: renamed.size, hash: *hash, seen: seen(*on, on_this, renamed) };
-                rows.push((action.key.clone(), Some(BaseRow::Agreed(row))));
-                if *edited {
-                    line.effects = crate::event::Effects::default();
-                    jobs.extend(self.job(on.other(), entry, Some(renamed.clone()), Reason::Changed(*on)));
-                }
-            }
-            Work::KeepBoth { winner, versions, .. } => {
-                line.effects = crate::event::Effects::default();
-                jobs.extend(self.job(*winner, entry, None, action.reason));
-                let kept = versions.get(*winner).clone();
-                jobs.extend(self.job(winner.other(), kept, None, action.reason));
-            }
-            _ => {}
-        }
-        Some(line)
     }
 
     fn job(&self, to: Side, from: Entry, replaces: Option<Entry>, reason: Reason) -> Option<Job> {

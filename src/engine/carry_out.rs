@@ -20,7 +20,7 @@ use crate::pair::SyncPair;
 use crate::plan::conflict_name::{self, CopyCounts};
 use crate::plan::{Item, Plan, Step, Work, collide::Collision};
 use crate::report::Recorder;
-use crate::survey::Survey;
+use crate::survey::{Survey, hash_half_done};
 use crate::transfer::{Rights, Transfer, look_again};
 
 /// How often a path that keeps changing is planned again.
@@ -148,6 +148,8 @@ impl Run<'_> {
                 None => *unreadable = true,
             }
         }
+        // A file that cannot be read is not known to be half of a rename, and is planned for itself.
+        hash_half_done(examiner, &mut items, &self.options.controller).await?;
         Ok(Plan::new(items, examiner.policy, &[], copies))
     }
 

@@ -99,6 +99,36 @@ fn agreed(content: &str, seen: Sides<Fingerprint>) -> BaseRow {
     BaseRow::Agreed(Agreed { size: content.len() as u64, hash, seen })
 }
 
+/// The row stands for nothing until the other side has the file, for the rename may never have taken place.
+#[tokio::test]
+async fn i16_an_announced_rename_counts_when_it_has_taken_place() {
+    let trees = Trees::new(ComparisonMode::HashOnly, ConflictStrategy::Manual);
+    for side in Side::BOTH {
+        let other = side.other();
+        let renamed = trees.put(other, "xx", 1).await;
+        let edited = trees.put(side, "edited", 2).await;
+        let seen = Sides::new(renamed.fingerprint.clone(), renamed.fingerprint.clone());
+        let BaseRow::Agreed(row) = agreed("xx", seen) else { unreachable!() };
+        let row = BaseRow::Agreed(row.announced(side));
+        let copy = |to| Step::Copy { to };
+        for (here, there, base, step) in [
+            (false, true, Base::None, copy(side)),
+            (true, true, Base::Agreed, copy(other)),
+            (true, false, Base::Agreed, copy(other)),
+            (false, false, Base::Agreed, Step::Forget),
+        ] {
+            let file = |entry: &Entry, is_there: bool| {
+                if is_there { Observed::File(entry.clone()) } else { Observed::Absent }
+            };
+            let mut sides = Sides::new(file(&renamed, there), file(&renamed, there));
+            *sides.get_mut(side) = file(&edited, here);
+            let item = trees.item(Some(row.clone()), sides).await;
+            assert_eq!((item.facts.base, item.verdict.step), (base, step), "{here} at {side}, {there}");
+            assert!(!item.verdict.conflict || !there);
+        }
+    }
+}
+
 #[test]
 fn a_first_sight_of_a_version_believes_what_cannot_be_otherwise_and_asks_for_the_rest() {
     use FirstSight::{Ask, Changed, Same};

@@ -32,7 +32,12 @@ const SIZES: u8 = 5;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Past {
     None,
-    Agreed { content: u8, hashed: bool },
+    /// With the side on which a rename to this name was announced.
+    Agreed {
+        content: u8,
+        hashed: bool,
+        announced: Option<Side>,
+    },
     Tombstone,
 }
 
@@ -95,10 +100,13 @@ pub fn plan(data: &[u8]) {
 fn state(choices: &mut Choices<'_>) -> State {
     let mut content = || u8::try_from(choices.below(usize::from(CONTENTS))).unwrap_or_default();
     let (old, new, other) = (content(), content(), content());
-    let past = match choices.below(4) {
+    let past = match choices.below(6) {
         0 => Past::None,
         1 => Past::Tombstone,
-        number => Past::Agreed { content: old, hashed: number == 2 },
+        number => {
+            let announced = [None, None, Some(Side::Source), Some(Side::Destination)][number - 2];
+            Past::Agreed { content: old, hashed: number != 3, announced }
+        }
     };
     let mut now = || match choices.below(8) {
         0..=1 => Now::Absent,
@@ -131,10 +139,17 @@ fn content(entry: &Entry) -> u8 {
     entry.modified.map_or(0, |time| u8::try_from(time.seconds).unwrap_or_default())
 }
 
-fn item(key: &Key, state: State, policy: Policy) -> Item {
-    let sight = |now: Now| match (state.past, now) {
+fn item(key: &Key, mut state: State, policy: Policy) -> Item {
+    if let Past::Agreed { announced: Some(side), .. } = state.past
+        && *state.now.get(side) == Now::Absent
+        && matches!(state.now.get(side.other()), Now::File { .. })
+    {
+        state.past = Past::None;
+    }
+    let sight = |side: Side| match (state.past, *state.now.get(side)) {
         (_, Now::Absent) => Sight::Absent,
         (_, Now::Unknown) => Sight::Unknown,
+        (Past::Agreed { announced, .. }, Now::File { .. }) if announced == Some(side) => Sight::Changed,
         (Past::Agreed { content: old, .. }, Now::File { content, touched }) if content == old => {
             if touched {
                 Sight::Touched
@@ -157,16 +172,17 @@ fn item(key: &Key, state: State, policy: Policy) -> Item {
     let files = Sides::new(file(&state.now.source), file(&state.now.destination));
     let facts = Facts {
         base,
-        source: sight(state.now.source),
-        destination: sight(state.now.destination),
+        source: sight(Side::Source),
+        destination: sight(Side::Destination),
         equal: files.source == files.destination,
         newer: state.newer,
     };
     let agreed = match state.past {
-        Past::Agreed { content, hashed } => {
+        Past::Agreed { content, hashed, announced } => {
             let Entry { size, fingerprint, .. } = entry(key, content);
             let seen = Sides::new(fingerprint.clone(), fingerprint);
-            Some(Agreed { size, hash: hashed.then(|| hash(content)), seen })
+            let row = Agreed { size, hash: hashed.then(|| hash(content)), seen };
+            Some(announced.into_iter().fold(row, Agreed::announced))
         }
         Past::None | Past::Tombstone => None,
     };
@@ -358,7 +374,7 @@ fn next(plan: &Plan, world: &World, after: &Sides<Tree>) -> World {
         let mut record = |key: &Key, past: Past| next.entry(key.clone()).or_insert(absent).past = past;
         let agreed = |key: &Key| {
             let content = after.source.get(key).or_else(|| after.destination.get(key)).copied();
-            content.map_or(Past::None, |content| Past::Agreed { content, hashed: true })
+            content.map_or(Past::None, |content| Past::Agreed { content, hashed: true, announced: None })
         };
         match &action.work {
             Work::Copy(_) | Work::Adopt { .. } => record(&action.key, agreed(&action.key)),

@@ -16,6 +16,10 @@ use crate::fingerprint::{ContentHash, HashForm};
 use crate::key::Key;
 use crate::mode::{Side, SyncMode};
 
+mod cut_off;
+
+pub use cut_off::{depend_on, wanted_contents};
+
 /// Returns the forms of hash that would tell whether a new file of a size is a renamed one: for each size
 /// of a file that vanished on `side`, how the base hashed it.
 pub fn wanted_hashes(items: &[Item], side: Side) -> HashMap<u64, HashForm> {
@@ -53,6 +57,11 @@ fn vanished(item: &Item, side: Side) -> bool {
         && item.facts.sight(other).is_present()
 }
 
+/// Returns whether `item` is a file that vanished on `side` and was edited on the other.
+fn vanished_edited(item: &Item, side: Side) -> bool {
+    vanished(item, side) && item.facts.sight(side.other()) == Sight::Changed
+}
+
 /// Takes the items that make a rename out of `items` and returns one action for each pair.
 pub fn pair(
     items: &mut Vec<Item>,
@@ -60,6 +69,7 @@ pub fn pair(
     collisions: &[Collision],
     copies: &CopyCounts,
 ) -> Vec<Action> {
+    cut_off::finish(items);
     let in_the_way: HashSet<&Key> = collisions.iter().flat_map(|c| [&c.above, &c.below]).collect();
     let mut actions = Vec::new();
     let mut gone = HashSet::new();

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::fingerprint::Parts;
 use crate::mode::{ConflictStrategy, Sides};
-use crate::plan::Reason;
 use crate::plan::tests::{Contents, TWO_WAY, entry, hash, in_mode, item, key, plan, say_all};
+use crate::plan::{Plan, Reason};
 
 const X: Option<&str> = Some("xx");
 const Y: Option<&str> = Some("yy");
@@ -100,6 +100,82 @@ fn i16_conflict_copies_and_what_has_them_are_no_new_names_of_others() {
                 "{new} {copy:?}"
             );
         }
+    }
+}
+
+/// A kill between the copy and the deletion of a rename in a store.
+#[test]
+fn i16_what_a_cut_off_rename_of_an_edited_file_left_is_finished() {
+    let side_of = |side: Side, [base, here, there]: Contents<'static>| match side {
+        Side::Source => [base, here, there],
+        Side::Destination => [base, there, here],
+    };
+    let edit = Some("edited");
+    let left = [("new", [X, X, edit]), ("old", [X, None, edit])];
+    let planned = |side: Side, announced: bool, left: &[(&str, Contents<'static>)]| {
+        let item = |(name, contents): &(&str, Contents<'static>)| {
+            let mut item = item(name, side_of(side, *contents), TWO_WAY);
+            if announced && name.starts_with("new") {
+                item.base = item.base.map(|base| base.announced(side.other()));
+            }
+            item
+        };
+        let items: Vec<_> = left.iter().map(item).collect();
+        let on = side.other();
+        let wanted = wanted_contents(&items);
+        assert!(wanted.iter().all(|(_, side)| *side == on), "{wanted:?}");
+        let plan = Plan::new(items, TWO_WAY, &[], &CopyCounts::default());
+        (wanted.len(), say_all(&plan), plan.actions.last().unwrap().reason)
+    };
+    for side in Side::BOTH {
+        let (on, back) = (side.other(), if side == Side::Source { "download" } else { "upload" });
+        let finished = vec![format!("new: {back}"), format!("old: delete_{on}")];
+        assert_eq!(planned(side, true, &left), (2, finished, Reason::Renamed(side)));
+        // The base knows no such rename, or the store has another edit there.
+        let apart = vec![format!("new: {back}"), format!("old: {back}")];
+        assert_eq!(planned(side, false, &left), (0, apart.clone(), Reason::EditSurvives(on)));
+        for (other, wanted) in [("edited too", 0), ("EDITED", 2)] {
+            let left = [("new", [X, X, Some(other)]), left[1]];
+            assert_eq!(planned(side, true, &left), (wanted, apart.clone(), Reason::EditSurvives(on)));
+        }
+        let of_another = [("new", [Y, Y, edit]), left[1]];
+        assert_eq!(planned(side, true, &of_another), (0, apart, Reason::EditSurvives(on)));
+        // One new name finishes one rename, and each old name is of one.
+        let twice = [left[0], left[1], ("older", [X, None, edit])];
+        assert_eq!(planned(side, true, &twice).1.iter().filter(|said| said.contains("delete")).count(), 1);
+        let twice = [left[0], ("new too", [X, X, edit]), left[1]];
+        assert_eq!(planned(side, true, &twice).1.iter().filter(|said| said.contains("delete")).count(), 1);
+        // Edited on either side since: nothing is finished.
+        let edited = [("new", [X, Y, edit]), left[1]];
+        assert_eq!(planned(side, true, &edited).0, 0);
+    }
+}
+
+#[test]
+fn what_cannot_be_read_takes_with_it_what_may_have_been_renamed() {
+    let edit = Some("edited");
+    let of_parts = |announced: bool| {
+        let mut new = item("new", [X, X, edit], TWO_WAY);
+        new.base = new.base.filter(|_| announced).map(|base| base.announced(Side::Destination));
+        vec![new, item("old", [X, None, edit], TWO_WAY)]
+    };
+    let appeared =
+        |content| vec![item("new", [None, content, None], TWO_WAY), item("old", [X, None, edit], TWO_WAY)];
+    for (items, unread, side, expected) in [
+        (of_parts(true), 0, Side::Destination, vec![1]),
+        (of_parts(true), 1, Side::Destination, vec![0]),
+        (of_parts(true), 0, Side::Source, vec![]),
+        (of_parts(false), 0, Side::Destination, vec![]),
+        (appeared(X), 0, Side::Source, vec![1]),
+        (appeared(Some("longer")), 0, Side::Source, vec![]),
+        (
+            vec![item("new", [None, X, None], TWO_WAY), item("old", [X, None, X], TWO_WAY)],
+            0,
+            Side::Source,
+            vec![],
+        ),
+    ] {
+        assert_eq!(depend_on(&items, unread, side), expected, "{unread} at {side} of {items:?}");
     }
 }
 

@@ -142,11 +142,6 @@ impl Place {
         self.ever.contains(content)
     }
 
-    /// Returns whether anything ever had this name.
-    pub(crate) fn ever_named(&self, name: &str) -> bool {
-        self.taken_since.contains_key(name)
-    }
-
     /// Returns whether anything ever had a name that begins so.
     pub(crate) fn ever_named_from(&self, beginning: &str) -> bool {
         self.taken_since

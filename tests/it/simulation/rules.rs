@@ -54,10 +54,6 @@ fn shown(content: &Bytes) -> String {
     String::from_utf8_lossy(content).into_owned()
 }
 
-fn sides_of(sides: Sides<usize>) -> [usize; 2] {
-    [sides.source, sides.destination]
-}
-
 /// Whether the stat of a version proves nothing, so that an edit can hide behind it.
 fn is_racy(entry: &Entry) -> bool {
     matches!(entry.fingerprint, Fingerprint::File(stat) if !stat.settled)
@@ -194,14 +190,15 @@ impl Inner {
 
     fn judge_row(&mut self, machine: usize, name: &str, row: &Agreed) {
         let sides = self.machines[machine].sides;
-        // A rename that is yet to be followed by an edit shows one side as the other had it, so that whoever comes
-        // next finds the edit.
-        let here = sides_of(sides).map(|place| &self.places[place]);
-        if row.seen.source == row.seen.destination
-            && here.iter().any(|place| place.shown_as(name, &row.seen.source).is_some())
-            && here.iter().all(|place| place.ever_named(name))
-        {
-            return;
+        // A rename that is yet to come is announced by the side that had it: there the name was first.
+        if let Some(side) = Side::BOTH.into_iter().find(|side| row.is_announced_on(*side)) {
+            let place = &self.places[*sides.get(side.other())];
+            if place.shown_as(name, row.fingerprint(side.other())).is_none() {
+                self.broken(format!(
+                    "I-23: a rename to {name} is announced, which no side ever had: {row:?}"
+                ));
+            }
+            return self.note("renames announced");
         }
         let seen = |side: Side| self.places[*sides.get(side)].shown_as(name, row.fingerprint(side));
         let (Some(source), Some(destination)) = (seen(Side::Source), seen(Side::Destination)) else {

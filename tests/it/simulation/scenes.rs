@@ -169,6 +169,8 @@ impl Scene {
                 "gone",
                 "gone too",
                 "moved",
+                "moved here",
+                "moved there",
                 "moved too",
                 "stays",
             ]
@@ -204,6 +206,10 @@ impl Scene {
             world.place_file(1, name, text);
         }
         world.rename(1, "moved too", "z");
+        world.rename(0, "moved here", "y/here");
+        world.place_file(1, "moved here", "edited there while it was moved here");
+        world.rename(1, "moved there", "y/there");
+        world.place_file(0, "moved there", "edited here while it was moved there");
         world.place_file(1, "a-b", "a-b, edited there as well");
         world.delete(1, "gone too");
         world.delete(1, "d/e/f");

@@ -1,0 +1,80 @@
+//! Renames of edited files that a run which was cut off has left in a store.
+//!
+//! A file is renamed here and was edited there. In a store the rename there is a copy and a deletion, and between the
+//! two both names have the edit. The row that announced the rename tells it from a file that somebody copied.
+
+use std::collections::HashSet;
+
+use super::{appeared, vanished_edited};
+use crate::mode::Side;
+use crate::plan::Item;
+use crate::plan::decide::{Reason, Step, Verdict};
+
+/// Returns whether `item` is the new name of a file that `side` has renamed, and shows an edit on the other side.
+fn has_followed(item: &Item, side: Side) -> bool {
+    item.base.as_ref().is_some_and(|base| base.is_announced_on(side.other()))
+        && item.facts.sight(side).is_present()
+        && item.verdict.step == Step::Copy { to: side }
+}
+
+/// Returns the old and the new names, as indices, of what may be left of renames by `side`: the base knows one content
+/// under both, and the other side has files of one size.
+fn pairs(items: &[Item], side: Side) -> Vec<(usize, usize)> {
+    let content = |item: &Item| {
+        let base = item.base.as_ref()?;
+        Some((base.size, base.hash?, item.found.get(side.other()).as_ref()?.size))
+    };
+    let is_one = |old: &Item, new: &Item| content(old).is_some() && content(old) == content(new);
+    let (old, new): (Vec<_>, Vec<_>) = items
+        .iter()
+        .enumerate()
+        .filter(|(_, item)| vanished_edited(item, side) || has_followed(item, side))
+        .partition(|(_, item)| vanished_edited(item, side));
+    let of_old = |(old, item): (usize, &Item)| -> Vec<_> {
+        new.iter().filter(|(_, new)| is_one(item, new)).map(|(new, _)| (old, *new)).collect()
+    };
+    old.into_iter().flat_map(of_old).collect()
+}
+
+/// Returns the items whose content on a side would tell whether they are what is left of a rename.
+pub fn wanted_contents(items: &[Item]) -> Vec<(usize, Side)> {
+    let both = |side: Side| pairs(items, side).into_iter().flat_map(|(old, new)| [old, new]);
+    let mut wanted: Vec<_> =
+        Side::BOTH.into_iter().flat_map(|side| both(side).map(move |index| (index, side.other()))).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted
+}
+
+/// Returns what the item `index`, whose content on `side` nobody could tell, may belong to: edited files that may
+/// have been renamed to it, and the other name of what is left of a rename.
+pub fn depend_on(items: &[Item], index: usize, side: Side) -> Vec<usize> {
+    let size = items[index].found.get(side).as_ref().map(|entry| entry.size);
+    let may_be_old =
+        |item: &Item| vanished_edited(item, side) && item.base.as_ref().map(|base| base.size) == size;
+    let old = items.iter().enumerate().filter(|(_, item)| appeared(&items[index], side) && may_be_old(item));
+    let left = pairs(items, side.other()).into_iter().filter_map(|(old, new)| match index {
+        _ if index == old => Some(new),
+        _ if index == new => Some(old),
+        _ => None,
+    });
+    old.map(|(old, _)| old).chain(left).collect()
+}
+
+/// Finishes the renames: an old name that still has what the new one has goes. The edit under the new name is carried
+/// over as any other.
+pub(super) fn finish(items: &mut [Item]) {
+    for side in Side::BOTH {
+        let on = side.other();
+        let mut finished = HashSet::new();
+        for (old, new) in pairs(items, side) {
+            let content = |index: usize| *items[index].hashes.get(on);
+            let is_copy = content(old).is_some() && content(old) == content(new);
+            if is_copy && !finished.contains(&old) && !finished.contains(&new) {
+                finished.extend([old, new]);
+                items[old].verdict =
+                    Verdict { step: Step::Delete { on }, reason: Reason::Renamed(side), conflict: false };
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The renames of a plan, and the losers of conflicts that get another name.
+//!
+//! The rename of a file that was edited where it is to be renamed is announced in the base first: cut off after it, two
+//! versions would have the new name, and nothing would tell that one is an edit of the other.
+
+use futures::{FutureExt, StreamExt};
+
+use super::{Executed, Job, Transfer, look_again, seen};
+use crate::diff::Observed;
+use crate::entry::Entry;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Line;
+use crate::fingerprint::Fingerprint;
+use crate::plan::{Action, Reason, Work};
+use crate::retry::{Schedule, retry};
+use crate::state::{Agreed, BaseRow, RowChange};
+
+impl Transfer<'_> {
+    /// Carries out renames, and adds to `jobs` the copies that must follow them.
+    pub(super) async fn rename(
+        &self,
+        actions: Vec<Action>,
+        jobs: &mut Vec<Job>,
+        executed: &mut Executed,
+    ) -> Result<()> {
+        self.announce(&actions).await?;
+        let mut results = futures::stream::iter(actions)
+            .map(|action| {
+                let renamed = async move {
+                    (self.contain("renaming", &action.key, self.rename_one(&action)).await, action)
+                };
+                renamed.boxed()
+            })
+            .buffer_unordered(self.tuning.transfers)
+            .ready_chunks(self.tuning.transfers);
+        while let Some(chunk) = results.next().await {
+            let mut rows = Vec::new();
+            let mut lines = Vec::new();
+            for (result, action) in chunk {
+                match result {
+                    Ok(entry) => {
+                        lines.push(self.renamed(&action, entry, &mut rows, jobs));
+                    }
+                    Err(error) => {
+                        // Both names are planned again; neither was touched.
+                        let keys = [Some(&action.key), action.old_key()];
+                        let moved = matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound);
+                        if moved {
+                            rows.extend(self.taken_back(&action).await);
+                            executed.moved.extend(keys.into_iter().flatten().cloned());
+                        } else {
+                            self.take_error(&action.key, "rename", error, executed)?;
+                        }
+                    }
+                }
+            }
+            self.record(rows).await?;
+            self.done_all(lines);
+        }
+        Ok(())
+    }
+
+    /// Records the renames of edited files before they begin, and makes that durable: a run cut off after one
+    /// would leave two versions under the new name, and no trace that one is an edit of the other.
+    async fn announce(&self, actions: &[Action]) -> Result<()> {
+        let rows: Vec<RowChange> = actions.iter().filter_map(announcement).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.record(rows).await?;
+        self.flush().await
+    }
+
+    /// Returns the row that takes an announcement back, unless a try whose answer was lost has renamed the file, or
+    /// in a store has got as far as to copy it.
+    async fn taken_back(&self, action: &Action) -> Option<RowChange> {
+        let (key, _) = announcement(action)?;
+        let on = action.receiver()?;
+        let old = look_again(self.clients, on, action.old_key()?).await.ok()?;
+        let new = look_again(self.clients, on, &key).await.ok()?;
+        let is_copied = !self.clients.get(on).is_folder()
+            && matches!((&old, &new), (Observed::File(old), Observed::File(new)) if old.size == new.size);
+        (matches!(old, Observed::File(_)) && !is_copied).then_some((key, None))
+    }
+
+    async fn rename_one(&self, action: &Action) -> Result<Entry> {
+        self.control.checkpoint().await?;
+        let (on, entry, to, keep_old) = match &action.work {
+            Work::Rename { on, entry, keep_old, .. } => (*on, entry, &action.key, *keep_old),
+            Work::KeepBoth { winner, versions, aside } => {
+                (winner.other(), versions.get(winner.other()), aside, false)
+            }
+            _ => return Err(Error::new(ErrorKind::Internal, format!("rename `{}`", action.key))),
+        };
+        self.rights.allow_copy(on)?;
+        let client = self.clients.get(on);
+        let attempt = || async {
+            if !keep_old {
+                self.rights.allow_delete(on)?;
+                return client.rename(entry, to).await;
+            }
+            let staged = client.copy(entry, self.target(to.clone(), None)).await?;
+            client.publish(vec![staged]).await.pop().unwrap_or_else(|| {
+                Err(Error::new(ErrorKind::Internal, format!("publish `{to}` gave no result")))
+            })
+        };
+        let ports = (self.clock.as_ref(), self.entropy.as_ref());
+        let mut renamed = retry(Schedule::default(), ports.0, ports.1, self.control, attempt).await?;
+        // A rename stamps the file anew, but an edit that hid behind a fresh stamp before it is still hidden.
+        if let (Fingerprint::File(before), Fingerprint::File(after)) =
+            (&entry.fingerprint, &mut renamed.fingerprint)
+        {
+            after.settled &= before.settled;
+        }
+        Ok(renamed)
+    }
+
+    /// Notes what a finished rename means: rows, copies that follow, and the line to report.
+    fn renamed(
+        &self,
+        action: &Action,
+        entry: Entry,
+        rows: &mut Vec<RowChange>,
+        jobs: &mut Vec<Job>,
+    ) -> Option<Line> {
+        let mut line = Line::of(action)?;
+        match &action.work {
+            Work::Rename { on, entry: old, renamed, hash, edited, keep_old } => {
+                let before = keep_old.then_some(BaseRow::Tombstone);
+                rows.push((old.key.clone(), before));
+                if *edited {
+                    // Its row was recorded before.
+                    line.effects = crate::event::Effects::default();
+                    jobs.extend(self.job(on.other(), entry, Some(renamed.clone()), Reason::Changed(*on)));
+                } else {
+                    let row = Agreed { size: renamed.size, hash: *hash, seen: seen(*on, &entry, renamed) };
+                    rows.push((action.key.clone(), Some(BaseRow::Agreed(row))));
+                }
+            }
+            Work::KeepBoth { winner, versions, .. } => {
+                line.effects = crate::event::Effects::default();
+                jobs.extend(self.job(*winner, entry, None, action.reason));
+                let kept = versions.get(*winner).clone();
+                jobs.extend(self.job(winner.other(), kept, None, action.reason));
+            }
+            _ => {}
+        }
+        Some(line)
+    }
+}
+
+/// Returns the row that announces the rename of an edited file.
+fn announcement(action: &Action) -> Option<RowChange> {
+    let Work::Rename { on, renamed, hash, edited: true, .. } = &action.work else { return None };
+    let row = Agreed { size: renamed.size, hash: *hash, seen: seen(*on, renamed, renamed) };
+    Some((action.key.clone(), Some(BaseRow::Agreed(row.announced(*on)))))
+}
