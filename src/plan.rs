@@ -59,6 +59,9 @@ pub enum Work {
         entry: Entry,
         /// Whether it makes room for a file or folder of the same name and so comes first.
         clears_way: bool,
+        /// The version of another name on this side that has its content and is all that keeps it: if that has gone
+        /// or changed meanwhile, it stays.
+        copied_as: Option<Box<Entry>>,
     },
     /// Rename the version `entry` to the action's key, as the other side did.
     Rename {
@@ -167,7 +170,7 @@ fn action(item: Item, copies: &conflict_name::CopyCounts) -> Option<Action> {
         }
         (Step::Delete { on }, source, destination) => {
             let entry = if on == Side::Source { source? } else { destination? };
-            Work::Delete { on, entry, clears_way: false }
+            Work::Delete { on, entry, clears_way: false, copied_as: None }
         }
         (Step::KeepBoth { winner }, Some(source), Some(destination)) => {
             let versions = Box::new(Sides::new(source, destination));
@@ -205,7 +208,9 @@ impl Work {
     pub fn versions(&self) -> Vec<&Entry> {
         match self {
             Self::Copy(copy) => std::iter::once(&copy.from).chain(&copy.replaces).collect(),
-            Self::Delete { entry, .. } => vec![entry],
+            Self::Delete { entry, copied_as, .. } => {
+                std::iter::once(entry).chain(copied_as.as_deref()).collect()
+            }
             Self::Rename { entry, renamed, .. } => vec![entry, renamed],
             Self::KeepBoth { versions, .. } | Self::Adopt { versions, .. } => {
                 vec![&versions.source, &versions.destination]

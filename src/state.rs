@@ -2,7 +2,8 @@
 //!
 //! [`StateStore`] is the port; [`sled_store`] keeps it on disk and [`memory`] in memory; [`open()`] opens what is
 //! on disk and tells what it [`Found`]. The base may lag
-//! behind reality, never lead it: a row is recorded after the effect it describes is durable.
+//! behind reality, never lead it: a row is recorded after the effect it describes is durable. The one exception stands
+//! for nothing until its effect shows ([`Agreed::announced`]).
 
 use std::fmt;
 

@@ -35,6 +35,7 @@ mod rename;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use body::DAMAGED;
 use body::Throttle;
 
 /// Rows recorded between two flushes, at most; a power cut costs the work of one batch.
@@ -338,22 +339,34 @@ impl<'a> Transfer<'a> {
         Ok(stay)
     }
 
-    async fn remove_batch(
+    /// Returns whether the other side still does not have the path, and what keeps its content is still there.
+    async fn may_still_go(&self, removal: &Removal) -> Result<bool> {
+        let Removal { on, entry, copied_as, .. } = removal;
+        if !matches!(look_again(self.clients, on.other(), &entry.key).await?, Observed::Absent) {
+            return Ok(false);
+        }
+        let Some(copy) = copied_as else { return Ok(true) };
+        let found = look_again(self.clients, *on, &copy.key).await?;
+        Ok(matches!(found, Observed::File(now) if now.fingerprint == copy.fingerprint))
+    }
+
+    async fn remove_batch<'b>(
         &self,
         side: Side,
-        batch: Vec<&Removal>,
+        batch: Vec<&'b Removal>,
         executed: &mut Executed,
     ) -> Result<Vec<Key>> {
-        let other = side.other();
         // The futures are made at once: made one by one in a stream they could not be shown to be `Send`.
-        let look = |key| self.contain("looking at", key, look_again(self.clients, other, key)).boxed();
-        let looks = batch.iter().map(|removal| look(&removal.entry.key));
-        let found: Vec<Result<Observed>> =
+        let look = |removal: &'b Removal| {
+            self.contain("looking at", &removal.entry.key, self.may_still_go(removal)).boxed()
+        };
+        let looks = batch.iter().map(|removal| look(removal));
+        let found: Vec<Result<bool>> =
             futures::stream::iter(looks.collect::<Vec<_>>()).buffered(self.tuning.transfers).collect().await;
         let (mut certain, mut stay) = (Vec::new(), Vec::new());
         for (removal, found) in batch.into_iter().zip(found) {
             let key = &removal.entry.key;
-            if matches!(found, Ok(Observed::Absent)) {
+            if matches!(found, Ok(true)) {
                 certain.push(removal);
                 continue;
             }
@@ -427,6 +440,8 @@ fn each<T>(count: usize, results: Result<Vec<Result<T>>>) -> Vec<Result<T>> {
 struct Removal {
     on: Side,
     entry: Entry,
+    /// See [`Work::Delete`].
+    copied_as: Option<Box<Entry>>,
     line: Option<Line>,
 }
 
@@ -444,9 +459,9 @@ impl Phases {
         let line = Line::of(&action);
         match action.work {
             Work::Copy(_) => self.copies.extend(transfer.job_of(action)),
-            Work::Delete { on, entry, clears_way } => {
+            Work::Delete { on, entry, clears_way, copied_as } => {
                 let phase = if clears_way { &mut self.first } else { &mut self.last };
-                phase.push(Removal { on, entry, line });
+                phase.push(Removal { on, entry, copied_as, line });
             }
             Work::Rename { .. } | Work::KeepBoth { .. } => self.renames.push(action),
             Work::Adopt { versions, hash } => {

@@ -16,8 +16,11 @@ use crate::pair::SyncPair;
 use crate::plan::Policy;
 use crate::report::{ErrorLine, Recorder, Report};
 
-/// How many files are compared at once.
+/// How many files are compared at once, in folders. Ours: enough to keep a disk busy.
 const READERS: usize = 8;
+
+/// How many where a side is a store: each waits for the network. Ours; its client sends no more than are good for it.
+const STORE_READERS: usize = 64;
 
 /// How two trees compare.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -48,8 +51,8 @@ enum Compared {
 }
 
 impl SyncEngine {
-    /// Compares the two sides of `pair`: by size and content, or, if `quick`, by size and by those
-    /// hashes that a listing tells.
+    /// Compares the two sides of `pair` by content: files and objects of one size are read. If `quick`, objects are
+    /// not read, but their ETags believed where they are made of content, and of two folders only sizes are compared.
     ///
     /// # Errors
     /// As [`Self::sync_pair`], and [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
@@ -82,6 +85,8 @@ impl SyncEngine {
         let base = futures::stream::empty().boxed();
         let mut diff = Diff::new(list(Side::Source), list(Side::Destination), base, filter.clone());
         let mut report = CheckReport { schema: crate::report::SCHEMA, ..CheckReport::default() };
+        let has_store = Side::BOTH.into_iter().any(|side| !examiner.clients.get(side).is_folder());
+        let readers = if has_store { STORE_READERS } else { READERS };
         let mut under_way = futures::stream::FuturesUnordered::new();
         let mut ended = false;
         while !ended || !under_way.is_empty() {
@@ -89,7 +94,7 @@ impl SyncEngine {
                 biased;
                 () = options.controller.cancelled() => return Err(crate::control::cancelled()),
                 Some(compared) = under_way.next(), if !under_way.is_empty() => report.take(compared),
-                found = diff.next(), if !ended && under_way.len() < READERS => {
+                found = diff.next(), if !ended && under_way.len() < readers => {
                     match found.map_err(|error| unreachable(error, "a side could not be listed"))? {
                         None => ended = true,
                         Some(Found::Note(_, note)) => report.note(note),
@@ -116,9 +121,9 @@ async fn compare_one(
 ) -> Compared {
     let key = source.key.clone();
     let equal = if quick {
-        Ok(examiner.equal_as_listed(&source, &destination))
+        examiner.equal_as_listed(&source, &destination).await
     } else {
-        examiner.equal_content(source, destination).await
+        examiner.equal_content(&source, &destination).await
     };
     match equal {
         Ok(true) => Compared::Equal,

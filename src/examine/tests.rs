@@ -227,30 +227,37 @@ async fn contents_without_listed_hashes_are_read_where_the_mode_wants_it() {
         examined(Sides::new(Observed::File(parts), Observed::File(entries.destination.clone()))).await;
     assert!(matches!(found, Examined::Moving(moving) if moving == key("a")));
     assert_eq!(trees.reads(), 1);
-    assert!(trees.examiner.equal_content(entries.source.clone(), entries.destination.clone()).await.unwrap());
-    let other = trees.put(Side::Destination, "yy", 1).await;
-    assert!(!trees.examiner.equal_content(entries.source.clone(), other).await.unwrap());
 }
 
-#[test]
-fn listings_alone_call_equal_what_they_cannot_tell_apart() {
+#[tokio::test]
+async fn a_content_is_equal_only_if_both_were_read() {
+    let trees = Trees::new(ComparisonMode::SizeOnly, ConflictStrategy::Manual);
+    for (source, destination, equal, reads) in
+        [("xx", "xx", true, 2), ("xx", "yy", false, 2), ("xx", "xxx", false, 0), ("", "", true, 2)]
+    {
+        let entries = trees.both(source, destination, 9).await;
+        let before = trees.reads();
+        let found = trees.examiner.equal_content(&entries.source, &entries.destination).await;
+        assert_eq!((found.unwrap(), trees.reads() - before), (equal, reads), "{source} {destination}");
+    }
+}
+
+#[tokio::test]
+async fn listings_alone_call_equal_what_they_cannot_tell_apart() {
     let trees = Trees::new(ComparisonMode::HashThenMtime, ConflictStrategy::Manual);
     let of = |content: &str| object(&hash(HashForm::Whole, content.as_bytes()).hex());
     for (source, destination, equal) in [
         (entry(2, of("xx")), entry(2, of("xx")), true),
         (entry(2, of("xx")), entry(2, of("yy")), false),
         (entry(2, of("xx")), entry(3, of("xx")), false),
-        (entry(2, of("xx")), entry(2, stat(1, true)), true),
-        (entry(2, stat(1, true)), entry(2, of("xx")), true),
+        (entry(2, stat(1, true)), entry(2, stat(2, true)), true),
         (entry(2, stat(1, true)), entry(3, stat(1, true)), false),
         (entry(2, object("opaque")), entry(2, of("xx")), true),
     ] {
-        assert_eq!(
-            trees.examiner.equal_as_listed(&source, &destination),
-            equal,
-            "{source:?} {destination:?}"
-        );
+        let found = trees.examiner.equal_as_listed(&source, &destination).await;
+        assert_eq!(found.unwrap(), equal, "{source:?} {destination:?}");
     }
+    assert_eq!(trees.reads(), 0);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ fn plan_of(works: Vec<Work>) -> Plan {
 }
 
 fn delete(on: Side) -> Work {
-    Work::Delete { on, entry: entry("old"), clears_way: false }
+    Work::Delete { on, entry: entry("old"), clears_way: false, copied_as: None }
 }
 
 fn copy(to: Side, over_stranger: bool) -> Work {

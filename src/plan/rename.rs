@@ -69,9 +69,8 @@ pub fn pair(
     collisions: &[Collision],
     copies: &CopyCounts,
 ) -> Vec<Action> {
-    cut_off::finish(items);
+    let mut actions = cut_off::finish(items);
     let in_the_way: HashSet<&Key> = collisions.iter().flat_map(|c| [&c.above, &c.below]).collect();
-    let mut actions = Vec::new();
     let mut gone = HashSet::new();
     for side in Side::BOTH {
         for (old, new) in pairs_on(items, side, &in_the_way, copies) {

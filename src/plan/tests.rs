@@ -180,7 +180,7 @@ fn deletions_take_the_version_of_their_side() {
         ([old, old, None], Side::Source, "delete_source"),
     ] {
         let action = only(contents, TWO_WAY);
-        let Work::Delete { on: at, entry: gone, clears_way: false } = &action.work else {
+        let Work::Delete { on: at, entry: gone, clears_way: false, copied_as: None } = &action.work else {
             panic!("{action:?}")
         };
         assert_eq!((*at, gone), (on, &entry("d/a.txt", "old")));

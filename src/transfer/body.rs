@@ -37,6 +37,9 @@ impl Throttle {
     }
 }
 
+/// What to do about bytes that are not those of their version.
+pub(crate) const DAMAGED: &str = "run again; if it is always this one, what the store keeps is damaged";
+
 /// Learns the hash of a body as its bytes pass, and compares it with what the body must turn out to be.
 #[derive(Debug, Clone)]
 pub(super) struct Tap {
@@ -63,8 +66,8 @@ impl Tap {
     /// Returns an error if what has passed is not what was announced.
     fn verdict(&self) -> Option<crate::Result<bytes::Bytes>> {
         let damaged = self.proof.is_some() && self.hash() != self.proof;
-        let message = "the bytes that came are not those of the version: they were damaged on their way";
-        damaged.then(|| Err(Error::new(ErrorKind::Unavailable, message)))
+        let message = "the bytes that came are not those of the version";
+        damaged.then(|| Err(Error::new(ErrorKind::Unavailable, message).with_hint(DAMAGED)))
     }
 
     /// Returns `body` with everything that is done to its bytes on their way.

@@ -1,6 +1,6 @@
 //! The copy pipeline: read, hash, stage - many at once - and publish in batches.
 
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 
 use super::body::Tap;
@@ -156,7 +156,9 @@ impl Transfer<'_> {
         let resident = resident.clamp(1024, self.tuning.memory_bytes.max(1024));
         let resident = u32::try_from(resident / 1024).unwrap_or(u32::MAX);
         let _permit = self.progress.memory.acquire_many(resident).await;
-        let body = reader.read(&job.from).await?;
+        let from = job.to.other();
+        let mut body = reader.read(&job.from).await.map_err(|error| error.at(from))?;
+        body.chunks = body.chunks.map_err(move |error| error.at(from)).boxed();
         let tap = Tap::new(body.proof, !writer.hashes_what_it_stages());
         let throttle = self.progress.throttle.as_ref();
         let body = tap.attach(body, self.control, throttle, self.clock, self.recorder);

@@ -69,7 +69,9 @@ async fn effects(
         let (entry, renamed) = (entry(here, "b").await, entry(there, "b").await);
         Work::Rename { on, entry, renamed, hash: None, edited: false, keep_old }
     };
-    let delete = |clears_way| async move { Work::Delete { on, entry: entry(here, "a").await, clears_way } };
+    let delete = |clears_way| async move {
+        Work::Delete { on, entry: entry(here, "a").await, clears_way, copied_as: None }
+    };
     vec![
         (copy(Some(entry(here, "a").await)).await, "a", copies),
         (rename(false).await, "c", copies && deletes),

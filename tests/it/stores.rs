@@ -1,6 +1,7 @@
 //! Syncs with stores: the main job through the binary, and what a bad day does to requests.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -409,6 +410,40 @@ mod binary {
         }
         let (code, _) = bench.json(&words(&["check", "a", "embedded://vault/copy"]));
         assert_eq!(code, 0);
+    }
+
+    /// What the store has is read; only a quick check believes its ETags.
+    #[test]
+    fn a_check_reads_what_a_quick_one_believes() {
+        let bench = Bench::new();
+        bench.write("a/large", &"content ".repeat(40_000));
+        bench.write("a/small", "as it was");
+        bench.json(&words(&["sync", "a", "embedded://vault"]));
+        let check = |more: &[&str]| {
+            let (code, found) = bench.json(&words(&[&["check", "a", "embedded://vault"], more].concat()));
+            let failed = found["failures"].as_array().unwrap().iter().map(|failure| failure["path"].clone());
+            (code, found["different"].clone(), failed.collect::<Vec<_>>(), found["failures"].to_string())
+        };
+        let none = serde_json::json!([]);
+        for more in [&[] as &[&str], &["--quick"]] {
+            assert_eq!(check(more), (0, none.clone(), vec![], "[]".into()), "{more:?}");
+        }
+        // The store's disk turns a bit of the large object.
+        let blobs = |dir: &Path| -> Vec<_> {
+            fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect()
+        };
+        let blob = blobs(&bench.path("server/data")).iter().flat_map(|dir| blobs(dir)).next().unwrap();
+        let mut bytes = fs::read(&blob).unwrap();
+        bytes[1000] ^= 1;
+        fs::write(&blob, bytes).unwrap();
+        let (code, different, failed, why) = check(&[]);
+        assert_eq!((code, different, failed), (1, none.clone(), vec!["large".into()]), "{why}");
+        assert!(why.contains("at the destination") && why.contains("run again"), "{why}");
+        assert_eq!(check(&["--quick"]).0, 0);
+        // A file of the same size.
+        bench.write("a/small", "AS IT WAS");
+        assert_eq!(check(&["--quick"]), (1, serde_json::json!(["small"]), vec![], "[]".into()));
+        assert_eq!(check(&[]).1, serde_json::json!(["small"]));
     }
 
     #[test]

@@ -302,7 +302,7 @@ impl Batch<'_> {
             .and_then(|folder| rustix::fs::statat(&*folder, key.file_name(), AtFlags::SYMLINK_NOFOLLOW));
         match found {
             Ok(stat) if stat::is_same_file(&stat, ours) && stat::changed(&stat) == stat::changed(ours) => {
-                Ok(stat::entry(key.clone(), &stat, now))
+                Ok(stat::entry_of_ours(key.clone(), &stat, now))
             }
             Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Err(changed_after(path)),
             Err(error) => Err(failure("look at", path, error)),

@@ -66,6 +66,16 @@ pub(super) fn entry(key: Key, stat: &Stat, now: Timestamp) -> Entry {
     Entry { key, size: size(stat), modified: Some(modified), fingerprint: Fingerprint::File(file) }
 }
 
+/// Returns the entry of a file that this process has just given its name, as [`entry`] does. In whole seconds an edit
+/// can have the stamps of that moment, however long ago it is now.
+pub(super) fn entry_of_ours(key: Key, stat: &Stat, now: Timestamp) -> Entry {
+    let mut entry = entry(key, stat, now);
+    if let Fingerprint::File(file) = &mut entry.fingerprint {
+        file.settled &= file.changed.nanoseconds != 0;
+    }
+    entry
+}
+
 /// Returns whether the stat is of the very version `entry`.
 pub(super) fn is_version(stat: &Stat, entry: &Entry) -> bool {
     is_moved_version(stat, entry)

@@ -24,6 +24,9 @@ const UNGUARDED: &str = "Unguarded";
 /// The code of a peer whose certificate is not trusted.
 const STRANGER: &str = "UntrustedCertificate";
 
+/// The code of an answer that did not come whole.
+const CUT: &str = "AnswerCut";
+
 /// Why a request did not succeed.
 #[derive(Debug, Clone)]
 pub(super) struct Fault {
@@ -76,6 +79,11 @@ impl Fault {
     pub(super) fn taken() -> Self {
         let message = "it cannot be beside a name that the store takes for the same";
         Self { code: TAKEN.into(), ..Self::new(ErrorKind::Invalid, message) }
+    }
+
+    /// Returns the fault of an object whose bytes did not come whole.
+    pub(super) fn cut(message: impl Into<String>) -> Self {
+        Self { code: CUT.into(), ..Self::new(ErrorKind::Unavailable, message) }
     }
 
     /// Returns the fault of a name that the store keeps in another spelling.
@@ -172,6 +180,7 @@ impl Fault {
             (_, TAKEN) => {
                 "names that differ only in case or accents need a store that tells them apart; rename one of them"
             }
+            (_, CUT) => "run again; if it is always this object, the store cannot read it any more",
             (_, RESPELLED) => "rename it on the other side to what this store can hold",
             (_, NO_TRASH) => "make the bucket, or name another one with --trash-location",
             (_, "NoSuchBucket") => "check the spelling; --create makes the bucket on a receiving side",

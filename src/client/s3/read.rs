@@ -207,7 +207,7 @@ impl Pace {
         };
         self.waited += self.clock.monotonic().saturating_sub(began);
         match chunk {
-            Some(Err(error)) => Err(broken(format!("the answer broke off: {error}"))),
+            Some(Err(error)) => Err(Fault::cut(format!("the answer broke off: {error}"))),
             Some(Ok(chunk)) => {
                 self.come += chunk.len() as u64;
                 if self.come > self.expected {
@@ -220,7 +220,7 @@ impl Pace {
                 Ok(Some(chunk))
             }
             None if self.come < self.expected => {
-                Err(broken(format!("the answer ended after {} of {} bytes", self.come, self.expected)))
+                Err(Fault::cut(format!("the answer ended after {} of {} bytes", self.come, self.expected)))
             }
             None => Ok(None),
         }

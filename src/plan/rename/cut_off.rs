@@ -6,9 +6,10 @@
 use std::collections::HashSet;
 
 use super::{appeared, vanished_edited};
+use crate::key::Key;
 use crate::mode::Side;
-use crate::plan::Item;
-use crate::plan::decide::{Reason, Step, Verdict};
+use crate::plan::decide::{Reason, Step};
+use crate::plan::{Action, Item, Work};
 
 /// Returns whether `item` is the new name of a file that `side` has renamed, and shows an edit on the other side.
 fn has_followed(item: &Item, side: Side) -> bool {
@@ -61,20 +62,29 @@ pub fn depend_on(items: &[Item], index: usize, side: Side) -> Vec<usize> {
     old.map(|(old, _)| old).chain(left).collect()
 }
 
-/// Finishes the renames: an old name that still has what the new one has goes. The edit under the new name is carried
-/// over as any other.
-pub(super) fn finish(items: &mut [Item]) {
+/// Finishes the renames: takes the old names that still have what the new ones have out of `items` and returns their
+/// deletions. The edit under the new name is carried over as any other.
+pub(super) fn finish(items: &mut Vec<Item>) -> Vec<Action> {
+    let (mut actions, mut finished) = (Vec::new(), HashSet::new());
     for side in Side::BOTH {
         let on = side.other();
-        let mut finished = HashSet::new();
         for (old, new) in pairs(items, side) {
             let content = |index: usize| *items[index].hashes.get(on);
             let is_copy = content(old).is_some() && content(old) == content(new);
-            if is_copy && !finished.contains(&old) && !finished.contains(&new) {
+            let entry = |index: usize| items[index].found.get(on).clone();
+            if is_copy
+                && let (Some(entry), Some(copy)) = (entry(old), entry(new))
+                && !finished.contains(&old)
+                && !finished.contains(&new)
+            {
                 finished.extend([old, new]);
-                items[old].verdict =
-                    Verdict { step: Step::Delete { on }, reason: Reason::Renamed(side), conflict: false };
+                let work = Work::Delete { on, entry, clears_way: false, copied_as: Some(Box::new(copy)) };
+                let (key, reason) = (items[old].key.clone(), Reason::Renamed(side));
+                actions.push(Action { key, work, reason, conflict: false });
             }
         }
     }
+    let gone: HashSet<&Key> = actions.iter().map(|action| &action.key).collect();
+    items.retain(|item| !gone.contains(&item.key));
+    actions
 }

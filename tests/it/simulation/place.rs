@@ -82,6 +82,8 @@ pub(crate) struct Place {
     pub(crate) before: BTreeMap<String, (u64, Option<File>)>,
     pub(crate) pending: Vec<Pending>,
     pub(crate) free_inode: Option<u64>,
+    /// What the engine has copied here to rename it.
+    pub(crate) renamed: BTreeSet<Bytes>,
     ever: BTreeSet<Bytes>,
     shown: BTreeMap<(String, Print), BTreeSet<Bytes>>,
     taken_since: BTreeMap<String, u64>,
@@ -100,6 +102,7 @@ impl Place {
             before: BTreeMap::new(),
             pending: Vec::new(),
             free_inode: None,
+            renamed: BTreeSet::new(),
             ever: BTreeSet::new(),
             shown: BTreeMap::new(),
             taken_since: BTreeMap::new(),

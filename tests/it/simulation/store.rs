@@ -135,12 +135,14 @@ impl SimStore {
     async fn copy_to(&self, from: &Entry, to: &Key) -> Result<Entry> {
         self.port.call("copy", from.key.as_str()).await?;
         self.check(&from.key, Some(from))?;
-        let found = {
-            let world = self.port.world.inner();
-            let place = &world.places[self.port.place];
-            place.expect(from).map(|file| (file.content.clone(), file.modified))
+        let (content, modified) = {
+            let mut world = self.port.world.inner();
+            let place = &mut world.places[self.port.place];
+            let file = place.expect(from).ok_or_else(|| changed(&from.key, "is gone"))?;
+            let found = (file.content.clone(), file.modified);
+            place.renamed.insert(found.0.clone());
+            found
         };
-        let (content, modified) = found.ok_or_else(|| changed(&from.key, "is gone"))?;
         self.put(Writing { key: to, content, modified, replaces: None }).await
     }
 
