@@ -271,7 +271,10 @@ impl<'a> Transfer<'a> {
     }
 
     /// Reports a failed path, or hands it back to be planned again if it only changed.
-    fn take_error(&self, key: &Key, action: &str, error: Error, executed: &mut Executed) -> Result<()> {
+    ///
+    /// # Errors
+    /// What ends the run: `error` itself, or a store that does not answer at all any more.
+    async fn take_error(&self, key: &Key, action: &str, error: Error, executed: &mut Executed) -> Result<()> {
         match error.kind() {
             _ if error.ends_the_run() => return Err(error),
             ErrorKind::Changed | ErrorKind::NotFound => executed.moved.push(key.clone()),
@@ -279,6 +282,29 @@ impl<'a> Transfer<'a> {
                 self.progress.failed.store(true, Ordering::Relaxed);
                 self.progress.defect.fetch_or(kind == ErrorKind::Internal, Ordering::Relaxed);
                 self.recorder.fail(key.as_str(), action, &error);
+                if kind == ErrorKind::Unavailable && !error.is_shortage() {
+                    self.check_reachable().await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns an error if a store cannot be reached: each of the other paths would be tried in vain.
+    async fn check_reachable(&self) -> Result<()> {
+        for side in Side::BOTH {
+            let client = self.clients.get(side);
+            if client.is_folder() {
+                continue;
+            }
+            if let Err(error) = client.root().await
+                && error.kind() == ErrorKind::Unavailable
+                && !error.is_shortage()
+            {
+                let doing = format!("the {side} `{}` cannot be reached any more", client.location());
+                return Err(Error::new(ErrorKind::Unavailable, doing)
+                    .with_source(error)
+                    .with_hint("what is finished stays; run again when it answers"));
             }
         }
         Ok(())
@@ -373,7 +399,7 @@ impl<'a> Transfer<'a> {
             stay.push(key.clone());
             match found {
                 Err(error) if error.kind() == ErrorKind::Internal => {
-                    self.take_error(key, "delete", error, executed)?;
+                    self.take_error(key, "delete", error, executed).await?;
                 }
                 _ => executed.moved.push(key.clone()),
             }
@@ -397,7 +423,7 @@ impl<'a> Transfer<'a> {
                 }
                 Err(error) => {
                     stay.push(removal.entry.key.clone());
-                    self.take_error(&removal.entry.key, "delete", error, executed)?;
+                    self.take_error(&removal.entry.key, "delete", error, executed).await?;
                 }
             }
         }

@@ -22,6 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 
 mod batch;
+mod give_way;
 mod intent;
 mod names;
 mod publish;

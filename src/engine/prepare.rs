@@ -130,8 +130,10 @@ fn check_missing(
     let error = Error::new(ErrorKind::NotFound, format!("{what}the {side} `{location}` does not exist"));
     match (receives, create) {
         (true, true) => Ok(()),
-        (true, false) if is_folder => Err(error.with_hint("check the spelling; --create makes it")),
-        (true, false) => Err(error.with_hint("check the spelling and the endpoint; --create makes it")),
+        (true, false) if is_folder => Err(error.with_hint("check the spelling; `sync --create` makes it")),
+        (true, false) => {
+            Err(error.with_hint("check the spelling and the endpoint; `sync --create` makes it"))
+        }
         (false, _) => Err(error.with_hint(check)),
     }
 }

@@ -77,7 +77,8 @@ impl SyncEngine {
         let mut found = look(&examiner, &prepared, &past, options, &recorder).await?;
         let mut changes = Sides::new(SideChanges::default(), SideChanges::default());
         for side in Side::BOTH {
-            found.items.iter().for_each(|item| changes.get_mut(side).see(item, side));
+            let keeps = pair.mode.authority() == Some(side.other());
+            found.items.iter().for_each(|item| changes.get_mut(side).see(item, side, keeps));
         }
         let (view, limits) = (view(pair, options, &prepared, &past, &found), limits(pair, options));
         let (plan, judgement) = judge(pair, &past, &mut found, &view, &limits);
@@ -113,8 +114,10 @@ impl SyncEngine {
 }
 
 impl SideChanges {
-    fn see(&mut self, item: &Item, side: Side) {
+    /// Notes what happened to `item` on `side`, which in a backup `keeps` what was deleted on the other.
+    fn see(&mut self, item: &Item, side: Side, keeps: bool) {
         let list = match item.facts.sight(side) {
+            Sight::New if keeps && item.facts.base == Base::Tombstone => return,
             Sight::New => &mut self.added,
             Sight::Changed => &mut self.changed,
             Sight::Absent if item.facts.base == Base::Agreed => &mut self.deleted,

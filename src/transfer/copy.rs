@@ -69,7 +69,7 @@ impl Transfer<'_> {
 
     async fn publish_all(&self, mut ready: mpsc::Receiver<Ready>, executed: &mut Executed) -> Result<()> {
         let mut batches: Sides<Batch> = Sides::default();
-        let mut end = Ok(());
+        let (mut end, mut state_is_lost) = (Ok(()), false);
         while let Some((job, result)) = ready.recv().await {
             match result {
                 Ok(copied) => {
@@ -81,6 +81,7 @@ impl Transfer<'_> {
                     if full || (batch.is_visible() && ready.is_empty()) {
                         let full = std::mem::take(batch);
                         if let Err(error) = self.publish(side, full, executed).await {
+                            state_is_lost = !error.ends_the_run();
                             end = Err(error);
                             break;
                         }
@@ -89,18 +90,17 @@ impl Transfer<'_> {
                 // After a cancel what is staged already is still published below.
                 Err(error) => {
                     let action = job.line.as_ref().map_or("copy", |line| line.action);
-                    if let Err(error) = self.take_error(&job.target.key, action, error, executed) {
-                        // Every other path would be refused too, each with a request of its own.
-                        let is_refused = error.kind() == ErrorKind::Unauthenticated;
+                    if let Err(error) = self.take_error(&job.target.key, action, error, executed).await {
+                        // Every other path would fail too, each with requests of its own.
+                        let is_vain = error.kind() != ErrorKind::Cancelled;
                         end = Err(error);
-                        if is_refused {
+                        if is_vain {
                             break;
                         }
                     }
                 }
             }
         }
-        let state_is_lost = end.as_ref().is_err_and(|error| !error.ends_the_run());
         ready.close();
         while let Some((job, result)) = ready.recv().await {
             if let Ok(copied) = result {
@@ -193,7 +193,7 @@ impl Transfer<'_> {
                 }
                 Err(error) => {
                     let action = job.line.as_ref().map_or("copy", |line| line.action);
-                    self.take_error(&job.target.key, action, error, executed)?;
+                    self.take_error(&job.target.key, action, error, executed).await?;
                 }
             }
         }

@@ -49,7 +49,7 @@ impl Transfer<'_> {
                             rows.extend(self.taken_back(&action).await);
                             executed.moved.extend(keys.into_iter().flatten().cloned());
                         } else {
-                            self.take_error(&action.key, "rename", error, executed)?;
+                            self.take_error(&action.key, "rename", error, executed).await?;
                         }
                     }
                 }

@@ -317,6 +317,8 @@ fn a_saved_plan_is_applied_on_the_ground_it_was_made_for() {
     }
     assert_eq!(bench.run(&["plan", "a", "b", "--save", "a/p.json"]).code, 2);
     assert_eq!(bench.run(&["plan", "a", "b", "--save", "none/p.json"]).code, 2);
+    fs::create_dir(bench.path("folder")).unwrap();
+    assert_eq!(bench.run(&["plan", "a", "b", "--save", "folder"]).code, 2);
 }
 
 #[test]
@@ -362,6 +364,7 @@ fn check_and_status_answer_by_their_exit_codes() {
     let waiting = bench.run(&["status", "a", "b", "--conflict", "manual"]);
     assert_eq!(waiting.code, 3);
     assert!(waiting.stdout.contains("nothing else pending: 0 files"), "{waiting:?}");
+    assert!(waiting.stdout.contains("run once with --conflict keep-both"), "{waiting:?}");
     let (code, check) = bench.json(&["check", "a", "b"]);
     assert_eq!((code, &check["different"][0]), (1, &"x".into()));
     assert_eq!(bench.run(&["check", "a", "b", "--exclude", "x"]).code, 0);
@@ -371,6 +374,28 @@ fn check_and_status_answer_by_their_exit_codes() {
         assert_eq!((code, &document["schema"]), (2, &1.into()));
         assert!(document["error"]["message"].as_str().unwrap().contains("nowhere"));
     }
+}
+
+#[test]
+fn what_a_backup_keeps_was_not_added() {
+    let bench = Bench::new();
+    bench.write("a/gone", "1");
+    bench.write("a/kept", "1");
+    let words = ["status", "a", "b", "--mode", "sb"];
+    assert_eq!(bench.run(&["sync", "a", "b", "--mode", "sb"]).code, 0);
+    fs::remove_file(bench.path("a/gone")).unwrap();
+    assert_eq!(bench.json(&words).1["changes"]["source"]["deleted"], serde_json::json!(["gone"]));
+    assert_eq!(bench.run(&["sync", "a", "b", "--mode", "sb"]).code, 0);
+    assert!(bench.has("b/gone"));
+    let (code, status) = bench.json(&words);
+    let none = serde_json::json!({ "added": [], "changed": [], "deleted": [] });
+    assert_eq!((code, &status["changes"]["destination"]), (0, &none), "{status:#}");
+    // One that is new there was.
+    bench.write("b/new", "1");
+    bench.write("a/gone", "2");
+    let (_, status) = bench.json(&words);
+    assert_eq!(status["changes"]["destination"]["added"], serde_json::json!(["new"]), "{status:#}");
+    assert_eq!(status["changes"]["source"]["added"], serde_json::json!(["gone"]), "{status:#}");
 }
 
 #[test]

@@ -423,6 +423,13 @@ async fn b26_folders_where_a_file_is_to_be() {
     fs::create_dir(on.path("empty")).unwrap();
     assert_eq!(on.shown().await, ["EmptyFolder empty"]);
     on.put(target("empty", None), body(b"x")).await.unwrap();
+    // With more empty folders in it.
+    fs::create_dir_all(on.path("nested/a/b")).unwrap();
+    fs::create_dir_all(on.path("nested/c")).unwrap();
+    let entry = on.put(target("nested", None), body(b"x")).await.unwrap();
+    fs::create_dir_all(on.path("renamed/a")).unwrap();
+    let entry = on.client.rename(&entry, &key("renamed")).await.unwrap();
+    on.client.remove(vec![entry], &kept()).await.remove(0).unwrap();
     on.write("full/a", "x");
     assert_eq!(kind(on.put(target("full", None), body(b"x")).await), Some(ErrorKind::Invalid));
     assert_eq!(kind(on.put(target("empty/below", None), body(b"x")).await), Some(ErrorKind::Changed));

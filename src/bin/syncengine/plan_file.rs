@@ -57,7 +57,8 @@ impl SavedPlan {
             // What cannot be removed either is named in no message: the first error says why.
             std::fs::remove_file(&temporary).unwrap_or_default();
             let cause = Error::io(format!("write `{}`", shown(path)), error);
-            let kind = cause.kind();
+            // Only the name is to blame for a folder there.
+            let kind = if path.is_dir() { ErrorKind::Invalid } else { cause.kind() };
             Error::new(kind, "the plan cannot be saved")
                 .with_source(cause)
                 .with_hint("check the name behind --save")

@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use super::batch::{Aside, Batch, FEW, again, sync_all};
+use super::give_way::give_way;
 use super::root::{changed, failure, open_folder};
 use super::rung::PublishRung;
 use super::spelling::{is_exact, taken};
@@ -145,8 +146,7 @@ impl Batch<'_> {
         let (folder, name) = (&*member.folder, member.target.key.file_name());
         let place = || self.rung.place(folder, member.temporary, folder, name);
         let placed = match place() {
-            // An empty folder is nothing that could be lost; one with anything in it stays.
-            Err(Errno::EXIST) if rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR).is_ok() => place(),
+            Err(Errno::EXIST) if give_way(folder, name) => place(),
             other => other,
         };
         match placed {

@@ -1,7 +1,7 @@
 //! Renaming and removing versions, and sweeping leftovers.
 //!
 //! A version is removed by moving it to the trash and looking at what was moved: what was edited in
-//! between is put back (I-07). Folders are removed only when they are empty; nothing is recursive.
+//! between is put back (I-07). Folders are removed only when there is no file in them.
 
 use std::collections::BTreeSet;
 
@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::io::Errno;
 
 use super::batch::{Batch, again};
+use super::give_way::give_way;
 use super::root::{changed, failure, open_folder};
 use super::rung::PublishRung;
 use super::spelling::{is_exact, taken};
@@ -98,10 +99,7 @@ impl Batch<'_> {
             rung => rung.place(&old_folder, old, &new_folder, new),
         };
         let placed = match place() {
-            // As in publishing: an empty folder gives way.
-            Err(Errno::EXIST) if rustix::fs::unlinkat(&new_folder, new, AtFlags::REMOVEDIR).is_ok() => {
-                place()
-            }
+            Err(Errno::EXIST) if give_way(&new_folder, new) => place(),
             other => other,
         };
         match placed {

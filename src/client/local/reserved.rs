@@ -126,6 +126,9 @@ pub(super) fn markers(local: &Local) -> Result<Vec<String>> {
     match read {
         Ok(ids) => Ok(ids.into_iter().filter(|id| !id.starts_with(RESERVED_PREFIX)).collect()),
         Err(Errno::NOENT) => Ok(Vec::new()),
+        Err(error @ Errno::NOTDIR) => Err(failure("list the folder", PAIRS, error).with_hint(
+            "`.syncengine` is where this program keeps what it needs to know; move away what has that name",
+        )),
         Err(error) => Err(failure("list the folder", PAIRS, error)),
     }
 }

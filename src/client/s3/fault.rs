@@ -183,7 +183,10 @@ impl Fault {
             (_, CUT) => "run again; if it is always this object, the store cannot read it any more",
             (_, RESPELLED) => "rename it on the other side to what this store can hold",
             (_, NO_TRASH) => "make the bucket, or name another one with --trash-location",
-            (_, "NoSuchBucket") => "check the spelling; --create makes the bucket on a receiving side",
+            (_, "NoSuchBucket") => "check the spelling; `sync --create` makes the bucket on a receiving side",
+            (_, "InvalidBucketName") => {
+                "a bucket has 3 to 63 lower case letters, digits, dots or hyphens in its name"
+            }
             (_, "SignatureDoesNotMatch") => "the secret key is not the one of the access key; check both",
             (_, "InvalidAccessKeyId") => {
                 "the store does not know the access key; check profile and AWS_* variables"

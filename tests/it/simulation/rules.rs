@@ -159,8 +159,11 @@ impl Inner {
             wrong.push("I-03, I-08: the other side has had it all the time");
         }
         let needs_evidence = run.mode == SyncMode::TwoWay && !run.has_winner;
-        // The old name of a rename that is being finished has what the engine has given to the new one.
-        let is_renamed = self.places[place].renamed.contains(&lost);
+        // The old name of a rename that is being finished has what the engine, or by chance a user, has given to the
+        // new one.
+        let here = &self.places[place];
+        let is_renamed = here.renamed.contains(&lost)
+            || here.files.iter().any(|(other, file)| *other != name && file.content == lost);
         if needs_evidence && !is_renamed && !self.places[other].ever_had(&lost) && !is_racy(entry) {
             wrong.push("I-03: the other side never had it");
         }

@@ -4,6 +4,7 @@ use syncengine::engine::check::CheckReport;
 use syncengine::engine::status::{SideChanges, StatusReport};
 use syncengine::{Key, Side};
 
+use super::summary::DECIDE;
 use super::{SHOWN, more, words};
 
 /// Returns how two trees compare.
@@ -40,6 +41,9 @@ pub(crate) fn status(report: &StatusReport) -> String {
         section(&mut text, &format!("deleted at the {side}"), deleted);
     }
     section(&mut text, "conflicts that wait for you", &report.conflicts);
+    if !report.conflicts.is_empty() {
+        text += DECIDE;
+    }
     let unchanged = words::files(report.unchanged);
     text += &match report.pending {
         0 if report.failures.is_empty() && !report.conflicts.is_empty() => {

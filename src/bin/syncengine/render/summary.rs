@@ -32,6 +32,9 @@ pub(crate) fn summary(report: &Report, pair: &SyncPair) -> String {
     text
 }
 
+/// How conflicts are decided.
+pub(super) const DECIDE: &str = "  to decide, edit, rename or delete one of the two, or run once with --conflict keep-both, source-wins or destination-wins\n";
+
 /// Returns the conflicts that wait for the user.
 fn waiting(report: &Report) -> String {
     let waiting = || report.actions.iter().filter(|line| line.effects.unresolved);
@@ -39,7 +42,11 @@ fn waiting(report: &Report) -> String {
     for line in waiting().take(SHOWN) {
         text += &format!("  {}  {}\n", line.path, line.reason);
     }
-    text + &more(waiting().count())
+    text += &more(waiting().count());
+    if waiting().next().is_some() {
+        text += DECIDE;
+    }
+    text
 }
 
 /// Returns what was done, and what was left, as lines of a name and words.
