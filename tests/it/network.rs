@@ -240,21 +240,27 @@ async fn f26_f27_a_success_that_is_none_loses_nothing() {
     assert!(befell >= 27, "only {befell} of {count} befell anything");
 }
 
-/// Lets so many requests pass and refuses the rest.
+/// Lets so many requests pass, and this befalls the rest.
 #[derive(Debug)]
-struct Expiring(AtomicU64);
+struct Ending(AtomicU64, Disturbance);
 
-impl Disturb for Expiring {
+impl Ending {
+    fn with(end: Disturbance) -> Arc<Self> {
+        Arc::new(Self(AtomicU64::new(u64::MAX), end))
+    }
+}
+
+impl Disturb for Ending {
     fn disturb(&self, _: &Request<'_>) -> Disturbance {
         let left =
             self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| Some(left.saturating_sub(1)));
-        if left == Ok(0) { Disturbance::Refuse(403, "ExpiredToken".into()) } else { Disturbance::Pass }
+        if left == Ok(0) { self.1.clone() } else { Disturbance::Pass }
     }
 }
 
 /// Returns whether the run was cut off, if its credentials expire after so many requests.
 async fn expires_after(good: u64) -> bool {
-    let expiring = Arc::new(Expiring(AtomicU64::new(u64::MAX)));
+    let expiring = Ending::with(Disturbance::Refuse(403, "ExpiredToken".into()));
     let world = World::new(Arc::clone(&expiring) as Arc<dyn Disturb>);
     let large = good % 4 == 3;
     world.make_work(large).await;
@@ -285,6 +291,43 @@ async fn f38_credentials_that_expire_end_the_run_and_lose_nothing() {
     }
     println!("ci: moments at which credentials expire {cut_off}");
     assert!(cut_off > 12, "only {cut_off}");
+}
+
+/// A store that does not answer any more ends the run; what is left is not tried file by file.
+#[tokio::test(flavor = "multi_thread")]
+async fn f19_a_store_that_goes_away_ends_the_run_and_loses_nothing() {
+    const FILES: usize = 300;
+    for (downloads, end) in [
+        (false, Disturbance::Cut),
+        (true, Disturbance::Cut),
+        (false, Disturbance::Refuse(503, "ServiceUnavailable".into())),
+    ] {
+        let ending = Ending::with(end.clone());
+        let world = World::new(Arc::clone(&ending) as Arc<dyn Disturb>);
+        world.make_work(false).await;
+        for number in 0..FILES {
+            let (name, content) = (format!("many/{number}"), format!("content {number}"));
+            if downloads {
+                world.bucket.put(&name, content.as_bytes(), Some(time(9)));
+            } else {
+                world.folder.write(&name, content.as_bytes(), time(9));
+            }
+        }
+        let before = world.contents();
+        ending.0.store(40, Ordering::SeqCst);
+        let (report, error) = world.sync_at(&world.bucket.server.endpoint).await;
+        ending.0.store(u64::MAX, Ordering::SeqCst);
+        let story = format!("{end:?}: {:?} {:?}", report.error, report.counts);
+        assert_eq!(error, Some(ErrorKind::Unavailable), "{story}");
+        assert!((1..20).contains(&report.counts.failed), "{story}");
+        let after = world.contents();
+        assert!(before.is_subset(&after), "{story}");
+        let report = world.sync().await;
+        assert_eq!(report.counts.failed, 0, "{story}: {:?}", report.failures);
+        assert!(world.folder.files() == world.bucket.files(), "{story}");
+        assert_eq!(world.folder.files().len(), expected(false).len() + FILES, "{story}");
+    }
+    println!("ci: stores that go away 3");
 }
 
 /// Lets one bit of what is read be another one, so many times.
