@@ -70,7 +70,7 @@ pub enum Event {
         /// Files to rename.
         renames: u64,
     },
-    /// So many more bytes have been copied.
+    /// So many more bytes have been copied. A try that failed does not count again.
     Moved {
         /// Bytes since the last event of this kind.
         bytes: u64,

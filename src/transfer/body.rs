@@ -1,5 +1,6 @@
 //! What happens to bytes on their way: hashing, progress, pausing, and the bandwidth limit.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -77,14 +78,14 @@ impl Tap {
         control: &SyncController,
         throttle: Option<&Arc<Throttle>>,
         clock: &Arc<dyn Clock>,
-        recorder: &Recorder,
+        moved: Moved,
     ) -> Body {
         let way = Way {
             tap: self.clone(),
             control: control.clone(),
             throttle: throttle.cloned(),
             clock: Arc::clone(clock),
-            recorder: recorder.clone(),
+            moved: Arc::new(moved),
         };
         let Body { size, modified, executable, proof, chunks } = body;
         let tap = self.clone();
@@ -99,13 +100,37 @@ impl Tap {
     }
 }
 
+/// Tells how much of a file has been copied: of another try only what is beyond the ones before.
+#[derive(Debug)]
+pub(super) struct Moved {
+    recorder: Recorder,
+    told: Arc<AtomicU64>,
+    /// How far this try has come.
+    come: AtomicU64,
+}
+
+impl Moved {
+    /// Returns what tells of one try; `told` is what all tries of the file have told.
+    pub(super) fn new(recorder: &Recorder, told: &Arc<AtomicU64>) -> Self {
+        Self { recorder: recorder.clone(), told: Arc::clone(told), come: AtomicU64::new(0) }
+    }
+
+    fn tell(&self, bytes: u64) {
+        let come = self.come.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let told = self.told.fetch_max(come, Ordering::Relaxed);
+        if come > told {
+            self.recorder.emit(&Event::Moved { bytes: come - told });
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Way {
     tap: Tap,
     control: SyncController,
     throttle: Option<Arc<Throttle>>,
     clock: Arc<dyn Clock>,
-    recorder: Recorder,
+    moved: Arc<Moved>,
 }
 
 impl Way {
@@ -124,7 +149,7 @@ impl Way {
         if let Some(hasher) = self.tap.hasher().as_mut() {
             hasher.update(&chunk);
         }
-        self.recorder.emit(&Event::Moved { bytes: chunk.len() as u64 });
+        self.moved.tell(chunk.len() as u64);
         Ok(chunk)
     }
 }
@@ -132,6 +157,32 @@ impl Way {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, Default)]
+    struct Heard(Mutex<Vec<u64>>);
+
+    impl crate::event::Observer for Heard {
+        fn observe(&self, event: &Event) {
+            if let Event::Moved { bytes } = event {
+                self.0.lock().unwrap().push(*bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn another_try_tells_only_what_is_new() {
+        let heard = Arc::new(Heard::default());
+        let report = crate::Report::new(String::new(), String::new(), crate::SyncMode::TwoWay, false);
+        let recorder = Recorder::new(report, Arc::clone(&heard) as Arc<dyn crate::event::Observer>);
+        let told = Arc::default();
+        for tries in [[4, 6, 0], [3, 0, 0], [8, 8, 4]] {
+            let moved = Moved::new(&recorder, &told);
+            for bytes in tries {
+                moved.tell(bytes);
+            }
+        }
+        assert_eq!(*heard.0.lock().unwrap(), [4, 6, 6, 4]);
+    }
 
     #[test]
     fn a_throttle_lets_through_its_rate_and_no_more() {

@@ -1,9 +1,12 @@
 //! The copy pipeline: read, hash, stage - many at once - and publish in batches.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 
-use super::body::Tap;
+use super::body::{Moved, Tap};
 use super::{Executed, Job, Transfer, each, seen};
 use crate::client::{Held, Staged};
 use crate::error::{ErrorKind, Result};
@@ -122,11 +125,12 @@ impl Transfer<'_> {
 
     /// Reads and stages one version. A panic on the way fails this path only.
     async fn stage(&self, job: Job) -> Ready {
+        let told = Arc::default();
         let attempt = || async {
             self.control.checkpoint().await?;
             match self.copy_in_store(&job).await? {
                 Some(copied) => Ok(copied),
-                None => self.copy_through(&job).await,
+                None => self.copy_through(&job, &told).await,
             }
         };
         let staged =
@@ -150,7 +154,7 @@ impl Transfer<'_> {
     }
 
     /// Reads a version from one side and stages it on the other.
-    async fn copy_through(&self, job: &Job) -> Result<Copied> {
+    async fn copy_through(&self, job: &Job, told: &Arc<AtomicU64>) -> Result<Copied> {
         let (reader, writer) = (self.clients.get(job.to.other()), self.clients.get(job.to));
         let resident = reader.resident_bytes(job.from.size) + writer.resident_bytes(job.from.size);
         let resident = resident.clamp(1024, self.tuning.memory_bytes.max(1024));
@@ -161,7 +165,7 @@ impl Transfer<'_> {
         body.chunks = body.chunks.map_err(move |error| error.at(from)).boxed();
         let tap = Tap::new(body.proof, !writer.hashes_what_it_stages());
         let throttle = self.progress.throttle.as_ref();
-        let body = tap.attach(body, self.control, throttle, self.clock, self.recorder);
+        let body = tap.attach(body, self.control, throttle, self.clock, Moved::new(self.recorder, told));
         let staged = writer.stage(job.target.clone(), body).await?;
         let hash = staged.hash.or_else(|| tap.hash());
         Ok(Copied { staged, hash, within_store: false })
