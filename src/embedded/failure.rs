@@ -32,6 +32,10 @@ impl Failure {
         match self {
             Self::Refused(error) => Error::new(ErrorKind::Internal, doing).with_source(error),
             Self::Fault(fault) => match fault.downcast::<io::Error>() {
+                // No index at all, by its first bytes.
+                Ok(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    Error::new(ErrorKind::Corrupt, doing).with_source(*error)
+                }
                 Ok(error) => Error::io(doing, *error),
                 Err(fault) => Error::new(ErrorKind::Corrupt, doing).with_source(fault),
             },

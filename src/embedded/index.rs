@@ -65,7 +65,12 @@ pub(super) struct Found {
 /// Opens the index, making it if there is none.
 pub(super) fn open(path: &Path) -> Result<(Database, Found)> {
     let doing = || format!("open the index `{}`", path.display());
-    let failed = |failure: Failure| failure.while_doing(doing());
+    let failed = |failure: Failure| match failure.while_doing(doing()) {
+        error if error.kind() == ErrorKind::Corrupt => {
+            error.with_hint("put a copy of the server's folder back, or name another one with --embedded-dir")
+        }
+        error => error,
+    };
     let database = redb::Builder::new()
         .set_cache_size(CACHE_BYTES)
         .create(path)

@@ -209,6 +209,16 @@ async fn only_after_a_kill_is_looked_for_what_was_left() {
 }
 
 #[tokio::test]
+async fn an_index_that_is_none_is_named_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    fs::write(dir.path().join("index.redb"), "no index").unwrap();
+    let error = Store::open(Dir::open(dir.path()).unwrap(), Arc::new(SystemClock)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", error.chain());
+    assert!(error.hint().is_some_and(|hint| hint.contains("--embedded-dir")), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_folder_of_a_later_version_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let folder = Dir::open(dir.path()).unwrap();

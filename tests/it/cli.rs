@@ -1,7 +1,9 @@
 //! The command line, as its users and their scripts see it: the real binary in an empty environment.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -91,7 +93,7 @@ fn a_path_that_fails_is_exit_1_and_is_named() {
     use std::os::unix::ffi::OsStrExt;
     let bench = Bench::new();
     bench.write("a/fine", "1");
-    let bad = bench.path("a").join(std::ffi::OsStr::from_bytes(b"bad\xff"));
+    let bad = bench.path("a").join(OsStr::from_bytes(b"bad\xff"));
     fs::write(bad, "2").unwrap();
     let (code, report) = bench.json(&["sync", "a", "b"]);
     is_a_report(&report);
@@ -334,6 +336,10 @@ fn a_saved_plan_is_applied_with_the_state_it_was_made_with() {
     assert_eq!(bench.run(&["apply", "p", "--state-dir", "another"]).code, 3);
     assert_eq!(bench.run(&["apply", "p"]).code, 0);
     assert!(bench.has("b/y") && !bench.has("b/x"));
+    // A name that no document can hold.
+    let mut command = bench.command(&["plan", "a", "b", "--save", "q", "--state-dir"]);
+    let ran = Ran::of(&command.arg(OsStr::from_bytes(b"st\xffate")).output().unwrap());
+    assert!(ran.code == 2 && ran.stderr.contains("st\\xffate") && !bench.has("q"), "{ran:?}");
 }
 
 #[test]

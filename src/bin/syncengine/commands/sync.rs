@@ -68,6 +68,12 @@ fn save_plan(
     }
     let is_named = session.common.state_dir.is_some();
     let state_dir = is_named.then(|| options::state_dir(&session.common)).transpose()?;
+    if let Some(dir) = state_dir.as_deref().filter(|dir| dir.to_str().is_none()) {
+        let dir = escape(dir.as_os_str().as_encoded_bytes());
+        let message = format!("a plan cannot name the state directory `{dir}`, which is not UTF-8");
+        let hint = "name it by a link, or set XDG_STATE_HOME for both commands instead";
+        return Err(Error::new(ErrorKind::Invalid, message).with_hint(hint));
+    }
     SavedPlan::new(pair, create, state_dir, &report.actions).save(path)
 }
 
