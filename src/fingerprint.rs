@@ -59,6 +59,11 @@ impl ETag {
         Self(text.strip_suffix('"').unwrap_or(text).into())
     }
 
+    /// Returns the ETag in a header or listing, if it is one: not empty.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(Self::new(text)).filter(|etag| !etag.0.is_empty())
+    }
+
     /// Returns the text without quotes.
     pub fn as_str(&self) -> &str {
         &self.0

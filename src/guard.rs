@@ -192,7 +192,8 @@ fn meant(plan: &Plan, side: Side) -> u64 {
 /// Returns the side at which an action deletes a file or overwrites one that the base does not know.
 pub fn loses(action: &Action) -> Option<Side> {
     match &action.work {
-        Work::Delete { on, .. } => Some(*on),
+        // The old name of a rename that is being finished goes; its content has the new one.
+        Work::Delete { on, copied_as: None, .. } => Some(*on),
         Work::Copy(copy) if copy.over_stranger => Some(copy.to),
         _ => None,
     }

@@ -89,9 +89,15 @@ impl Agreed {
     }
 
     /// Returns whether the file may have got its name on `side` by a rename that was [announced](Self::announced).
-    /// As long as `side` has no file there, it has not, and the row says nothing.
     pub fn is_announced_on(&self, side: Side) -> bool {
         *self.seen.get(side) == Fingerprint::of_nothing()
+    }
+
+    /// Returns whether that rename never took place, so that the row says nothing, if these sides have a file there.
+    pub fn is_only_announced(&self, has: Sides<bool>) -> bool {
+        Side::BOTH
+            .into_iter()
+            .any(|side| self.is_announced_on(side) && !*has.get(side) && *has.get(side.other()))
     }
 }
 

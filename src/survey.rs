@@ -3,28 +3,27 @@
 //! What comes out is everything the plan and the guards need. Memory grows with what differs; paths that are
 //! simply unchanged are only counted.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use futures::stream::{FuturesOrdered, FuturesUnordered};
+use futures::stream::FuturesOrdered;
 use futures::{FutureExt, StreamExt};
 
 use crate::client::{ListRequest, Listed, SkipReason};
 use crate::control::SyncController;
 use crate::diff::{Change, Diff, Found, Observed};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::event::Event;
-use crate::examine::{Examined, Examiner, FirstSight, first_sight, listed_hashes};
+use crate::examine::{Examined, Examiner, FirstSight, first_sight};
 use crate::filter::Filter;
-use crate::fingerprint::{ContentHash, HashForm};
 use crate::key::Key;
 use crate::mode::{Side, Sides};
-use crate::plan::{Item, Sight, Step, collide, conflict_name::CopyCounts, rename};
+use crate::plan::{Item, Sight, Step, collide, conflict_name::CopyCounts};
 use crate::report::Recorder;
 use crate::state::{BaseRow, StateStore};
 
 mod hidden;
 mod obstacle;
+pub(crate) mod renames;
 
 use obstacle::Obstacle;
 
@@ -109,7 +108,11 @@ pub(crate) async fn survey(
     tell(obstacles.finish(), recorder);
     found.collisions = watch.finish();
     hidden::find(&examiner.clients, &mut found.collisions, control).await?;
-    hash_renamed(examiner, &mut found, control, recorder).await?;
+    let held = renames::look(examiner, &mut found.items, control, recorder).await?;
+    found.moving.extend(held.moving);
+    if held.unreadable {
+        found.unreadable = Sides::new(true, true);
+    }
     for side in Side::BOTH {
         recorder.emit(&Event::Listed { side, files: *found.listed.get(side) });
     }
@@ -250,120 +253,4 @@ fn tell(judged: Vec<Obstacle>, recorder: &Recorder) {
 
 fn skip(path: Key, side: Side, why: SkipReason, recorder: &Recorder) {
     recorder.emit(&Event::Skipped { path, side, why });
-}
-
-/// Learns the content of files that could be renamed ones: new ones of the size of a vanished file.
-async fn hash_renamed(
-    examiner: &Examiner,
-    found: &mut Survey,
-    control: &SyncController,
-    recorder: &Recorder,
-) -> Result<()> {
-    let mut wanted = VecDeque::new();
-    for side in Side::BOTH {
-        let sizes = rename::wanted_hashes(&found.items, side);
-        for (index, item) in found.items.iter().enumerate() {
-            if let Some(entry) = item.found.get(side)
-                && rename::appeared(item, side)
-                && let Some(form) = sizes.get(&entry.size)
-            {
-                wanted.push_back((index, side, *form));
-            }
-        }
-    }
-    let mut unread = learn(examiner, &mut found.items, wanted, control).await?;
-    unread.extend(hash_half_done(examiner, &mut found.items, control).await?);
-    hold(found, unread, recorder)
-}
-
-/// Learns the content of files that a rename in a store may have left half done. Returns those that could not be read.
-pub(crate) async fn hash_half_done(
-    examiner: &Examiner,
-    items: &mut [Item],
-    control: &SyncController,
-) -> Result<Vec<Unread>> {
-    let wanted = rename::wanted_contents(items);
-    let wanted = wanted.into_iter().map(|(index, side)| (index, side, HashForm::Whole)).collect();
-    learn(examiner, items, wanted, control).await
-}
-
-/// A file that could not be read: the item, the side and why.
-pub(crate) type Unread = (usize, Side, Error);
-
-/// Reads files and notes their hashes.
-async fn learn(
-    examiner: &Examiner,
-    items: &mut [Item],
-    mut wanted: VecDeque<(usize, Side, HashForm)>,
-    control: &SyncController,
-) -> Result<Vec<Unread>> {
-    let mut under_way = FuturesUnordered::new();
-    let (mut learned, mut unread) = (Vec::new(), Vec::new());
-    loop {
-        control.checkpoint().await?;
-        while under_way.len() < READERS
-            && let Some((index, side, form)) = wanted.pop_front()
-        {
-            let item = &items[index];
-            under_way.push(async move { (index, side, content(examiner, item, side, form).await) });
-        }
-        match under_way.next().await {
-            None => break,
-            Some((index, side, Ok(hash))) => learned.push((index, side, hash)),
-            Some((index, side, Err(error))) => unread.push((index, side, error)),
-        }
-    }
-    drop(under_way);
-    for (index, side, hash) in learned {
-        *items[index].hashes.get_mut(side) = hash;
-    }
-    Ok(unread)
-}
-
-async fn content(
-    examiner: &Examiner,
-    item: &Item,
-    side: Side,
-    form: HashForm,
-) -> Result<Option<ContentHash>> {
-    let Some(entry) = item.found.get(side) else { return Ok(None) };
-    let listed = listed_hashes(entry).into_iter().find(|hash| hash.form() == form);
-    match listed {
-        Some(hash) => Ok(Some(hash)),
-        None => Ok(examiner.hash(side, entry, &[form]).await?.first().copied()),
-    }
-}
-
-/// Takes files out of the plan that could not be read, if an edited file may have been renamed to them: as two files
-/// that have nothing to do with each other they would end otherwise. Any other is no rename for now, and copying it
-/// will say why it could not be read.
-fn hold(found: &mut Survey, unread: Vec<Unread>, recorder: &Recorder) -> Result<()> {
-    let mut held = HashMap::new();
-    for (index, side, error) in unread {
-        let others = rename::depend_on(&found.items, index, side);
-        // What has just changed is no rename any more.
-        if others.is_empty() || matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) {
-            continue;
-        }
-        if error.ends_the_run() {
-            return Err(error);
-        }
-        for other in others {
-            let (key, name) = (&found.items[index].key, &found.items[other].key);
-            let message =
-                format!("`{name}` may have been renamed, but `{key}` at the {side} could not be read");
-            let hint = "neither was touched; run again when it can be read";
-            held.entry(other).or_insert(("rename", Error::new(error.kind(), message).with_hint(hint)));
-        }
-        held.insert(index, ("read", error));
-    }
-    let mut index = 0;
-    found.items.retain(|item| {
-        index += 1;
-        let Some((action, error)) = held.get(&(index - 1)) else { return true };
-        found.unreadable = Sides::new(true, true);
-        recorder.fail(item.key.as_str(), action, error);
-        false
-    });
-    Ok(())
 }

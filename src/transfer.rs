@@ -1,6 +1,7 @@
 //! Carries a plan out.
 //!
-//! In this order: what makes room for other files, renames, copies, and last the deletions. Copies flow
+//! In this order: what makes room for other files, renames and what is left of earlier ones, copies, and last the
+//! deletions. Copies flow
 //! through a bounded pipeline (`buffer_unordered`): each is read, hashed and staged on its own, staged ones
 //! are published in batches, and a batch's rows are recorded once it is durable and visible. Every effect
 //! is conditional on the version the plan was made for; what changed meanwhile is handed back to be planned
@@ -140,6 +141,8 @@ struct Progress {
     failed: AtomicBool,
     /// Something failed that should not be able to: a defect here, or of the system below.
     defect: AtomicBool,
+    /// Nothing can be recorded any more.
+    state_failed: AtomicBool,
     memory: Arc<Semaphore>,
     throttle: Option<Arc<Throttle>>,
 }
@@ -187,6 +190,7 @@ impl<'a> Transfer<'a> {
             last_flush: Mutex::new(ports.0.monotonic()),
             failed: AtomicBool::new(false),
             defect: AtomicBool::new(false),
+            state_failed: AtomicBool::new(false),
             memory,
             throttle,
         };
@@ -231,6 +235,7 @@ impl<'a> Transfer<'a> {
         let in_the_way = self.remove(phases.first, &mut executed).await?;
         let mut jobs = self.passable(phases.copies, &in_the_way);
         self.rename(phases.renames, &mut jobs, &mut executed).await?;
+        self.finish_renames(phases.halves, &mut jobs, &mut executed).await?;
         self.copy_all(jobs, &mut executed).await?;
         if phases.last.is_empty() {
             return Ok(executed);
@@ -245,6 +250,28 @@ impl<'a> Transfer<'a> {
         Ok(executed)
     }
 
+    /// Ends renames that were cut off. As long as one is not ended, the version under its new name is not copied either:
+    /// then nothing would tell any more that the two names belong together.
+    async fn finish_renames(
+        &self,
+        halves: Vec<Removal>,
+        jobs: &mut Vec<Job>,
+        executed: &mut Executed,
+    ) -> Result<()> {
+        let new: Vec<_> = halves
+            .iter()
+            .filter_map(|half| Some((half.entry.key.clone(), half.copied_as.as_ref()?.key.clone())))
+            .collect();
+        let stay = self.remove(halves, executed).await?;
+        for (old, new) in new.iter().filter(|(old, _)| stay.contains(old)) {
+            jobs.retain(|job| job.target.key != *new);
+            if executed.moved.contains(old) {
+                executed.moved.push(new.clone());
+            }
+        }
+        Ok(())
+    }
+
     fn target(&self, key: Key, replaces: Option<Entry>) -> Target {
         Target { key, replaces, disposal: self.disposal.clone(), run_tag: self.run_tag }
     }
@@ -255,7 +282,7 @@ impl<'a> Transfer<'a> {
             return Ok(());
         }
         let count = rows.len();
-        self.state.record(rows).await?;
+        self.noting(self.state.record(rows).await)?;
         let unflushed = self.progress.unflushed.fetch_add(count, Ordering::Relaxed) + count;
         let waited = self.clock.monotonic().saturating_sub(*self.progress.last_flush.lock().await);
         if unflushed >= ROWS_PER_FLUSH || waited >= FLUSH_INTERVAL {
@@ -267,7 +294,13 @@ impl<'a> Transfer<'a> {
     async fn flush(&self) -> Result<()> {
         self.progress.unflushed.store(0, Ordering::Relaxed);
         *self.progress.last_flush.lock().await = self.clock.monotonic();
-        self.state.flush().await
+        self.noting(self.state.flush().await)
+    }
+
+    /// Notes whether the state has failed.
+    fn noting(&self, result: Result<()>) -> Result<()> {
+        self.progress.state_failed.fetch_or(result.is_err(), Ordering::Relaxed);
+        result
     }
 
     /// Reports a failed path, or hands it back to be planned again if it only changed.
@@ -282,29 +315,9 @@ impl<'a> Transfer<'a> {
                 self.progress.failed.store(true, Ordering::Relaxed);
                 self.progress.defect.fetch_or(kind == ErrorKind::Internal, Ordering::Relaxed);
                 self.recorder.fail(key.as_str(), action, &error);
-                if kind == ErrorKind::Unavailable && !error.is_shortage() {
-                    self.check_reachable().await?;
+                if kind == ErrorKind::Unavailable {
+                    check_reachable(self.clients).await?;
                 }
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns an error if a store cannot be reached: each of the other paths would be tried in vain.
-    async fn check_reachable(&self) -> Result<()> {
-        for side in Side::BOTH {
-            let client = self.clients.get(side);
-            if client.is_folder() {
-                continue;
-            }
-            if let Err(error) = client.root().await
-                && error.kind() == ErrorKind::Unavailable
-                && !error.is_shortage()
-            {
-                let doing = format!("the {side} `{}` cannot be reached any more", client.location());
-                return Err(Error::new(ErrorKind::Unavailable, doing)
-                    .with_source(error)
-                    .with_hint("what is finished stays; run again when it answers"));
             }
         }
         Ok(())
@@ -325,10 +338,13 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    fn done_all(&self, lines: Vec<Option<Line>>) {
+    /// Records what has been done, and tells it. What ends a run does not keep anything from being recorded.
+    async fn finish(&self, rows: Vec<RowChange>, lines: Vec<Option<Line>>) -> Result<()> {
+        self.record(rows).await?;
         for line in lines {
             self.done(line);
         }
+        Ok(())
     }
 
     /// Returns the copies that nothing blocks. A bucket would take in the others too, and then have a name that is
@@ -401,7 +417,12 @@ impl<'a> Transfer<'a> {
                 Err(error) if error.kind() == ErrorKind::Internal => {
                     self.take_error(key, "delete", error, executed).await?;
                 }
-                _ => executed.moved.push(key.clone()),
+                found => {
+                    executed.moved.push(key.clone());
+                    if found.is_err_and(|error| error.kind() == ErrorKind::Unavailable) {
+                        check_reachable(self.clients).await?;
+                    }
+                }
             }
         }
         let Some(first) = certain.first().map(|removal| &removal.entry.key) else { return Ok(stay) };
@@ -413,8 +434,7 @@ impl<'a> Transfer<'a> {
         let entries = certain.iter().map(|removal| removal.entry.clone()).collect();
         let removed = async { Ok(self.clients.get(side).remove(entries, &self.disposal).await) };
         let results = each(certain.len(), self.contain("deleting", first, removed).await);
-        let mut rows = Vec::new();
-        let mut lines = Vec::new();
+        let (mut rows, mut lines, mut end) = (Vec::new(), Vec::new(), Ok(()));
         for (removal, result) in certain.into_iter().zip(results) {
             match result {
                 Ok(()) => {
@@ -423,13 +443,14 @@ impl<'a> Transfer<'a> {
                 }
                 Err(error) => {
                     stay.push(removal.entry.key.clone());
-                    self.take_error(&removal.entry.key, "delete", error, executed).await?;
+                    if end.is_ok() {
+                        end = self.take_error(&removal.entry.key, "delete", error, executed).await;
+                    }
                 }
             }
         }
-        self.record(rows).await?;
-        self.done_all(lines);
-        Ok(stay)
+        self.finish(rows, lines).await?;
+        end.map(|()| stay)
     }
 
     fn job(&self, to: Side, from: Entry, replaces: Option<Entry>, reason: Reason) -> Option<Job> {
@@ -476,6 +497,8 @@ struct Removal {
 struct Phases {
     first: Vec<Removal>,
     renames: Vec<Action>,
+    /// The old names of renames that were cut off.
+    halves: Vec<Removal>,
     copies: Vec<Job>,
     last: Vec<Removal>,
 }
@@ -486,7 +509,11 @@ impl Phases {
         match action.work {
             Work::Copy(_) => self.copies.extend(transfer.job_of(action)),
             Work::Delete { on, entry, clears_way, copied_as } => {
-                let phase = if clears_way { &mut self.first } else { &mut self.last };
+                let phase = match copied_as {
+                    Some(_) => &mut self.halves,
+                    None if clears_way => &mut self.first,
+                    None => &mut self.last,
+                };
                 phase.push(Removal { on, entry, copied_as, line });
             }
             Work::Rename { .. } | Work::KeepBoth { .. } => self.renames.push(action),
@@ -514,6 +541,25 @@ impl Phases {
             }
         }
     }
+}
+
+/// Returns an error if a store cannot be reached at all: asked for after an answer did not come, for then each of the
+/// other paths would be tried in vain.
+pub(crate) async fn check_reachable(clients: &Clients) -> Result<()> {
+    for side in Side::BOTH {
+        let client = clients.get(side);
+        if client.is_folder() {
+            continue;
+        }
+        if let Err(error) = client.root().await
+            && error.kind() == ErrorKind::Unavailable
+        {
+            let doing = format!("the {side} `{}` cannot be reached any more", client.location());
+            let hint = "what is finished stays; run again when it answers";
+            return Err(Error::new(ErrorKind::Unavailable, doing).with_source(error).with_hint(hint));
+        }
+    }
+    Ok(())
 }
 
 /// Looks again at one path of a side, for planning it again.

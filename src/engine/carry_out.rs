@@ -10,7 +10,7 @@ use super::tell::{changed_during_sync, in_its_place};
 use super::{SyncEngine, SyncOptions};
 use crate::client::Disposal;
 use crate::diff::{Change, Observed};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::event::Event;
 use crate::examine::{Examined, Examiner};
 use crate::guard::{Limits, Notice, View, judge_again, loses, losses};
@@ -20,8 +20,8 @@ use crate::pair::SyncPair;
 use crate::plan::conflict_name::{self, CopyCounts};
 use crate::plan::{Item, Plan, Step, Work, collide::Collision};
 use crate::report::Recorder;
-use crate::survey::{Survey, hash_half_done};
-use crate::transfer::{Rights, Transfer, look_again};
+use crate::survey::{Survey, renames};
+use crate::transfer::{Rights, Transfer, check_reachable, look_again};
 
 /// How often a path that keeps changing is planned again.
 const REPLANS: usize = 3;
@@ -148,8 +148,12 @@ impl Run<'_> {
                 None => *unreadable = true,
             }
         }
-        // A file that cannot be read is not known to be half of a rename, and is planned for itself.
-        hash_half_done(examiner, &mut items, &self.options.controller).await?;
+        let held = renames::look(examiner, &mut items, &self.options.controller, self.recorder).await?;
+        *unreadable |= held.unreadable;
+        for key in held.moving {
+            *unreadable = true;
+            self.recorder.fail(key.as_str(), "sync", &changed_during_sync(&key));
+        }
         Ok(Plan::new(items, examiner.policy, &[], copies))
     }
 
@@ -169,6 +173,9 @@ impl Run<'_> {
                 Err(error) => {
                     failed = true;
                     self.recorder.fail(key.as_str(), "look at", &error);
+                    if error.kind() == ErrorKind::Unavailable {
+                        check_reachable(&self.prepared.clients).await?;
+                    }
                 }
             }
         }

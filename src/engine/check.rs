@@ -2,19 +2,22 @@
 
 use futures::StreamExt;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use super::{SyncEngine, SyncOptions, unreachable};
 use crate::client::{ListRequest, Listed};
 use crate::diff::{Change, Diff, Found, Observed};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::event::Event;
-use crate::examine::Examiner;
+use crate::examine::{Clients, Examiner};
 use crate::filter::Filter;
 use crate::key::Key;
 use crate::mode::{ComparisonMode, Side, Sides};
 use crate::pair::SyncPair;
 use crate::plan::Policy;
 use crate::report::{ErrorLine, Recorder, Report};
+use crate::retry::{Schedule, retry};
+use crate::transfer::check_reachable;
 
 /// How many files are compared at once, in folders. Ours: enough to keep a disk busy.
 const READERS: usize = 8;
@@ -85,6 +88,17 @@ impl SyncEngine {
         let base = futures::stream::empty().boxed();
         let mut diff = Diff::new(list(Side::Source), list(Side::Destination), base, filter.clone());
         let mut report = CheckReport { schema: crate::report::SCHEMA, ..CheckReport::default() };
+        // Files are read at once as far as their pieces fit into memory.
+        let kibibytes = |bytes: u64| usize::try_from(bytes / 1024).unwrap_or(usize::MAX);
+        let room = kibibytes(options.tuning.memory_bytes).clamp(1, Semaphore::MAX_PERMITS);
+        let comparing = Comparing {
+            engine: self,
+            examiner: &examiner,
+            options,
+            quick,
+            memory: Semaphore::new(room),
+            room,
+        };
         let has_store = Side::BOTH.into_iter().any(|side| !examiner.clients.get(side).is_folder());
         let readers = if has_store { STORE_READERS } else { READERS };
         let mut under_way = futures::stream::FuturesUnordered::new();
@@ -93,7 +107,9 @@ impl SyncEngine {
             tokio::select! {
                 biased;
                 () = options.controller.cancelled() => return Err(crate::control::cancelled()),
-                Some(compared) = under_way.next(), if !under_way.is_empty() => report.take(compared),
+                Some(compared) = under_way.next(), if !under_way.is_empty() => {
+                    report.take(&examiner.clients, compared).await?;
+                }
                 found = diff.next(), if !ended && under_way.len() < readers => {
                     match found.map_err(|error| unreachable(error, "a side could not be listed"))? {
                         None => ended = true,
@@ -101,7 +117,7 @@ impl SyncEngine {
                         Some(Found::Excluded(_)) => {}
                         Some(Found::Path(Change { key, sides, .. })) => {
                             if let Some((source, destination)) = report.sides(key, sides) {
-                                under_way.push(compare_one(&examiner, quick, source, destination));
+                                under_way.push(comparing.compare(source, destination));
                             }
                         }
                     }
@@ -113,22 +129,36 @@ impl SyncEngine {
     }
 }
 
-async fn compare_one(
-    examiner: &Examiner,
+/// What files are compared with.
+struct Comparing<'a> {
+    engine: &'a SyncEngine,
+    examiner: &'a Examiner,
+    options: &'a SyncOptions,
     quick: bool,
-    source: crate::Entry,
-    destination: crate::Entry,
-) -> Compared {
-    let key = source.key.clone();
-    let equal = if quick {
-        examiner.equal_as_listed(&source, &destination).await
-    } else {
-        examiner.equal_content(&source, &destination).await
-    };
-    match equal {
-        Ok(true) => Compared::Equal,
-        Ok(false) => Compared::Different(key),
-        Err(error) => Compared::Failed(key, error),
+    memory: Semaphore,
+    /// How many permits `memory` has, of a kibibyte each.
+    room: usize,
+}
+
+impl Comparing<'_> {
+    async fn compare(&self, source: crate::Entry, destination: crate::Entry) -> Compared {
+        let resident: u64 =
+            Side::BOTH.iter().map(|side| self.examiner.clients.get(*side).resident_bytes(source.size)).sum();
+        let resident = usize::try_from(resident / 1024).unwrap_or(usize::MAX).clamp(1, self.room);
+        let _permit = self.memory.acquire_many(u32::try_from(resident).unwrap_or(u32::MAX)).await;
+        let (clock, entropy) = (self.engine.clock.as_ref(), self.engine.entropy.as_ref());
+        let attempt = || async {
+            if self.quick {
+                self.examiner.equal_as_listed(&source, &destination).await
+            } else {
+                self.examiner.equal_content(&source, &destination).await
+            }
+        };
+        match retry(Schedule::default(), clock, entropy, &self.options.controller, attempt).await {
+            Ok(true) => Compared::Equal,
+            Ok(false) => Compared::Different(source.key),
+            Err(error) => Compared::Failed(source.key, error),
+        }
     }
 }
 
@@ -154,12 +184,23 @@ impl CheckReport {
         }
     }
 
-    fn take(&mut self, compared: Compared) {
+    /// Takes a result in.
+    ///
+    /// # Errors
+    /// What ends the check: credentials that are refused, or a store that does not answer any more.
+    async fn take(&mut self, clients: &Clients, compared: Compared) -> Result<()> {
         match compared {
             Compared::Equal => self.equal_files += 1,
             Compared::Different(key) => self.different.push(key),
-            Compared::Failed(key, error) => self.fail(key.as_str(), &error),
+            Compared::Failed(_, error) if error.ends_the_run() => return Err(error),
+            Compared::Failed(key, error) => {
+                self.fail(key.as_str(), &error);
+                if error.kind() == ErrorKind::Unavailable {
+                    check_reachable(clients).await?;
+                }
+            }
         }
+        Ok(())
     }
 
     fn fail(&mut self, path: &str, error: &crate::Error) {

@@ -139,11 +139,23 @@ fn content(entry: &Entry) -> u8 {
     entry.modified.map_or(0, |time| u8::try_from(time.seconds).unwrap_or_default())
 }
 
+/// Returns the row that the base has of a path.
+fn agreed(key: &Key, past: Past) -> Option<Agreed> {
+    match past {
+        Past::Agreed { content, hashed, announced } => {
+            let Entry { size, fingerprint, .. } = entry(key, content);
+            let seen = Sides::new(fingerprint.clone(), fingerprint);
+            let row = Agreed { size, hash: hashed.then(|| hash(content)), seen };
+            Some(announced.into_iter().fold(row, Agreed::announced))
+        }
+        Past::None | Past::Tombstone => None,
+    }
+}
+
 fn item(key: &Key, mut state: State, policy: Policy) -> Item {
-    if let Past::Agreed { announced: Some(side), .. } = state.past
-        && *state.now.get(side) == Now::Absent
-        && matches!(state.now.get(side.other()), Now::File { .. })
-    {
+    let is_file = |now: &Now| matches!(now, Now::File { .. });
+    let has = Sides::new(is_file(&state.now.source), is_file(&state.now.destination));
+    if agreed(key, state.past).is_some_and(|row| row.is_only_announced(has)) {
         state.past = Past::None;
     }
     let sight = |side: Side| match (state.past, *state.now.get(side)) {
@@ -177,19 +189,10 @@ fn item(key: &Key, mut state: State, policy: Policy) -> Item {
         equal: files.source == files.destination,
         newer: state.newer,
     };
-    let agreed = match state.past {
-        Past::Agreed { content, hashed, announced } => {
-            let Entry { size, fingerprint, .. } = entry(key, content);
-            let seen = Sides::new(fingerprint.clone(), fingerprint);
-            let row = Agreed { size, hash: hashed.then(|| hash(content)), seen };
-            Some(announced.into_iter().fold(row, Agreed::announced))
-        }
-        Past::None | Past::Tombstone => None,
-    };
     let known = |file: Option<u8>| file.filter(|_| state.hashed).map(hash);
     Item {
         key: key.clone(),
-        base: agreed,
+        base: agreed(key, state.past),
         found: Sides::new(
             files.source.map(|content| entry(key, content)),
             files.destination.map(|content| entry(key, content)),

@@ -4,7 +4,7 @@
 //! renames too and no bytes move. Equal size and equal hash make a pair, nothing else does: an inode
 //! may be used again. Among equals the same file name goes first, then byte order. Empty files are never
 //! paired, and a path that stands in the way of another is left to the plain decisions. So are a conflict copy and a
-//! name that has one: a `keep-both` that was cut off leaves them on one side only, as a rename would.
+//! name that has one, new or of an edited file: a `keep-both` that was cut off leaves them as a rename would.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,7 +18,7 @@ use crate::mode::{Side, SyncMode};
 
 mod cut_off;
 
-pub use cut_off::{depend_on, wanted_contents};
+pub use cut_off::{depend_on, strangers, wanted_contents};
 
 /// Returns the forms of hash that would tell whether a new file of a size is a renamed one: for each size
 /// of a file that vanished on `side`, how the base hashed it.
@@ -100,6 +100,10 @@ fn pairs_on(
     let mut groups: HashMap<(u64, ContentHash), Group> = HashMap::new();
     for (index, item) in items.iter().enumerate().filter(|(_, item)| !in_the_way.contains(&item.key)) {
         if vanished(item, side) {
+            // Edited on both sides, and one of the versions has its other name already.
+            if vanished_edited(item, side) && copies.concern(&item.key) {
+                continue;
+            }
             if let Some((size, hash)) = item.base.as_ref().and_then(|base| Some((base.size, base.hash?))) {
                 groups.entry((size, hash)).or_default().0.push(index);
             }

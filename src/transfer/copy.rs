@@ -1,7 +1,7 @@
 //! The copy pipeline: read, hash, stage - many at once - and publish in batches.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
@@ -42,6 +42,11 @@ struct Batch {
 }
 
 impl Batch {
+    fn add(&mut self, job: Job, copied: Copied) {
+        self.bytes += copied.staged.size;
+        self.items.push((job, copied));
+    }
+
     /// A store shows each file at once: then nothing is gained by waiting for more before it is recorded.
     fn is_visible(&self) -> bool {
         self.items.first().is_some_and(|(_, copied)| matches!(copied.staged.held, Held::Published(_)))
@@ -60,59 +65,76 @@ impl Transfer<'_> {
             let mut ready = futures::stream::iter(jobs)
                 .map(|job| self.stage(job).boxed())
                 .buffer_unordered(self.tuning.transfers.max(1));
-            while let Some(item) = ready.next().await {
-                if sender.send(item).await.is_err() {
-                    return;
+            loop {
+                let item = tokio::select! {
+                    biased;
+                    () = sender.closed() => return None,
+                    item = ready.next() => item?,
+                };
+                if let Err(unsent) = sender.send(item).await {
+                    return Some(unsent.0);
                 }
             }
         };
-        let ((), result) = futures::join!(stage, self.publish_all(receiver, executed));
-        result
+        let mut batches = Sides::default();
+        let (late, end) = futures::join!(stage, self.publish_all(receiver, &mut batches, executed));
+        if let Some((job, Ok(copied))) = late {
+            batches.get_mut(job.to).add(job, copied);
+        }
+        self.publish_rest(batches, executed).await?;
+        end
     }
 
-    async fn publish_all(&self, mut ready: mpsc::Receiver<Ready>, executed: &mut Executed) -> Result<()> {
-        let mut batches: Sides<Batch> = Sides::default();
-        let (mut end, mut state_is_lost) = (Ok(()), false);
+    /// Publishes what comes until it ends, or what ends the run; what came last is left in `batches`.
+    async fn publish_all(
+        &self,
+        mut ready: mpsc::Receiver<Ready>,
+        batches: &mut Sides<Batch>,
+        executed: &mut Executed,
+    ) -> Result<()> {
+        let mut end = Ok(());
         while let Some((job, result)) = ready.recv().await {
-            match result {
+            let so_far = match result {
                 Ok(copied) => {
                     let side = job.to;
                     let batch = batches.get_mut(side);
-                    batch.bytes += copied.staged.size;
-                    batch.items.push((job, copied));
+                    batch.add(job, copied);
                     let full = batch.items.len() >= FILES_PER_BATCH || batch.bytes >= BYTES_PER_BATCH;
                     if full || (batch.is_visible() && ready.is_empty()) {
-                        let full = std::mem::take(batch);
-                        if let Err(error) = self.publish(side, full, executed).await {
-                            state_is_lost = !error.ends_the_run();
-                            end = Err(error);
-                            break;
-                        }
+                        self.publish(side, std::mem::take(batch), executed).await
+                    } else {
+                        Ok(())
                     }
                 }
-                // After a cancel what is staged already is still published below.
                 Err(error) => {
                     let action = job.line.as_ref().map_or("copy", |line| line.action);
-                    if let Err(error) = self.take_error(&job.target.key, action, error, executed).await {
-                        // Every other path would fail too, each with requests of its own.
-                        let is_vain = error.kind() != ErrorKind::Cancelled;
-                        end = Err(error);
-                        if is_vain {
-                            break;
-                        }
-                    }
+                    self.take_error(&job.target.key, action, error, executed).await
                 }
+            };
+            let Err(error) = so_far else { continue };
+            // A cancel reaches each file by itself, and what is staged by then still comes. All else would make the
+            // others fail too, each with requests of its own.
+            let is_cancel = error.kind() == ErrorKind::Cancelled;
+            end = end.and(Err(error));
+            if !is_cancel {
+                break;
             }
         }
         ready.close();
         while let Some((job, result)) = ready.recv().await {
             if let Ok(copied) = result {
-                self.clients.get(job.to).discard(copied.staged).await;
+                batches.get_mut(job.to).add(job, copied);
             }
         }
-        for side in Side::BOTH {
-            let batch = std::mem::take(batches.get_mut(side));
-            if state_is_lost {
+        end
+    }
+
+    /// Publishes what is staged when the run ends, whatever ends it: in a store it is visible already. Without a state
+    /// nobody would know of it, so it is discarded.
+    async fn publish_rest(&self, batches: Sides<Batch>, executed: &mut Executed) -> Result<()> {
+        let Sides { source, destination } = batches;
+        for (side, batch) in [(Side::Source, source), (Side::Destination, destination)] {
+            if self.progress.state_failed.load(Ordering::Relaxed) {
                 for (_, copied) in batch.items {
                     self.clients.get(side).discard(copied.staged).await;
                 }
@@ -120,7 +142,7 @@ impl Transfer<'_> {
                 self.publish(side, batch, executed).await?;
             }
         }
-        end
+        Ok(())
     }
 
     /// Reads and stages one version. A panic on the way fails this path only.
@@ -185,8 +207,7 @@ impl Transfer<'_> {
         let Some(first) = jobs.first().map(|(job, _)| job.target.key.clone()) else { return Ok(()) };
         let published = async { Ok(self.clients.get(side).publish(staged).await) };
         let results = each(jobs.len(), self.contain("publishing", &first, published).await);
-        let mut rows = Vec::with_capacity(jobs.len());
-        let mut lines = Vec::with_capacity(jobs.len());
+        let (mut rows, mut lines, mut end) = (Vec::new(), Vec::new(), Ok(()));
         for ((job, hash), result) in jobs.into_iter().zip(results) {
             match result {
                 Ok(entry) => {
@@ -195,14 +216,14 @@ impl Transfer<'_> {
                     rows.push((job.target.key, Some(BaseRow::Agreed(row))));
                     lines.push(job.line);
                 }
-                Err(error) => {
+                Err(error) if end.is_ok() => {
                     let action = job.line.as_ref().map_or("copy", |line| line.action);
-                    self.take_error(&job.target.key, action, error, executed).await?;
+                    end = self.take_error(&job.target.key, action, error, executed).await;
                 }
+                Err(_) => {}
             }
         }
-        self.record(rows).await?;
-        self.done_all(lines);
-        Ok(())
+        self.finish(rows, lines).await?;
+        end
     }
 }

@@ -33,30 +33,35 @@ impl Transfer<'_> {
             })
             .buffer_unordered(self.tuning.transfers)
             .ready_chunks(self.tuning.transfers);
+        let mut end = Ok(());
         while let Some(chunk) = results.next().await {
-            let mut rows = Vec::new();
-            let mut lines = Vec::new();
+            let (mut rows, mut lines) = (Vec::new(), Vec::new());
             for (result, action) in chunk {
                 match result {
-                    Ok(entry) => {
-                        lines.push(self.renamed(&action, entry, &mut rows, jobs));
-                    }
-                    Err(error) => {
-                        // Both names are planned again; neither was touched.
-                        let keys = [Some(&action.key), action.old_key()];
-                        let moved = matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound);
-                        if moved {
+                    Ok(entry) => lines.push(self.renamed(&action, entry, &mut rows, jobs)),
+                    Err(error) if end.is_ok() => {
+                        if !error.ends_the_run() {
                             rows.extend(self.taken_back(&action).await);
-                            executed.moved.extend(keys.into_iter().flatten().cloned());
-                        } else {
-                            self.take_error(&action.key, "rename", error, executed).await?;
                         }
+                        end = self.not_renamed(&action, error, executed).await;
                     }
+                    Err(_) => {}
                 }
             }
-            self.record(rows).await?;
-            self.done_all(lines);
+            self.finish(rows, lines).await?;
+            if end.is_err() {
+                break;
+            }
         }
+        end
+    }
+
+    /// Has both names planned again if something changed, for neither was touched; else reports the new one.
+    async fn not_renamed(&self, action: &Action, error: Error, executed: &mut Executed) -> Result<()> {
+        if !matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) {
+            return self.take_error(&action.key, "rename", error, executed).await;
+        }
+        executed.moved.extend([Some(&action.key), action.old_key()].into_iter().flatten().cloned());
         Ok(())
     }
 

@@ -330,6 +330,44 @@ async fn f19_a_store_that_goes_away_ends_the_run_and_loses_nothing() {
     println!("ci: stores that go away 3");
 }
 
+/// A store that deletes one object at a time.
+#[derive(Debug)]
+struct OneByOne(Arc<Ending>);
+
+impl Disturb for OneByOne {
+    fn disturb(&self, request: &Request<'_>) -> Disturbance {
+        if request.operation == "DeleteObjects" {
+            return Disturbance::Refuse(501, "NotImplemented".into());
+        }
+        self.0.disturb(request)
+    }
+}
+
+/// What was deleted before the store went away is recorded: who puts it back afterwards does not lose it.
+#[tokio::test(flavor = "multi_thread")]
+async fn f19_i23_deletions_before_a_store_goes_away_are_recorded() {
+    const FILES: usize = 100;
+    let ending = Ending::with(Disturbance::Cut);
+    let world = World::new(Arc::new(OneByOne(Arc::clone(&ending))));
+    let write = |number: usize| {
+        world.folder.write(&format!("many/{number}"), format!("content {number}").as_bytes(), time(0));
+    };
+    world.folder.write("kept", b"kept", time(0));
+    (0..FILES).for_each(write);
+    world.sync().await;
+    (0..FILES).for_each(|number| world.folder.delete(&format!("many/{number}")));
+    ending.0.store(150, Ordering::SeqCst);
+    let (report, error) = world.sync_at(&world.bucket.server.endpoint).await;
+    ending.0.store(u64::MAX, Ordering::SeqCst);
+    assert_eq!(error, Some(ErrorKind::Unavailable), "{:?}", report.failures);
+    let gone = FILES + 1 - world.bucket.files().len();
+    assert!((10..FILES).contains(&gone), "{gone}");
+    (0..FILES).for_each(write);
+    let report = world.sync().await;
+    assert_eq!((report.counts.deleted_source, report.counts.uploaded), (0, gone as u64), "{report:?}");
+    assert!(world.folder.files().len() == FILES + 1 && world.folder.files() == world.bucket.files());
+}
+
 /// Lets one bit of what is read be another one, so many times.
 #[derive(Debug)]
 struct Flipping {

@@ -118,7 +118,7 @@ pub(crate) struct ApplyArgs {
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) locations: Locations,
-    /// Compare sizes and ETags: objects are not read, and of two folders nothing is
+    /// Compare sizes and ETags: files beside a store are read, objects are not; of two folders sizes only
     #[arg(long, help_heading = "Run")]
     pub(crate) quick: bool,
     #[command(flatten)]

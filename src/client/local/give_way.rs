@@ -1,17 +1,22 @@
 //! Folders in the place of a file: those in which there is no file, however deep, give way.
 //!
-//! Folders are not synced, so that nothing is lost with them. What holds anything else stays whole.
+//! Folders are not synced, so that nothing is lost with them. What holds anything else stays whole, and so does what
+//! has another name that the file system takes for this one.
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
 use super::root::{join, open_folder};
+use super::spelling::is_exact;
 use super::{names, stat};
 
 /// Removes the folder `name` in `folder` with all below it, if there is nothing but folders; returns whether
 /// it has gone.
 pub(super) fn give_way(folder: &OwnedFd, name: &str) -> bool {
+    if is_exact(folder, name) != Ok(true) {
+        return false;
+    }
     let Ok(Some(folders)) = only_folders(folder, name) else { return false };
     // Whatever came in meanwhile keeps its folder.
     folders.iter().rev().all(|path| remove(folder, path).is_ok())
@@ -28,9 +33,14 @@ fn only_folders(folder: &OwnedFd, name: &str) -> Result<Option<Vec<String>>, Err
             return Ok(None);
         }
         for name in inside.names {
-            // Some file systems do not tell the kind of what they list.
-            let found_there = rustix::fs::statat(&handle, &*name.text, AtFlags::SYMLINK_NOFOLLOW)?;
-            if stat::kind(&found_there) != FileType::Directory {
+            let kind = match name.kind {
+                // Some file systems do not tell it with the name.
+                FileType::Unknown => {
+                    stat::kind(&rustix::fs::statat(&handle, &*name.text, AtFlags::SYMLINK_NOFOLLOW)?)
+                }
+                kind => kind,
+            };
+            if kind != FileType::Directory {
                 return Ok(None);
             }
             found.push(join(&path, &name.text));

@@ -218,7 +218,7 @@ impl Store {
             })
             .await?;
         let told = answer.copy_object_result.and_then(|result| result.e_tag);
-        Ok(told.filter(|etag| !etag.is_empty()).map(|etag| ETag::new(&etag)))
+        Ok(told.as_deref().and_then(ETag::parse))
     }
 
     async fn copy_in_parts(&self, from: &From, to: &str) -> Result<Option<ETag>, Fault> {
@@ -268,7 +268,7 @@ impl Store {
                 Ok(request.upload_id(id).multipart_upload(parts.clone()).send().await?)
             })
             .await?;
-        Ok(answer.e_tag.filter(|etag| !etag.is_empty()).map(|etag| ETag::new(&etag)))
+        Ok(answer.e_tag.as_deref().and_then(ETag::parse))
     }
 }
 

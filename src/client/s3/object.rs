@@ -97,11 +97,11 @@ impl Store {
             answer => answer?,
         };
         let size = answer.content_length.and_then(|length| u64::try_from(length).ok());
-        let (Some(etag), Some(size)) = (answer.e_tag.as_deref().filter(|etag| !etag.is_empty()), size) else {
+        let (Some(etag), Some(size)) = (answer.e_tag.as_deref().and_then(ETag::parse), size) else {
             return Err(Fault::new(ErrorKind::Unavailable, "the store tells no ETag or size of the object"));
         };
         Ok(Some(Object {
-            etag: ETag::new(etag),
+            etag,
             size,
             mtime: mtime_of(answer.metadata.as_ref()),
             last_modified: answer.last_modified.as_ref().map(timestamp),

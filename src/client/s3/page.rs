@@ -244,10 +244,9 @@ fn object(told: aws_sdk_s3::types::Object, encoded: bool, prefix: &str) -> Resul
     }
     let size = told.size.and_then(|size| u64::try_from(size).ok());
     let size = size.ok_or_else(|| format!("`{}` has no possible size", shown()))?;
-    let etag = ETag::new(told.e_tag.as_deref().unwrap_or_default());
-    if etag.as_str().is_empty() {
+    let Some(etag) = told.e_tag.as_deref().and_then(ETag::parse) else {
         return Err(format!("`{}` has no ETag", shown()));
-    }
+    };
     let modified = told.last_modified.ok_or_else(|| format!("`{}` has no time", shown()))?;
     let modified = Timestamp::new(modified.secs(), modified.subsec_nanos());
     let is_archived =

@@ -179,7 +179,7 @@ impl S3Client {
         told: Option<String>,
         mine: (&ETag, u64),
     ) -> Result<ETag, Fault> {
-        let told = told.filter(|etag| !etag.is_empty()).map(|etag| ETag::new(&etag));
+        let told = told.as_deref().and_then(ETag::parse);
         if told.as_ref() == Some(mine.0) {
             return Ok(mine.0.clone());
         }

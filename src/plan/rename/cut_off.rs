@@ -1,7 +1,8 @@
 //! Renames of edited files that a run which was cut off has left in a store.
 //!
-//! A file is renamed here and was edited there. In a store the rename there is a copy and a deletion, and between the
-//! two both names have the edit. The row that announced the rename tells it from a file that somebody copied.
+//! A file is renamed here and was edited there. In a store the rename there is a copy and a deletion, in some folders a
+//! link and a removal, and between the two both names have the edit. The row that announced the rename tells it from a
+//! file that somebody copied.
 
 use std::collections::HashSet;
 
@@ -19,12 +20,9 @@ fn has_followed(item: &Item, side: Side) -> bool {
 }
 
 /// Returns the old and the new names, as indices, of what may be left of renames by `side`: the base knows one content
-/// under both, and the other side has files of one size.
+/// under both.
 fn pairs(items: &[Item], side: Side) -> Vec<(usize, usize)> {
-    let content = |item: &Item| {
-        let base = item.base.as_ref()?;
-        Some((base.size, base.hash?, item.found.get(side.other()).as_ref()?.size))
-    };
+    let content = |item: &Item| item.base.as_ref().and_then(|base| Some((base.size, base.hash?)));
     let is_one = |old: &Item, new: &Item| content(old).is_some() && content(old) == content(new);
     let (old, new): (Vec<_>, Vec<_>) = items
         .iter()
@@ -39,12 +37,37 @@ fn pairs(items: &[Item], side: Side) -> Vec<(usize, usize)> {
 
 /// Returns the items whose content on a side would tell whether they are what is left of a rename.
 pub fn wanted_contents(items: &[Item]) -> Vec<(usize, Side)> {
-    let both = |side: Side| pairs(items, side).into_iter().flat_map(|(old, new)| [old, new]);
+    let both = |side: Side| {
+        let size = move |index: usize| items[index].found.get(side.other()).as_ref().map(|entry| entry.size);
+        let of_a_size = pairs(items, side).into_iter().filter(move |(old, new)| size(*old) == size(*new));
+        of_a_size.flat_map(|(old, new)| [old, new])
+    };
     let mut wanted: Vec<_> =
         Side::BOTH.into_iter().flat_map(|side| both(side).map(move |index| (index, side.other()))).collect();
     wanted.sort_unstable();
     wanted.dedup();
     wanted
+}
+
+/// Returns whether two items have one content on a side, as far as it was learned.
+fn is_copy(items: &[Item], side: Side, (old, new): (usize, usize)) -> bool {
+    let content = |index: usize| *items[index].hashes.get(side);
+    content(old).is_some() && content(old) == content(new)
+}
+
+/// Returns the new names under which somebody else's file is: the rename was announced and the old name is still there,
+/// with another content. Then the rename never took place.
+pub fn strangers(items: &[Item]) -> Vec<usize> {
+    let of_side = |side: Side| {
+        let pairs = pairs(items, side);
+        let ours: HashSet<usize> =
+            pairs.iter().filter(|pair| is_copy(items, side.other(), **pair)).map(|(_, new)| *new).collect();
+        pairs.into_iter().map(|(_, new)| new).filter(move |new| !ours.contains(new))
+    };
+    let mut strangers: Vec<_> = Side::BOTH.into_iter().flat_map(of_side).collect();
+    strangers.sort_unstable();
+    strangers.dedup();
+    strangers
 }
 
 /// Returns what the item `index`, whose content on `side` nobody could tell, may belong to: edited files that may
@@ -69,10 +92,8 @@ pub(super) fn finish(items: &mut Vec<Item>) -> Vec<Action> {
     for side in Side::BOTH {
         let on = side.other();
         for (old, new) in pairs(items, side) {
-            let content = |index: usize| *items[index].hashes.get(on);
-            let is_copy = content(old).is_some() && content(old) == content(new);
             let entry = |index: usize| items[index].found.get(on).clone();
-            if is_copy
+            if is_copy(items, on, (old, new))
                 && let (Some(entry), Some(copy)) = (entry(old), entry(new))
                 && !finished.contains(&old)
                 && !finished.contains(&new)

@@ -123,28 +123,29 @@ fn i16_what_a_cut_off_rename_of_an_edited_file_left_is_finished() {
         let items: Vec<_> = left.iter().map(item).collect();
         let on = side.other();
         let wanted = wanted_contents(&items);
+        let strangers = strangers(&items).len();
         assert!(wanted.iter().all(|(_, side)| *side == on), "{wanted:?}");
         let plan = Plan::new(items, TWO_WAY, &[], &CopyCounts::default());
-        (wanted.len(), say_all(&plan), plan.actions.last().unwrap().reason)
+        (wanted.len(), strangers, say_all(&plan), plan.actions.last().unwrap().reason)
     };
     for side in Side::BOTH {
         let (on, back) = (side.other(), if side == Side::Source { "download" } else { "upload" });
         let finished = vec![format!("new: {back}"), format!("old: delete_{on}")];
-        assert_eq!(planned(side, true, &left), (2, finished, Reason::Renamed(side)));
+        assert_eq!(planned(side, true, &left), (2, 0, finished, Reason::Renamed(side)));
         // The base knows no such rename, or the store has another edit there.
         let apart = vec![format!("new: {back}"), format!("old: {back}")];
-        assert_eq!(planned(side, false, &left), (0, apart.clone(), Reason::EditSurvives(on)));
+        assert_eq!(planned(side, false, &left), (0, 0, apart.clone(), Reason::EditSurvives(on)));
         for (other, wanted) in [("edited too", 0), ("EDITED", 2)] {
             let left = [("new", [X, X, Some(other)]), left[1]];
-            assert_eq!(planned(side, true, &left), (wanted, apart.clone(), Reason::EditSurvives(on)));
+            assert_eq!(planned(side, true, &left), (wanted, 1, apart.clone(), Reason::EditSurvives(on)));
         }
         let of_another = [("new", [Y, Y, edit]), left[1]];
-        assert_eq!(planned(side, true, &of_another), (0, apart, Reason::EditSurvives(on)));
+        assert_eq!(planned(side, true, &of_another), (0, 0, apart, Reason::EditSurvives(on)));
         // One new name finishes one rename, and each old name is of one.
         let twice = [left[0], left[1], ("older", [X, None, edit])];
-        assert_eq!(planned(side, true, &twice).1.iter().filter(|said| said.contains("delete")).count(), 1);
+        assert_eq!(planned(side, true, &twice).2.iter().filter(|said| said.contains("delete")).count(), 1);
         let twice = [left[0], ("new too", [X, X, edit]), left[1]];
-        assert_eq!(planned(side, true, &twice).1.iter().filter(|said| said.contains("delete")).count(), 1);
+        assert_eq!(planned(side, true, &twice).2.iter().filter(|said| said.contains("delete")).count(), 1);
         // Edited on either side since: nothing is finished.
         let edited = [("new", [X, Y, edit]), left[1]];
         assert_eq!(planned(side, true, &edited).0, 0);
@@ -176,6 +177,25 @@ fn what_cannot_be_read_takes_with_it_what_may_have_been_renamed() {
         ),
     ] {
         assert_eq!(depend_on(&items, unread, side), expected, "{unread} at {side} of {items:?}");
+    }
+}
+
+/// Edited on both sides, renamed on one to make room for another file, and one of the versions set aside by then.
+#[test]
+fn i16_an_edited_file_that_has_a_conflict_copy_was_not_renamed() {
+    const COPY: &str = "old.conflict-20200913T122717Z-source-a4876286";
+    for side in Side::BOTH {
+        for (kept, copy, pairs) in
+            [(X, None, 1), (Some("edited"), None, 1), (X, Some(COPY), 1), (Some("edited"), Some(COPY), 0)]
+        {
+            let mut copies = CopyCounts::default();
+            if let Some(copy) = copy {
+                copies.see(&key(copy), Sides::new(true, false));
+            }
+            let world = renamed(side, ("old", "new"), kept);
+            let mut items: Vec<_> = world.into_iter().map(|(name, of)| item(name, of, TWO_WAY)).collect();
+            assert_eq!(pair(&mut items, TWO_WAY, &[], &copies).len(), pairs, "{kept:?} {copy:?} {side}");
+        }
     }
 }
 

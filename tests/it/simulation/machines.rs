@@ -243,6 +243,9 @@ impl Machines {
         let collides = self.world.inner().collision();
         if collided.is_some() && collides.is_none() {
             // What made the collision was removed last, and only the next run can use the name.
+            if !matches!(ended, Ended::Told(_)) {
+                self.world.inner().broken(format!("an undisturbed run ends: {ended:?}"));
+            }
             let effects = self.world.inner().machines[machine].run.effects;
             ended = self.calm_run_through(machine).await;
             self.world.inner().machines[machine].run.effects += effects;

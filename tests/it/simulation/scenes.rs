@@ -157,7 +157,7 @@ impl Scene {
     fn before(self, world: &World) {
         let mut world = world.inner();
         let names: &[&str] = if self.is_small {
-            &["both", "gone", "moved"]
+            &["both", "gone", "moved", "moved here"]
         } else {
             &[
                 "a",
@@ -188,6 +188,8 @@ impl Scene {
             world.place_file(0, "both", "both, of the source");
             world.place_file(1, "both", "both, of the destination");
             world.rename(0, "moved", "d/moved");
+            world.rename(0, "moved here", "y");
+            world.place_file(1, "moved here", "edited there while it was moved here");
             world.delete(1, "gone");
             return;
         }
