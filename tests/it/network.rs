@@ -364,7 +364,8 @@ async fn f19_i23_deletions_before_a_store_goes_away_are_recorded() {
     assert!((10..FILES).contains(&gone), "{gone}");
     (0..FILES).for_each(write);
     let report = world.sync().await;
-    assert_eq!((report.counts.deleted_source, report.counts.uploaded), (0, gone as u64), "{report:?}");
+    let counts = report.counts;
+    assert_eq!((counts.deleted_source, counts.uploaded), (0, gone as u64), "{counts:?}");
     assert!(world.folder.files().len() == FILES + 1 && world.folder.files() == world.bucket.files());
 }
 
