@@ -440,10 +440,18 @@ mod binary {
         assert_eq!((code, different, failed), (1, none.clone(), vec!["large".into()]), "{why}");
         assert!(why.contains("at the destination") && why.contains("run again"), "{why}");
         assert_eq!(check(&["--quick"]).0, 0);
-        // A file of the same size.
+        // A file of the same size, and one that went up in parts.
         bench.write("a/small", "AS IT WAS");
+        let parts = vec![7; 6 * MIB];
+        fs::write(bench.path("a/parts"), &parts).unwrap();
+        let in_parts = ["--part-size", "5M", "--multipart-threshold", "5M", "--exclude", "small"];
+        let (code, report) =
+            bench.json(&words(&[&["sync", "a", "embedded://vault"], &in_parts[..]].concat()));
+        assert_eq!((code, report["requests"]["multipart"].as_u64() > Some(2)), (0, true), "{report:#}");
         assert_eq!(check(&["--quick"]), (1, serde_json::json!(["small"]), vec![], "[]".into()));
         assert_eq!(check(&[]).1, serde_json::json!(["small"]));
+        fs::write(bench.path("a/parts"), [&parts[1..], b"x"].concat()).unwrap();
+        assert_eq!(check(&["--quick"]).1, serde_json::json!(["parts", "small"]));
     }
 
     #[test]
