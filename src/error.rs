@@ -52,12 +52,14 @@ pub struct Error {
     doing: String,
     hint: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    /// Whether it is about more than one path.
+    ends_the_run: bool,
 }
 
 impl Error {
     /// Returns an error of `kind` whose message is `doing`: a lower-case fragment that names the path.
     pub fn new(kind: ErrorKind, doing: impl Into<String>) -> Self {
-        Self { kind, doing: doing.into(), hint: None, source: None }
+        Self { kind, doing: doing.into(), hint: None, source: None, ends_the_run: false }
     }
 
     /// Returns the error for an input or output failure while `doing` something.
@@ -116,7 +118,13 @@ impl Error {
 
     /// Returns whether no other path can fare better: the run was cancelled, or has lost its credentials.
     pub(crate) fn ends_the_run(&self) -> bool {
-        matches!(self.kind, ErrorKind::Cancelled | ErrorKind::Unauthenticated)
+        self.ends_the_run || matches!(self.kind, ErrorKind::Cancelled | ErrorKind::Unauthenticated)
+    }
+
+    /// Makes it an error that ends the run, not that of a path.
+    pub(crate) fn ending_the_run(mut self) -> Self {
+        self.ends_the_run = true;
+        self
     }
 
     /// Returns whether the cause is that the process or the system has no descriptor left.

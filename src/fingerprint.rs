@@ -22,9 +22,18 @@ pub enum Fingerprint {
 }
 
 impl Fingerprint {
-    /// Returns what no version ever shows: an ETag that no store may give.
-    pub fn of_nothing() -> Self {
-        Self::Object(ETag::new(""))
+    /// Returns what no version ever shows: an ETag that no store can give, for no answer has a zero byte. It names
+    /// the file that is to be renamed.
+    pub fn of_rename_from(old: &str) -> Self {
+        Self::Object(ETag(format!("\0{old}").into()))
+    }
+
+    /// Returns the name in a fingerprint [of a rename](Self::of_rename_from).
+    pub fn renamed_from(&self) -> Option<&str> {
+        match self {
+            Self::Object(etag) => etag.as_str().strip_prefix('\0'),
+            Self::File(_) => None,
+        }
     }
 }
 

@@ -81,23 +81,24 @@ impl Agreed {
         self.seen.get(side)
     }
 
-    /// Returns the row for a file that is about to be renamed on `side`, where it was edited, as the other
+    /// Returns the row for a file that is about to be renamed on `side` from `old`, where it was edited, as the other
     /// side has renamed this version of it. Whatever `side` then has there is an edit of the version.
-    pub fn announced(mut self, side: Side) -> Self {
-        *self.seen.get_mut(side) = Fingerprint::of_nothing();
+    pub fn announced(mut self, side: Side, old: &Key) -> Self {
+        *self.seen.get_mut(side) = Fingerprint::of_rename_from(old.as_str());
         self
     }
 
-    /// Returns whether the file may have got its name on `side` by a rename that was [announced](Self::announced).
-    pub fn is_announced_on(&self, side: Side) -> bool {
-        *self.seen.get(side) == Fingerprint::of_nothing()
+    /// Returns the old name, if the file may have got its name on `side` by a rename that was
+    /// [announced](Self::announced).
+    pub fn announced_on(&self, side: Side) -> Option<&str> {
+        self.seen.get(side).renamed_from()
     }
 
     /// Returns whether that rename never took place, so that the row says nothing, if these sides have a file there.
     pub fn is_only_announced(&self, has: Sides<bool>) -> bool {
         Side::BOTH
             .into_iter()
-            .any(|side| self.is_announced_on(side) && !*has.get(side) && *has.get(side.other()))
+            .any(|side| self.announced_on(side).is_some() && !*has.get(side) && *has.get(side.other()))
     }
 }
 

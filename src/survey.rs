@@ -108,7 +108,8 @@ pub(crate) async fn survey(
     tell(obstacles.finish(), recorder);
     found.collisions = watch.finish();
     hidden::find(&examiner.clients, &mut found.collisions, control).await?;
-    let held = renames::look(examiner, &mut found.items, control, recorder).await?;
+    let held = renames::look(examiner, &mut found.items, &found.copies, control, recorder).await?;
+    found.obsolete.extend(held.never_renamed);
     found.moving.extend(held.moving);
     if held.unreadable {
         found.unreadable = Sides::new(true, true);

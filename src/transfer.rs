@@ -235,7 +235,15 @@ impl<'a> Transfer<'a> {
         let in_the_way = self.remove(phases.first, &mut executed).await?;
         let mut jobs = self.passable(phases.copies, &in_the_way);
         self.rename(phases.renames, &mut jobs, &mut executed).await?;
-        self.finish_renames(phases.halves, &mut jobs, &mut executed).await?;
+        let mut before_deleting = Some(before_deleting);
+        if !phases.halves.is_empty() {
+            self.flush().await?;
+            if let Some(check) = before_deleting.take() {
+                check.await?;
+            }
+            let stay = self.finish_renames(phases.halves, &mut jobs, &mut executed).await?;
+            jobs = self.passable(jobs, &stay);
+        }
         self.copy_all(jobs, &mut executed).await?;
         if phases.last.is_empty() {
             return Ok(executed);
@@ -245,19 +253,21 @@ impl<'a> Transfer<'a> {
             executed.held_back += phases.last.len() as u64;
             return Ok(executed);
         }
-        before_deleting.await?;
+        if let Some(check) = before_deleting {
+            check.await?;
+        }
         self.remove(phases.last, &mut executed).await?;
         Ok(executed)
     }
 
     /// Ends renames that were cut off. As long as one is not ended, the version under its new name is not copied either:
-    /// then nothing would tell any more that the two names belong together.
+    /// then nothing would tell any more that the two names belong together. Returns the old names that stay.
     async fn finish_renames(
         &self,
         halves: Vec<Removal>,
         jobs: &mut Vec<Job>,
         executed: &mut Executed,
-    ) -> Result<()> {
+    ) -> Result<Vec<Key>> {
         let new: Vec<_> = halves
             .iter()
             .filter_map(|half| Some((half.entry.key.clone(), half.copied_as.as_ref()?.key.clone())))
@@ -269,7 +279,7 @@ impl<'a> Transfer<'a> {
                 executed.moved.push(new.clone());
             }
         }
-        Ok(())
+        Ok(stay)
     }
 
     fn target(&self, key: Key, replaces: Option<Entry>) -> Target {
@@ -303,11 +313,16 @@ impl<'a> Transfer<'a> {
         result
     }
 
+    /// See [`judged`].
+    async fn judged<T>(&self, result: Result<T>) -> Result<T> {
+        match result {
+            Err(error) => Err(judged(self.clients, error).await),
+            done => done,
+        }
+    }
+
     /// Reports a failed path, or hands it back to be planned again if it only changed.
-    ///
-    /// # Errors
-    /// What ends the run: `error` itself, or a store that does not answer at all any more.
-    async fn take_error(&self, key: &Key, action: &str, error: Error, executed: &mut Executed) -> Result<()> {
+    fn take_error(&self, key: &Key, action: &str, error: Error, executed: &mut Executed) -> Result<()> {
         match error.kind() {
             _ if error.ends_the_run() => return Err(error),
             ErrorKind::Changed | ErrorKind::NotFound => executed.moved.push(key.clone()),
@@ -315,9 +330,6 @@ impl<'a> Transfer<'a> {
                 self.progress.failed.store(true, Ordering::Relaxed);
                 self.progress.defect.fetch_or(kind == ErrorKind::Internal, Ordering::Relaxed);
                 self.recorder.fail(key.as_str(), action, &error);
-                if kind == ErrorKind::Unavailable {
-                    check_reachable(self.clients).await?;
-                }
             }
         }
         Ok(())
@@ -400,7 +412,8 @@ impl<'a> Transfer<'a> {
     ) -> Result<Vec<Key>> {
         // The futures are made at once: made one by one in a stream they could not be shown to be `Send`.
         let look = |removal: &'b Removal| {
-            self.contain("looking at", &removal.entry.key, self.may_still_go(removal)).boxed()
+            let found = self.contain("looking at", &removal.entry.key, self.may_still_go(removal));
+            async { self.judged(found.await).await }.boxed()
         };
         let looks = batch.iter().map(|removal| look(removal));
         let found: Vec<Result<bool>> =
@@ -414,15 +427,10 @@ impl<'a> Transfer<'a> {
             }
             stay.push(key.clone());
             match found {
-                Err(error) if error.kind() == ErrorKind::Internal => {
-                    self.take_error(key, "delete", error, executed).await?;
+                Err(error) if error.ends_the_run() || error.kind() == ErrorKind::Internal => {
+                    self.take_error(key, "delete", error, executed)?;
                 }
-                found => {
-                    executed.moved.push(key.clone());
-                    if found.is_err_and(|error| error.kind() == ErrorKind::Unavailable) {
-                        check_reachable(self.clients).await?;
-                    }
-                }
+                _ => executed.moved.push(key.clone()),
             }
         }
         let Some(first) = certain.first().map(|removal| &removal.entry.key) else { return Ok(stay) };
@@ -444,7 +452,8 @@ impl<'a> Transfer<'a> {
                 Err(error) => {
                     stay.push(removal.entry.key.clone());
                     if end.is_ok() {
-                        end = self.take_error(&removal.entry.key, "delete", error, executed).await;
+                        let error = judged(self.clients, error).await;
+                        end = self.take_error(&removal.entry.key, "delete", error, executed);
                     }
                 }
             }
@@ -543,9 +552,12 @@ impl Phases {
     }
 }
 
-/// Returns an error if a store cannot be reached at all: asked for after an answer did not come, for then each of the
-/// other paths would be tried in vain.
-pub(crate) async fn check_reachable(clients: &Clients) -> Result<()> {
+/// Returns `error`, or if a store cannot be reached at all the error that ends the run: each of the other paths would
+/// be tried in vain. To be awaited where requests under way go on meanwhile, for it waits for its turn among them.
+pub(crate) async fn judged(clients: &Clients, error: Error) -> Error {
+    if error.kind() != ErrorKind::Unavailable || error.is_shortage() {
+        return error;
+    }
     for side in Side::BOTH {
         let client = clients.get(side);
         if client.is_folder() {
@@ -556,10 +568,13 @@ pub(crate) async fn check_reachable(clients: &Clients) -> Result<()> {
         {
             let doing = format!("the {side} `{}` cannot be reached any more", client.location());
             let hint = "what is finished stays; run again when it answers";
-            return Err(Error::new(ErrorKind::Unavailable, doing).with_source(error).with_hint(hint));
+            return Error::new(ErrorKind::Unavailable, doing)
+                .with_source(error)
+                .with_hint(hint)
+                .ending_the_run();
         }
     }
-    Ok(())
+    error
 }
 
 /// Looks again at one path of a side, for planning it again.

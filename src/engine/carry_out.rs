@@ -10,7 +10,7 @@ use super::tell::{changed_during_sync, in_its_place};
 use super::{SyncEngine, SyncOptions};
 use crate::client::Disposal;
 use crate::diff::{Change, Observed};
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::event::Event;
 use crate::examine::{Examined, Examiner};
 use crate::guard::{Limits, Notice, View, judge_again, loses, losses};
@@ -21,7 +21,7 @@ use crate::plan::conflict_name::{self, CopyCounts};
 use crate::plan::{Item, Plan, Step, Work, collide::Collision};
 use crate::report::Recorder;
 use crate::survey::{Survey, renames};
-use crate::transfer::{Rights, Transfer, check_reachable, look_again};
+use crate::transfer::{Rights, Transfer, judged, look_again};
 
 /// How often a path that keeps changing is planned again.
 const REPLANS: usize = 3;
@@ -148,7 +148,9 @@ impl Run<'_> {
                 None => *unreadable = true,
             }
         }
-        let held = renames::look(examiner, &mut items, &self.options.controller, self.recorder).await?;
+        let held =
+            renames::look(examiner, &mut items, copies, &self.options.controller, self.recorder).await?;
+        self.past.state.record(held.never_renamed.into_iter().map(|key| (key, None)).collect()).await?;
         *unreadable |= held.unreadable;
         for key in held.moving {
             *unreadable = true;
@@ -169,13 +171,13 @@ impl Run<'_> {
                     self.recorder.fail(key.as_str(), "sync", &in_its_place(key, side));
                 }
                 Ok(observed) => *sides.get_mut(side) = observed,
-                Err(error) if error.ends_the_run() => return Err(error),
                 Err(error) => {
+                    let error = judged(&self.prepared.clients, error).await;
+                    if error.ends_the_run() {
+                        return Err(error);
+                    }
                     failed = true;
                     self.recorder.fail(key.as_str(), "look at", &error);
-                    if error.kind() == ErrorKind::Unavailable {
-                        check_reachable(&self.prepared.clients).await?;
-                    }
                 }
             }
         }

@@ -7,9 +7,9 @@ use tokio::sync::Semaphore;
 use super::{SyncEngine, SyncOptions, unreachable};
 use crate::client::{ListRequest, Listed};
 use crate::diff::{Change, Diff, Found, Observed};
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::event::Event;
-use crate::examine::{Clients, Examiner};
+use crate::examine::Examiner;
 use crate::filter::Filter;
 use crate::key::Key;
 use crate::mode::{ComparisonMode, Side, Sides};
@@ -17,7 +17,7 @@ use crate::pair::SyncPair;
 use crate::plan::Policy;
 use crate::report::{ErrorLine, Recorder, Report};
 use crate::retry::{Schedule, retry};
-use crate::transfer::check_reachable;
+use crate::transfer::judged;
 
 /// How many files are compared at once, in folders. Ours: enough to keep a disk busy.
 const READERS: usize = 8;
@@ -108,7 +108,7 @@ impl SyncEngine {
                 biased;
                 () = options.controller.cancelled() => return Err(crate::control::cancelled()),
                 Some(compared) = under_way.next(), if !under_way.is_empty() => {
-                    report.take(&examiner.clients, compared).await?;
+                    report.take(compared)?;
                 }
                 found = diff.next(), if !ended && under_way.len() < readers => {
                     match found.map_err(|error| unreachable(error, "a side could not be listed"))? {
@@ -157,7 +157,8 @@ impl Comparing<'_> {
         match retry(Schedule::default(), clock, entropy, &self.options.controller, attempt).await {
             Ok(true) => Compared::Equal,
             Ok(false) => Compared::Different(source.key),
-            Err(error) => Compared::Failed(source.key, error),
+            // While the others go on: it waits for its turn among their requests.
+            Err(error) => Compared::Failed(source.key, judged(&self.examiner.clients, error).await),
         }
     }
 }
@@ -188,17 +189,12 @@ impl CheckReport {
     ///
     /// # Errors
     /// What ends the check: credentials that are refused, or a store that does not answer any more.
-    async fn take(&mut self, clients: &Clients, compared: Compared) -> Result<()> {
+    fn take(&mut self, compared: Compared) -> Result<()> {
         match compared {
             Compared::Equal => self.equal_files += 1,
             Compared::Different(key) => self.different.push(key),
             Compared::Failed(_, error) if error.ends_the_run() => return Err(error),
-            Compared::Failed(key, error) => {
-                self.fail(key.as_str(), &error);
-                if error.kind() == ErrorKind::Unavailable {
-                    check_reachable(clients).await?;
-                }
-            }
+            Compared::Failed(key, error) => self.fail(key.as_str(), &error),
         }
         Ok(())
     }

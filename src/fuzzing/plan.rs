@@ -28,16 +28,12 @@ const SEGMENTS: [&str; 4] = ["a", "b", "a-", "c.txt"];
 const CONTENTS: u8 = 16;
 const SIZES: u8 = 5;
 
-/// What the base has of a path.
+/// What the base has of a path. Of an agreed version also the side on which a rename to this name was announced,
+/// and the old name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Past {
     None,
-    /// With the side on which a rename to this name was announced.
-    Agreed {
-        content: u8,
-        hashed: bool,
-        announced: Option<Side>,
-    },
+    Agreed { content: u8, hashed: bool, announced: Option<(Side, &'static str)> },
     Tombstone,
 }
 
@@ -104,7 +100,8 @@ fn state(choices: &mut Choices<'_>) -> State {
         0 => Past::None,
         1 => Past::Tombstone,
         number => {
-            let announced = [None, None, Some(Side::Source), Some(Side::Destination)][number - 2];
+            let side = [None, None, Some(Side::Source), Some(Side::Destination)][number - 2];
+            let announced = side.map(|side| (side, choices.of(&SEGMENTS)));
             Past::Agreed { content: old, hashed: number != 3, announced }
         }
     };
@@ -146,7 +143,10 @@ fn agreed(key: &Key, past: Past) -> Option<Agreed> {
             let Entry { size, fingerprint, .. } = entry(key, content);
             let seen = Sides::new(fingerprint.clone(), fingerprint);
             let row = Agreed { size, hash: hashed.then(|| hash(content)), seen };
-            Some(announced.into_iter().fold(row, Agreed::announced))
+            Some(match announced.and_then(|(side, old)| Some((side, Key::parse(old).ok()?))) {
+                Some((side, old)) => row.announced(side, &old),
+                None => row,
+            })
         }
         Past::None | Past::Tombstone => None,
     }
@@ -161,7 +161,9 @@ fn item(key: &Key, mut state: State, policy: Policy) -> Item {
     let sight = |side: Side| match (state.past, *state.now.get(side)) {
         (_, Now::Absent) => Sight::Absent,
         (_, Now::Unknown) => Sight::Unknown,
-        (Past::Agreed { announced, .. }, Now::File { .. }) if announced == Some(side) => Sight::Changed,
+        (Past::Agreed { announced, .. }, Now::File { .. }) if announced.is_some_and(|(on, _)| on == side) => {
+            Sight::Changed
+        }
         (Past::Agreed { content: old, .. }, Now::File { content, touched }) if content == old => {
             if touched {
                 Sight::Touched

@@ -14,6 +14,7 @@ use crate::examine::{Examined, Examiner, listed_hashes};
 use crate::fingerprint::{ContentHash, HashForm};
 use crate::key::Key;
 use crate::mode::{Side, Sides};
+use crate::plan::conflict_name::CopyCounts;
 use crate::plan::{Item, rename};
 use crate::report::Recorder;
 
@@ -24,6 +25,8 @@ pub(crate) struct Held {
     pub(crate) moving: Vec<Key>,
     /// Whether something could not be read, which has been told.
     pub(crate) unreadable: bool,
+    /// New names of announced renames that never took place: their rows must go before anything else is recorded.
+    pub(crate) never_renamed: Vec<Key>,
 }
 
 /// Looks for renames among `items`: new files of the size of a vanished one are read, and so is what a rename in a store
@@ -36,6 +39,7 @@ pub(crate) struct Held {
 pub(crate) async fn look(
     examiner: &Examiner,
     items: &mut Vec<Item>,
+    copies: &CopyCounts,
     control: &SyncController,
     recorder: &Recorder,
 ) -> Result<Held> {
@@ -44,11 +48,13 @@ pub(crate) async fn look(
     let halves = rename::wanted_contents(items);
     let halves = halves.into_iter().map(|(index, side)| (index, side, HashForm::Whole)).collect();
     unread.extend(learn(examiner, items, halves, control).await?);
-    let mut out = held_by(items, unread)?;
+    let mut out = held_by(items, copies, unread)?;
+    let mut never_renamed = Vec::new();
     for index in rename::strangers(items) {
         if out.contains_key(&index) {
             continue;
         }
+        never_renamed.push(items[index].key.clone());
         match examiner.examine(as_never_synced(&items[index])).await {
             Examined::Item(item) => items[index] = *item,
             Examined::Moving(_) => drop(out.insert(index, None)),
@@ -56,7 +62,7 @@ pub(crate) async fn look(
             Examined::Unreadable(_, error) => drop(out.insert(index, Some(("read", error)))),
         }
     }
-    Ok(take_out(items, &out, recorder))
+    Ok(Held { never_renamed, ..take_out(items, &out, recorder) })
 }
 
 /// Returns which new files to read: those of the size of a file that vanished, in the form of its hash.
@@ -127,10 +133,10 @@ async fn content(
 type Out = HashMap<usize, Option<(&'static str, Error)>>;
 
 /// Returns what could not be read with what may have been renamed to it.
-fn held_by(items: &[Item], unread: Vec<Unread>) -> Result<Out> {
+fn held_by(items: &[Item], copies: &CopyCounts, unread: Vec<Unread>) -> Result<Out> {
     let mut out = Out::new();
     for (index, side, error) in unread {
-        let others = rename::depend_on(items, index, side);
+        let others = rename::depend_on(items, copies, index, side);
         if others.is_empty() {
             continue;
         }

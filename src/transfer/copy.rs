@@ -81,8 +81,8 @@ impl Transfer<'_> {
         if let Some((job, Ok(copied))) = late {
             batches.get_mut(job.to).add(job, copied);
         }
-        self.publish_rest(batches, executed).await?;
-        end
+        let rest = self.publish_rest(batches, executed).await;
+        end.and(rest)
     }
 
     /// Publishes what comes until it ends, or what ends the run; what came last is left in `batches`.
@@ -108,7 +108,7 @@ impl Transfer<'_> {
                 }
                 Err(error) => {
                     let action = job.line.as_ref().map_or("copy", |line| line.action);
-                    self.take_error(&job.target.key, action, error, executed).await
+                    self.take_error(&job.target.key, action, error, executed)
                 }
             };
             let Err(error) = so_far else { continue };
@@ -133,16 +133,17 @@ impl Transfer<'_> {
     /// nobody would know of it, so it is discarded.
     async fn publish_rest(&self, batches: Sides<Batch>, executed: &mut Executed) -> Result<()> {
         let Sides { source, destination } = batches;
+        let mut end = Ok(());
         for (side, batch) in [(Side::Source, source), (Side::Destination, destination)] {
             if self.progress.state_failed.load(Ordering::Relaxed) {
                 for (_, copied) in batch.items {
                     self.clients.get(side).discard(copied.staged).await;
                 }
             } else {
-                self.publish(side, batch, executed).await?;
+                end = end.and(self.publish(side, batch, executed).await);
             }
         }
-        Ok(())
+        end
     }
 
     /// Reads and stages one version. A panic on the way fails this path only.
@@ -158,7 +159,7 @@ impl Transfer<'_> {
         let staged =
             retry(Schedule::default(), self.clock.as_ref(), self.entropy.as_ref(), self.control, attempt);
         let result = self.contain("copying", &job.target.key, staged).await;
-        (job, result)
+        (job, self.judged(result).await)
     }
 
     /// Lets the store copy, if both sides are in one that can.
@@ -218,7 +219,7 @@ impl Transfer<'_> {
                 }
                 Err(error) if end.is_ok() => {
                     let action = job.line.as_ref().map_or("copy", |line| line.action);
-                    end = self.take_error(&job.target.key, action, error, executed).await;
+                    end = self.take_error(&job.target.key, action, error, executed);
                 }
                 Err(_) => {}
             }

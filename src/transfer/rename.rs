@@ -27,7 +27,13 @@ impl Transfer<'_> {
         let mut results = futures::stream::iter(actions)
             .map(|action| {
                 let renamed = async move {
-                    (self.contain("renaming", &action.key, self.rename_one(&action)).await, action)
+                    let result = self.contain("renaming", &action.key, self.rename_one(&action)).await;
+                    let result = self.judged(result).await;
+                    let back = match &result {
+                        Err(error) if !error.ends_the_run() => self.taken_back(&action).await,
+                        _ => None,
+                    };
+                    (result, back, action)
                 };
                 renamed.boxed()
             })
@@ -36,15 +42,11 @@ impl Transfer<'_> {
         let mut end = Ok(());
         while let Some(chunk) = results.next().await {
             let (mut rows, mut lines) = (Vec::new(), Vec::new());
-            for (result, action) in chunk {
+            for (result, back, action) in chunk {
+                rows.extend(back);
                 match result {
                     Ok(entry) => lines.push(self.renamed(&action, entry, &mut rows, jobs)),
-                    Err(error) if end.is_ok() => {
-                        if !error.ends_the_run() {
-                            rows.extend(self.taken_back(&action).await);
-                        }
-                        end = self.not_renamed(&action, error, executed).await;
-                    }
+                    Err(error) if end.is_ok() => end = self.not_renamed(&action, error, executed),
                     Err(_) => {}
                 }
             }
@@ -57,9 +59,9 @@ impl Transfer<'_> {
     }
 
     /// Has both names planned again if something changed, for neither was touched; else reports the new one.
-    async fn not_renamed(&self, action: &Action, error: Error, executed: &mut Executed) -> Result<()> {
+    fn not_renamed(&self, action: &Action, error: Error, executed: &mut Executed) -> Result<()> {
         if !matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) {
-            return self.take_error(&action.key, "rename", error, executed).await;
+            return self.take_error(&action.key, "rename", error, executed);
         }
         executed.moved.extend([Some(&action.key), action.old_key()].into_iter().flatten().cloned());
         Ok(())
@@ -156,7 +158,7 @@ impl Transfer<'_> {
 
 /// Returns the row that announces the rename of an edited file.
 fn announcement(action: &Action) -> Option<RowChange> {
-    let Work::Rename { on, renamed, hash, edited: true, .. } = &action.work else { return None };
+    let Work::Rename { on, entry: old, renamed, hash, edited: true, .. } = &action.work else { return None };
     let row = Agreed { size: renamed.size, hash: *hash, seen: seen(*on, renamed, renamed) };
-    Some((action.key.clone(), Some(BaseRow::Agreed(row.announced(*on)))))
+    Some((action.key.clone(), Some(BaseRow::Agreed(row.announced(*on, &old.key)))))
 }

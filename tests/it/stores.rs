@@ -452,6 +452,14 @@ mod binary {
         assert_eq!(check(&[]).1, serde_json::json!(["small"]));
         fs::write(bench.path("a/parts"), [&parts[1..], b"x"].concat()).unwrap();
         assert_eq!(check(&["--quick"]).1, serde_json::json!(["parts", "small"]));
+        // Between two places of a store.
+        let places = ["embedded://vault", "embedded://other/copy"];
+        let between = |words_of: &[&str]| bench.json(&words(&[words_of, &places[..]].concat()));
+        assert_eq!(between(&["sync", "--create", "--exclude", "large"]).0, 0);
+        assert_eq!(between(&["check", "--quick", "--exclude", "large"]).0, 0);
+        bench.json(&words(&["sync", "a", "embedded://vault", "--exclude", "large"]));
+        let (code, found) = between(&["check", "--quick", "--exclude", "large"]);
+        assert_eq!((code, &found["different"]), (1, &serde_json::json!(["parts", "small"])), "{found:#}");
     }
 
     #[test]

@@ -4,35 +4,29 @@
 //! link and a removal, and between the two both names have the edit. The row that announced the rename tells it from a
 //! file that somebody copied.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{appeared, vanished_edited};
 use crate::key::Key;
 use crate::mode::Side;
+use crate::plan::conflict_name::CopyCounts;
 use crate::plan::decide::{Reason, Step};
 use crate::plan::{Action, Item, Work};
 
-/// Returns whether `item` is the new name of a file that `side` has renamed, and shows an edit on the other side.
-fn has_followed(item: &Item, side: Side) -> bool {
-    item.base.as_ref().is_some_and(|base| base.is_announced_on(side.other()))
-        && item.facts.sight(side).is_present()
-        && item.verdict.step == Step::Copy { to: side }
+/// Returns the old name of `item`, if that is the new name of a file that `side` has renamed, and shows an edit on the
+/// other side.
+fn followed_from(item: &Item, side: Side) -> Option<&str> {
+    let old = item.base.as_ref()?.announced_on(side.other())?;
+    let is_edit = item.facts.sight(side).is_present() && item.verdict.step == Step::Copy { to: side };
+    is_edit.then_some(old)
 }
 
-/// Returns the old and the new names, as indices, of what may be left of renames by `side`: the base knows one content
-/// under both.
+/// Returns the old and the new names, as indices, of what may be left of renames by `side`.
 fn pairs(items: &[Item], side: Side) -> Vec<(usize, usize)> {
-    let content = |item: &Item| item.base.as_ref().and_then(|base| Some((base.size, base.hash?)));
-    let is_one = |old: &Item, new: &Item| content(old).is_some() && content(old) == content(new);
-    let (old, new): (Vec<_>, Vec<_>) = items
-        .iter()
-        .enumerate()
-        .filter(|(_, item)| vanished_edited(item, side) || has_followed(item, side))
-        .partition(|(_, item)| vanished_edited(item, side));
-    let of_old = |(old, item): (usize, &Item)| -> Vec<_> {
-        new.iter().filter(|(_, new)| is_one(item, new)).map(|(new, _)| (old, *new)).collect()
-    };
-    old.into_iter().flat_map(of_old).collect()
+    let new: HashMap<&str, usize> =
+        items.iter().enumerate().filter_map(|(new, item)| Some((followed_from(item, side)?, new))).collect();
+    let old = items.iter().enumerate().filter(|(_, item)| vanished_edited(item, side));
+    old.filter_map(|(old, item)| Some((old, *new.get(item.key.as_str())?))).collect()
 }
 
 /// Returns the items whose content on a side would tell whether they are what is left of a rename.
@@ -59,46 +53,42 @@ fn is_copy(items: &[Item], side: Side, (old, new): (usize, usize)) -> bool {
 /// with another content. Then the rename never took place.
 pub fn strangers(items: &[Item]) -> Vec<usize> {
     let of_side = |side: Side| {
-        let pairs = pairs(items, side);
-        let ours: HashSet<usize> =
-            pairs.iter().filter(|pair| is_copy(items, side.other(), **pair)).map(|(_, new)| *new).collect();
-        pairs.into_iter().map(|(_, new)| new).filter(move |new| !ours.contains(new))
+        let apart = move |pair: &(usize, usize)| !is_copy(items, side.other(), *pair);
+        pairs(items, side).into_iter().filter(apart).map(|(_, new)| new)
     };
-    let mut strangers: Vec<_> = Side::BOTH.into_iter().flat_map(of_side).collect();
-    strangers.sort_unstable();
-    strangers.dedup();
-    strangers
+    Side::BOTH.into_iter().flat_map(of_side).collect()
 }
 
 /// Returns what the item `index`, whose content on `side` nobody could tell, may belong to: edited files that may
 /// have been renamed to it, and the other name of what is left of a rename.
-pub fn depend_on(items: &[Item], index: usize, side: Side) -> Vec<usize> {
-    let size = items[index].found.get(side).as_ref().map(|entry| entry.size);
-    let may_be_old =
-        |item: &Item| vanished_edited(item, side) && item.base.as_ref().map(|base| base.size) == size;
-    let old = items.iter().enumerate().filter(|(_, item)| appeared(&items[index], side) && may_be_old(item));
+pub fn depend_on(items: &[Item], copies: &CopyCounts, index: usize, side: Side) -> Vec<usize> {
+    let item = &items[index];
+    let size = item.found.get(side).as_ref().map(|entry| entry.size);
+    let may_be_new = appeared(item, side) && !copies.concern(&item.key);
+    let may_be_old = |old: &Item| {
+        may_be_new
+            && vanished_edited(old, side)
+            && !copies.concern(&old.key)
+            && old.base.as_ref().map(|base| base.size) == size
+    };
+    let old = items.iter().enumerate().filter(|(_, old)| may_be_old(old)).map(|(old, _)| old);
     let left = pairs(items, side.other()).into_iter().filter_map(|(old, new)| match index {
         _ if index == old => Some(new),
         _ if index == new => Some(old),
         _ => None,
     });
-    old.map(|(old, _)| old).chain(left).collect()
+    old.chain(left).collect()
 }
 
 /// Finishes the renames: takes the old names that still have what the new ones have out of `items` and returns their
 /// deletions. The edit under the new name is carried over as any other.
 pub(super) fn finish(items: &mut Vec<Item>) -> Vec<Action> {
-    let (mut actions, mut finished) = (Vec::new(), HashSet::new());
+    let mut actions = Vec::new();
     for side in Side::BOTH {
         let on = side.other();
-        for (old, new) in pairs(items, side) {
+        for (old, new) in pairs(items, side).into_iter().filter(|pair| is_copy(items, on, *pair)) {
             let entry = |index: usize| items[index].found.get(on).clone();
-            if is_copy(items, on, (old, new))
-                && let (Some(entry), Some(copy)) = (entry(old), entry(new))
-                && !finished.contains(&old)
-                && !finished.contains(&new)
-            {
-                finished.extend([old, new]);
+            if let (Some(entry), Some(copy)) = (entry(old), entry(new)) {
                 let work = Work::Delete { on, entry, clears_way: false, copied_as: Some(Box::new(copy)) };
                 let (key, reason) = (items[old].key.clone(), Reason::Renamed(side));
                 actions.push(Action { key, work, reason, conflict: false });

@@ -196,7 +196,7 @@ impl Inner {
     fn judge_row(&mut self, machine: usize, name: &str, row: &Agreed) {
         let sides = self.machines[machine].sides;
         // A rename that is yet to come is announced by the side that had it: there the name was first.
-        if let Some(side) = Side::BOTH.into_iter().find(|side| row.is_announced_on(*side)) {
+        if let Some(side) = Side::BOTH.into_iter().find(|side| row.announced_on(*side).is_some()) {
             let place = &self.places[*sides.get(side.other())];
             if place.shown_as(name, row.fingerprint(side.other())).is_none() {
                 self.broken(format!(
