@@ -330,6 +330,43 @@ async fn f19_a_store_that_goes_away_ends_the_run_and_loses_nothing() {
     println!("ci: stores that go away 3");
 }
 
+/// A store that always refuses to copy one object.
+#[derive(Debug)]
+struct Stubborn;
+
+impl Disturb for Stubborn {
+    fn disturb(&self, request: &Request<'_>) -> Disturbance {
+        if request.operation == "CopyObject" && request.key == Some("many new/7") {
+            return Disturbance::Refuse(500, "InternalError".into());
+        }
+        Disturbance::Pass
+    }
+}
+
+/// One rename that fails is no reason to wait for others that wait for it: more are under way than may ask at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn f19_one_of_many_renames_that_fails_fails_alone() {
+    const FILES: usize = 300;
+    let world = World::new(Arc::new(Stubborn));
+    for number in 0..FILES {
+        world.folder.write(&format!("many/{number}"), format!("content {number}").as_bytes(), time(0));
+    }
+    world.sync().await;
+    for number in 0..FILES {
+        world.folder.rename(&format!("many/{number}"), &format!("many new/{number}"));
+        // Edited on the other side too.
+        world.bucket.put(&format!("many/{number}"), format!("edit {number}").as_bytes(), Some(time(9)));
+    }
+    let report = world.sync().await;
+    assert_eq!(
+        (report.counts.failed, report.counts.renamed_destination),
+        (1, FILES as u64 - 1),
+        "{:?}",
+        report.failures
+    );
+    assert!(world.bucket.files().contains_key("many/7") && world.bucket.files().len() == FILES);
+}
+
 /// A store that deletes one object at a time.
 #[derive(Debug)]
 struct OneByOne(Arc<Ending>);
