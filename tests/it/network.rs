@@ -343,7 +343,7 @@ impl Disturb for Stubborn {
     }
 }
 
-/// One rename that fails is no reason to wait for others that wait for it: more are under way than may ask at once.
+/// One rename that fails fails alone, while more are under way than may ask at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn f19_one_of_many_renames_that_fails_fails_alone() {
     const FILES: usize = 300;
