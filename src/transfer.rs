@@ -1,9 +1,8 @@
 //! Carries a plan out.
 //!
 //! In this order: what makes room for other files, renames and what is left of earlier ones, copies, and last the
-//! deletions. Copies flow
-//! through a bounded pipeline (`buffer_unordered`): each is read, hashed and staged on its own, staged ones
-//! are published in batches, and a batch's rows are recorded once it is durable and visible. Every effect
+//! deletions. Copies flow through a bounded pipeline (`buffer_unordered`): each is read, hashed and staged on its own,
+//! staged ones are published in batches, and a batch's rows are recorded once it is durable and visible. Every effect
 //! is conditional on the version the plan was made for; what changed meanwhile is handed back to be planned
 //! again. Before any effect the mode's rights are checked once more, apart from the planner.
 
