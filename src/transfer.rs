@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 
 use crate::client::{Disposal, Listed, Target};
 use crate::clock::{Clock, Entropy};
@@ -31,12 +31,14 @@ use crate::state::{Agreed, BaseRow, RowChange, StateStore};
 
 mod body;
 mod copy;
+mod memory;
 mod rename;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use body::DAMAGED;
 use body::Throttle;
+pub(crate) use memory::Memory;
 
 /// Rows recorded between two flushes, at most; a power cut costs the work of one batch.
 const ROWS_PER_FLUSH: usize = 500;
@@ -142,7 +144,7 @@ struct Progress {
     defect: AtomicBool,
     /// Nothing can be recorded any more.
     state_failed: AtomicBool,
-    memory: Arc<Semaphore>,
+    memory: Memory,
     throttle: Option<Arc<Throttle>>,
 }
 
@@ -181,8 +183,7 @@ impl<'a> Transfer<'a> {
         if tuning.requests.is_none() && Side::BOTH.iter().any(|side| !clients.get(*side).is_folder()) {
             tuning.transfers = tuning.transfers.max(STORE_TRANSFERS);
         }
-        let kibibytes = usize::try_from(tuning.memory_bytes / 1024).unwrap_or(usize::MAX);
-        let memory = Arc::new(Semaphore::new(kibibytes.clamp(1, Semaphore::MAX_PERMITS)));
+        let memory = Memory::new(tuning.memory_bytes);
         let throttle = tuning.bytes_per_second.map(|rate| Arc::new(Throttle::new(rate)));
         let progress = Progress {
             unflushed: AtomicUsize::new(0),

@@ -2,7 +2,6 @@
 
 use futures::StreamExt;
 use serde::Serialize;
-use tokio::sync::Semaphore;
 
 use super::{SyncEngine, SyncOptions, unreachable};
 use crate::client::{ListRequest, Listed};
@@ -17,7 +16,7 @@ use crate::pair::SyncPair;
 use crate::plan::Policy;
 use crate::report::{ErrorLine, Recorder, Report};
 use crate::retry::{Schedule, retry};
-use crate::transfer::judged;
+use crate::transfer::{Memory, judged};
 
 /// How many files are compared at once, in folders. Ours: enough to keep a disk busy.
 const READERS: usize = 8;
@@ -89,16 +88,8 @@ impl SyncEngine {
         let mut diff = Diff::new(list(Side::Source), list(Side::Destination), base, filter.clone());
         let mut report = CheckReport { schema: crate::report::SCHEMA, ..CheckReport::default() };
         // Files are read at once as far as their pieces fit into memory.
-        let kibibytes = |bytes: u64| usize::try_from(bytes / 1024).unwrap_or(usize::MAX);
-        let room = kibibytes(options.tuning.memory_bytes).clamp(1, Semaphore::MAX_PERMITS);
-        let comparing = Comparing {
-            engine: self,
-            examiner: &examiner,
-            options,
-            quick,
-            memory: Semaphore::new(room),
-            room,
-        };
+        let memory = Memory::new(options.tuning.memory_bytes);
+        let comparing = Comparing { engine: self, examiner: &examiner, options, quick, memory };
         let has_store = Side::BOTH.into_iter().any(|side| !examiner.clients.get(side).is_folder());
         let readers = if has_store { STORE_READERS } else { READERS };
         let mut under_way = futures::stream::FuturesUnordered::new();
@@ -135,17 +126,14 @@ struct Comparing<'a> {
     examiner: &'a Examiner,
     options: &'a SyncOptions,
     quick: bool,
-    memory: Semaphore,
-    /// How many permits `memory` has, of a kibibyte each.
-    room: usize,
+    memory: Memory,
 }
 
 impl Comparing<'_> {
     async fn compare(&self, source: crate::Entry, destination: crate::Entry) -> Compared {
         let resident: u64 =
             Side::BOTH.iter().map(|side| self.examiner.clients.get(*side).resident_bytes(source.size)).sum();
-        let resident = usize::try_from(resident / 1024).unwrap_or(usize::MAX).clamp(1, self.room);
-        let _permit = self.memory.acquire_many(u32::try_from(resident).unwrap_or(u32::MAX)).await;
+        let _permit = self.memory.take(resident).await;
         let (clock, entropy) = (self.engine.clock.as_ref(), self.engine.entropy.as_ref());
         let attempt = || async {
             if self.quick {

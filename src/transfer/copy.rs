@@ -180,9 +180,7 @@ impl Transfer<'_> {
     async fn copy_through(&self, job: &Job, told: &Arc<AtomicU64>) -> Result<Copied> {
         let (reader, writer) = (self.clients.get(job.to.other()), self.clients.get(job.to));
         let resident = reader.resident_bytes(job.from.size) + writer.resident_bytes(job.from.size);
-        let resident = resident.clamp(1024, self.tuning.memory_bytes.max(1024));
-        let resident = u32::try_from(resident / 1024).unwrap_or(u32::MAX);
-        let _permit = self.progress.memory.acquire_many(resident).await;
+        let _permit = self.progress.memory.take(resident).await;
         let from = job.to.other();
         let mut body = reader.read(&job.from).await.map_err(|error| error.at(from))?;
         body.chunks = body.chunks.map_err(move |error| error.at(from)).boxed();
