@@ -84,7 +84,7 @@ fn diff() -> Result<()> {
     let list = || stream::iter(entries.iter().map(|entry| Ok(Listed::File(entry.clone())))).boxed();
     let row = |entry: &Entry| {
         let seen = Sides::new(entry.fingerprint.clone(), entry.fingerprint.clone());
-        (entry.key.clone(), BaseRow::Agreed(Agreed { size: entry.size, hash: None, seen }))
+        (entry.key.clone(), BaseRow::Agreed(Agreed::new(entry.size, None, seen)))
     };
     let mut result = Ok(());
     let time = best(|| {

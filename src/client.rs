@@ -21,6 +21,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
+use crate::code::NoticeCode;
 use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, Result};
 use crate::filter::{Filter, Rules};
@@ -143,13 +144,13 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Returns what users may like to know of where versions went: a code and a sentence for the report.
-    fn remarks(&self) -> Vec<(&'static str, String)> {
+    fn remarks(&self) -> Vec<(NoticeCode, String)> {
         Vec::new()
     }
 
     /// Returns what makes less safe than it should be how this client writes, if anything does: a
     /// code and a sentence for the report.
-    fn weaknesses(&self) -> Vec<(&'static str, String)> {
+    fn weaknesses(&self) -> Vec<(NoticeCode, String)> {
         Vec::new()
     }
 }
@@ -218,14 +219,16 @@ pub enum SkipReason {
 
 impl SkipReason {
     /// Returns the code and the words of the report.
-    pub fn describe(self) -> (&'static str, &'static str) {
+    pub fn describe(self) -> (NoticeCode, &'static str) {
         match self {
-            Self::Symlink => ("skipped-symlinks", "symbolic links are not synced"),
-            Self::Special => ("skipped-special-files", "pipes, sockets and devices are not synced"),
-            Self::EmptyFolder => ("skipped-empty-folders", "empty folders are not synced"),
-            Self::OtherFileSystem => ("skipped-mounts", "folders on another file system are not entered"),
+            Self::Symlink => (NoticeCode::SkippedSymlinks, "symbolic links are not synced"),
+            Self::Special => (NoticeCode::SkippedSpecialFiles, "pipes, sockets and devices are not synced"),
+            Self::EmptyFolder => (NoticeCode::SkippedEmptyFolders, "empty folders are not synced"),
+            Self::OtherFileSystem => {
+                (NoticeCode::SkippedMounts, "folders on another file system are not entered")
+            }
             Self::Archived => {
-                ("skipped-archived", "archived objects must be restored before they can be synced")
+                (NoticeCode::SkippedArchived, "archived objects must be restored before they can be synced")
             }
         }
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
+use crate::code::NoticeCode;
 use crate::control::SyncController;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Observer, PlannedAction, Silent};
@@ -224,7 +225,7 @@ impl SyncEngine {
             }
             Err(error) if error.kind() == ErrorKind::Locked => {
                 let hint = error.hint().unwrap_or_default().to_owned();
-                let notice = Notice::new("locked", error.chain(), hint);
+                let notice = Notice::new(NoticeCode::Locked, error.chain(), hint);
                 recorder.emit(&crate::event::Event::Refused(notice));
                 Ok(())
             }

@@ -8,6 +8,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
+use crate::code::FailureCode;
 use crate::mode::Side;
 
 /// The result of everything in this crate that can fail.
@@ -54,12 +55,24 @@ pub struct Error {
     source: Option<Box<dyn StdError + Send + Sync>>,
     /// Whether it is about more than one path.
     ends_the_run: bool,
+    /// What programs know it by, where its kind does not say it.
+    code: Option<FailureCode>,
+    /// The other path it is about as much.
+    other: Option<String>,
 }
 
 impl Error {
     /// Returns an error of `kind` whose message is `doing`: a lower-case fragment that names the path.
     pub fn new(kind: ErrorKind, doing: impl Into<String>) -> Self {
-        Self { kind, doing: doing.into(), hint: None, source: None, ends_the_run: false }
+        Self {
+            kind,
+            doing: doing.into(),
+            hint: None,
+            source: None,
+            ends_the_run: false,
+            code: None,
+            other: None,
+        }
     }
 
     /// Returns the error for an input or output failure while `doing` something.
@@ -73,7 +86,7 @@ impl Error {
             ErrorKind::Unavailable if no_descriptor => {
                 error.with_hint("raise the limit of open files, such as with `ulimit -n 1024`, and run again")
             }
-            ErrorKind::NoSpace if too_large => error.with_hint(
+            ErrorKind::NoSpace if too_large => error.with_code(FailureCode::TooLarge).with_hint(
                 "the receiving side takes no file that large; raise the limit of file sizes (`ulimit -f`) if there is one",
             ),
             ErrorKind::NoSpace => error.with_hint("free some space on the receiving side and run again"),
@@ -98,6 +111,41 @@ impl Error {
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Sets what programs know it by.
+    pub fn with_code(mut self, code: FailureCode) -> Self {
+        self.code = Some(code);
+        self
+    }
+
+    /// Returns what programs know it by.
+    pub fn code(&self) -> FailureCode {
+        self.code.unwrap_or_else(|| self.kind.into())
+    }
+
+    /// Names the other path that cannot be synced because of this one.
+    pub(crate) fn with_other(mut self, path: impl Into<String>) -> Self {
+        self.other = Some(path.into());
+        self
+    }
+
+    /// Returns the other path that cannot be synced for the same reason.
+    pub(crate) fn other(&self) -> Option<&str> {
+        self.other.as_deref()
+    }
+
+    /// Returns the error once more, for another path that failed with it.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            kind: self.kind,
+            doing: self.chain(),
+            hint: self.hint.clone(),
+            source: None,
+            ends_the_run: self.ends_the_run,
+            code: self.code,
+            other: self.other.clone(),
+        }
     }
 
     /// Adds the side it happened on to the message, where the path alone could be of either.

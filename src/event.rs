@@ -9,6 +9,7 @@ use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::client::SkipReason;
+use crate::code::{ActionCode, FailureCode};
 use crate::entry::Entry;
 use crate::fingerprint::Fingerprint;
 use crate::guard::Notice;
@@ -89,14 +90,14 @@ pub enum Event {
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn skip_code<S: Serializer>(why: &SkipReason, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(why.describe().0)
+    why.describe().0.serialize(serializer)
 }
 
 /// One action as plans and reports show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Line {
-    /// The name of the action, such as `upload`.
-    pub action: &'static str,
+    /// What is done, such as `upload`.
+    pub action: ActionCode,
     /// The path (the new one, for a rename).
     pub path: Key,
     /// The path a renamed file had before.
@@ -181,7 +182,7 @@ impl Line {
             _ => {}
         }
         Some(Self {
-            action: action.name()?,
+            action: action.code()?,
             path: action.key.clone(),
             old_path: action.old_key().cloned(),
             size: action.size(),
@@ -235,7 +236,7 @@ pub struct PlannedAction {
 impl From<&Line> for PlannedAction {
     fn from(line: &Line) -> Self {
         Self {
-            action: line.action.into(),
+            action: line.action.as_str().into(),
             path: line.path.clone(),
             old_path: line.old_path.clone(),
             size: line.size,
@@ -268,6 +269,8 @@ pub struct Failure {
     pub path: String,
     /// What was to be done with it.
     pub action: String,
+    /// Why, for programs.
+    pub code: FailureCode,
     /// What went wrong, with its causes.
     pub error: String,
     /// What the user can do next.
@@ -280,6 +283,7 @@ impl Failure {
         Self {
             path: path.into(),
             action: action.into(),
+            code: error.code(),
             error: error.chain(),
             hint: error.hint().unwrap_or_default().into(),
         }
@@ -362,7 +366,7 @@ mod tests {
         assert_eq!(
             json(Event::Failed(Failure::new("a", "list", &error))),
             serde_json::json!(
-                {"event": "failed", "path": "a", "action": "list", "error": "list `a`", "hint": ""})
+                {"event": "failed", "path": "a", "action": "list", "code": "invalid", "error": "list `a`", "hint": ""})
         );
     }
 }

@@ -96,8 +96,8 @@ impl Examiner {
         let (known, base) = match base {
             Some(BaseRow::Agreed(agreed)) if agreed.is_only_announced(is_file(&sides)) => (Base::None, None),
             Some(BaseRow::Agreed(agreed)) => (Base::Agreed, Some(agreed)),
-            Some(BaseRow::Tombstone) if self.tombstones_hold => (Base::Tombstone, None),
-            Some(BaseRow::Tombstone) | None => (Base::None, None),
+            Some(BaseRow::Tombstone(_)) if self.tombstones_hold => (Base::Tombstone, None),
+            Some(BaseRow::Tombstone(_)) | None => (Base::None, None),
         };
         let mut hashes = Sides::new(None, None);
         let mut sights = Sides::new(Sight::Unknown, Sight::Unknown);

@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::code::NoticeCode;
 use crate::error::{Error, ErrorKind};
 use crate::mode::{Side, Sides, SyncMode};
 use crate::plan::{Action, Plan, Work};
@@ -120,8 +121,8 @@ pub struct Limits {
 /// A sentence for the user, with a code for programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Notice {
-    /// A stable name.
-    pub code: &'static str,
+    /// What it is about, for programs.
+    pub code: NoticeCode,
     /// What is the matter.
     pub message: String,
     /// What the user can do; empty if there is nothing.
@@ -131,7 +132,7 @@ pub struct Notice {
 
 impl Notice {
     /// Returns a notice.
-    pub fn new(code: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub fn new(code: NoticeCode, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { code, message: message.into(), hint: hint.into() }
     }
 }
@@ -153,11 +154,11 @@ pub fn judge(plan: &Plan, view: &View, limits: &Limits) -> Judgement {
         judgement.refusals.extend(empty_side(view, limits, side));
         judgement.refusals.extend(too_many(&meant, view, limits, side));
         match root_moved(view, side) {
-            Some(refusal) if refusal.code == "root-changed" && !limits.accept_root => {
+            Some(refusal) if refusal.code == NoticeCode::RootChanged && !limits.accept_root => {
                 judgement.refusals.push(refusal);
             }
             Some(mut warning) => {
-                warning.code = "root-moved";
+                warning.code = NoticeCode::RootMoved;
                 warning.hint = String::new();
                 judgement.warnings.push(warning);
             }
@@ -217,7 +218,7 @@ fn empty_side(view: &View, limits: &Limits, side: Side) -> Option<Notice> {
     };
     let hint =
         format!("check that the {side} is mounted and spelled right; --allow-empty-side goes on anyway");
-    Some(Notice::new("empty-side", message, hint))
+    Some(Notice::new(NoticeCode::EmptySide, message, hint))
 }
 
 fn too_many(meant: &Sides<u64>, view: &View, limits: &Limits, side: Side) -> Option<Notice> {
@@ -242,7 +243,7 @@ fn too_many(meant: &Sides<u64>, view: &View, limits: &Limits, side: Side) -> Opt
             files(meant)
         );
         Notice::new(
-            "max-delete",
+            NoticeCode::MaxDelete,
             message,
             "look at the plan; if it is what you want, run once with --allow-mass-delete",
         )
@@ -259,7 +260,7 @@ fn other_pair(plan: &Plan, view: &View, limits: &Limits) -> Option<Notice> {
     let applies = view.foreign_marker && view.first_sync_winner == Some(Side::Source);
     (applies && deletes && !limits.allow_mass_delete).then(|| {
         Notice::new(
-            "other-pair",
+            NoticeCode::OtherPair,
             "the destination is synced with another source too, and files would be deleted there",
             "use --initial-sync merge, or run once with --allow-mass-delete",
         )
@@ -273,7 +274,8 @@ fn root_moved(view: &View, side: Side) -> Option<Notice> {
     let found = *view.recognised.get(side);
     let message =
         format!("the {side} is another folder than last time; {found} of {} found there", files(view.base));
-    let code = if found.saturating_mul(2) >= view.base { "root-moved" } else { "root-changed" };
+    let code =
+        if found.saturating_mul(2) >= view.base { NoticeCode::RootMoved } else { NoticeCode::RootChanged };
     let hint = "check that the right disk is mounted; --accept-root goes on with the new folder";
     Some(Notice::new(code, message, hint))
 }
@@ -282,7 +284,7 @@ fn all_changed(view: &View, side: Side) -> Option<Notice> {
     let all = view.base >= FEW_FILES && *view.changed.get(side) == view.base;
     all.then(|| {
         let message = format!("all {} known before have changed at the {side}", files(view.base));
-        Notice::new("all-files-changed", message, String::new())
+        Notice::new(NoticeCode::AllFilesChanged, message, String::new())
     })
 }
 
@@ -306,7 +308,7 @@ fn lopsided(view: &View) -> Option<Notice> {
         name(larger),
         files(many),
     );
-    Some(Notice::new("lopsided-first-sync", message, String::new()))
+    Some(Notice::new(NoticeCode::LopsidedFirstSync, message, String::new()))
 }
 
 fn files(count: u64) -> String {

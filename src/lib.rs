@@ -29,6 +29,7 @@
 #[cfg(windows)]
 compile_error!("syncengine runs on Linux and macOS; Windows file names and renames are not supported");
 
+pub mod code;
 pub mod error;
 
 pub mod entry;

@@ -3,6 +3,7 @@
 //! [`decide`](decide::decide) answers for one path; [`rename`] and [`collide`] then look at several paths together; [`Plan::new`] turns the answers into
 //! [`Action`]s. All of it is pure. Memory grows with what changed, not with the trees.
 
+use crate::code::ActionCode;
 use crate::entry::Entry;
 use crate::fingerprint::ContentHash;
 use crate::key::Key;
@@ -232,18 +233,18 @@ impl Work {
 }
 
 impl Action {
-    /// Returns the name of the action in plans and reports; `None` for bookkeeping no user sees.
-    pub fn name(&self) -> Option<&'static str> {
+    /// Returns what plans and reports call the action; `None` for bookkeeping no user sees.
+    pub fn code(&self) -> Option<ActionCode> {
         Some(match (&self.work, self.receiver()) {
-            (Work::Copy(_), Some(Side::Source)) => "download",
-            (Work::Copy(_), _) => "upload",
-            (Work::Delete { .. }, Some(Side::Source)) => "delete_source",
-            (Work::Delete { .. }, _) => "delete_destination",
-            (Work::Rename { .. }, Some(Side::Source)) => "rename_source",
-            (Work::Rename { .. }, _) => "rename_destination",
-            (Work::KeepBoth { .. } | Work::Unresolved | Work::Blocked, _) => "conflict",
-            (Work::Adopt { .. }, _) => "adopt",
-            (Work::LeaveAlone | Work::Entomb, _) => "skip",
+            (Work::Copy(_), Some(Side::Source)) => ActionCode::Download,
+            (Work::Copy(_), _) => ActionCode::Upload,
+            (Work::Delete { .. }, Some(Side::Source)) => ActionCode::DeleteSource,
+            (Work::Delete { .. }, _) => ActionCode::DeleteDestination,
+            (Work::Rename { .. }, Some(Side::Source)) => ActionCode::RenameSource,
+            (Work::Rename { .. }, _) => ActionCode::RenameDestination,
+            (Work::KeepBoth { .. } | Work::Unresolved | Work::Blocked, _) => ActionCode::Conflict,
+            (Work::Adopt { .. }, _) => ActionCode::Adopt,
+            (Work::LeaveAlone | Work::Entomb, _) => ActionCode::Skip,
             (Work::Forget, _) => return None,
         })
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use serde::Serialize;
 
 use crate::client::SkipReason;
+use crate::code::ActionCode;
 use crate::event::{Event, Failure, Line, Observer};
 use crate::guard::Notice;
 use crate::mode::SyncMode;
@@ -256,12 +257,12 @@ impl Report {
     fn count(&mut self, line: &Line) {
         let counts = &mut self.counts;
         match line.action {
-            "adopt" => counts.unchanged += 1,
-            "skip" => counts.left_alone += 1,
-            "delete_source" => counts.deleted_source += 1,
-            "delete_destination" => counts.deleted_destination += 1,
-            "rename_source" => counts.renamed_source += 1,
-            "rename_destination" => counts.renamed_destination += 1,
+            ActionCode::Adopt => counts.unchanged += 1,
+            ActionCode::Skip => counts.left_alone += 1,
+            ActionCode::DeleteSource => counts.deleted_source += 1,
+            ActionCode::DeleteDestination => counts.deleted_destination += 1,
+            ActionCode::RenameSource => counts.renamed_source += 1,
+            ActionCode::RenameDestination => counts.renamed_destination += 1,
             _ => {}
         }
         let effects = line.effects;
@@ -272,7 +273,11 @@ impl Report {
         self.bytes.uploaded += effects.uploaded.1;
         self.bytes.downloaded += effects.downloaded.1;
         self.bytes.copied_server_side += effects.copied_within;
-        let worth_telling = line.conflict || !matches!(line.action, "upload" | "download" | "adopt" | "skip");
+        let worth_telling = line.conflict
+            || !matches!(
+                line.action,
+                ActionCode::Upload | ActionCode::Download | ActionCode::Adopt | ActionCode::Skip
+            );
         if self.dry_run || worth_telling {
             self.actions.push(line.clone());
         }

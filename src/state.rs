@@ -31,11 +31,13 @@ mod row;
 mod scratch;
 pub mod sled_store;
 mod tables;
+mod tail;
 #[cfg(test)]
 mod tests;
 
 pub use lock::PairLock;
 pub use open::{Access, Opened, exposure, forget, open};
+pub use tail::{MUST_KNOW, RecordTail, RowTail};
 
 /// Returns the error for an input or output failure in the state directory.
 fn failure(doing: impl Into<String>, source: std::io::Error) -> Error {
@@ -61,7 +63,7 @@ pub enum BaseRow {
     Agreed(Agreed),
     /// The side with authority in a backup mode deleted it; the other side keeps it and it is never
     /// carried back. Only meaningful in the mode that wrote it.
-    Tombstone,
+    Tombstone(RowTail),
 }
 
 /// The last version both sides had.
@@ -73,9 +75,23 @@ pub struct Agreed {
     pub hash: Option<ContentHash>,
     /// How each side showed it.
     pub seen: Sides<Fingerprint>,
+    /// What else is remembered of it.
+    pub tail: RowTail,
+}
+
+impl BaseRow {
+    /// Returns the row for a deletion that was not carried over.
+    pub fn tombstone() -> Self {
+        Self::Tombstone(RowTail::default())
+    }
 }
 
 impl Agreed {
+    /// Returns the row for a version of `size` bytes that the sides have `seen`.
+    pub fn new(size: u64, hash: Option<ContentHash>, seen: Sides<Fingerprint>) -> Self {
+        Self { size, hash, seen, tail: RowTail::default() }
+    }
+
     /// Returns how `side` showed the version.
     pub fn fingerprint(&self, side: Side) -> &Fingerprint {
         self.seen.get(side)
@@ -121,6 +137,9 @@ pub struct PairRecord {
     pub run_tags: Vec<u32>,
     /// Seconds since 1970 of the end of the last complete run.
     pub last_sync_seconds: Option<i64>,
+    /// What else is remembered.
+    #[serde(default, skip_serializing_if = "RecordTail::is_empty")]
+    pub tail: RecordTail,
 }
 
 /// How far the first sync of a pair has come.

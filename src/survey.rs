@@ -192,10 +192,10 @@ impl Surveyor<'_> {
                     return None;
                 }
             }
-            Some(BaseRow::Tombstone) if !self.examiner.tombstones_hold => {
+            Some(BaseRow::Tombstone(_)) if !self.examiner.tombstones_hold => {
                 found.obsolete.push(change.key.clone());
             }
-            Some(BaseRow::Tombstone) | None => {}
+            Some(BaseRow::Tombstone(_)) | None => {}
         }
         Some(change)
     }

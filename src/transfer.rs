@@ -370,7 +370,11 @@ impl<'a> Transfer<'a> {
             let message = format!("`{target}` cannot be made while `{blocker}` is in its place");
             let error = Error::new(ErrorKind::Changed, message).with_hint("run again");
             self.progress.failed.store(true, Ordering::Relaxed);
-            self.recorder.fail(target.as_str(), job.line.as_ref().map_or("copy", |line| line.action), &error);
+            self.recorder.fail(
+                target.as_str(),
+                job.line.as_ref().map_or("copy", |line| line.action.as_str()),
+                &error,
+            );
             false
         };
         jobs.into_iter().filter(is_free).collect()
@@ -486,10 +490,7 @@ fn seen(side: Side, entry: &Entry, counterpart: &Entry) -> Sides<Fingerprint> {
 
 /// Returns the results of a batch, or the reason why there are none once for each of its members.
 fn each<T>(count: usize, results: Result<Vec<Result<T>>>) -> Vec<Result<T>> {
-    results.unwrap_or_else(|error| {
-        let hint = error.hint().unwrap_or_default();
-        (0..count).map(|_| Err(Error::new(error.kind(), error.chain()).with_hint(hint))).collect()
-    })
+    results.unwrap_or_else(|error| (0..count).map(|_| Err(error.again())).collect())
 }
 
 #[derive(Debug)]
@@ -533,13 +534,13 @@ impl Phases {
                 // other side the next run would see an edit. Without a row they are compared again.
                 if destination.size == size {
                     let seen = Sides::new(source.fingerprint, destination.fingerprint);
-                    rows.push((action.key, Some(BaseRow::Agreed(Agreed { size, hash, seen }))));
+                    rows.push((action.key, Some(BaseRow::Agreed(Agreed::new(size, hash, seen)))));
                 }
                 transfer.done(line);
             }
             Work::Forget => rows.push((action.key, None)),
             Work::Entomb => {
-                rows.push((action.key, Some(BaseRow::Tombstone)));
+                rows.push((action.key, Some(BaseRow::tombstone())));
                 transfer.done(line);
             }
             Work::Unresolved | Work::LeaveAlone => transfer.done(line),

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::{Body, Disposal, Held, ListRequest, Listed, RootIdentity, Staged, StorageClient, Target};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
+use crate::code::NoticeCode;
 use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
@@ -225,9 +226,9 @@ impl StorageClient for LocalClient {
         self.step(move |local| reserved::remove_marker(local, &pair_id)).boxed()
     }
 
-    fn weaknesses(&self) -> Vec<(&'static str, String)> {
+    fn weaknesses(&self) -> Vec<(NoticeCode, String)> {
         let weakness = self.local.rung.get().and_then(|rung| rung.weakness());
-        weakness.map(|sentence| ("weak-publish", sentence.to_owned())).into_iter().collect()
+        weakness.map(|sentence| (NoticeCode::WeakPublish, sentence.to_owned())).into_iter().collect()
     }
 }
 
@@ -249,6 +250,6 @@ async fn receive(
 fn each<T>(count: usize, results: Result<Vec<Result<T>>>) -> Vec<Result<T>> {
     match results {
         Ok(results) => results,
-        Err(error) => (0..count).map(|_| Err(batch::again(&error))).collect(),
+        Err(error) => (0..count).map(|_| Err(error.again())).collect(),
     }
 }

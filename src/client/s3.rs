@@ -21,6 +21,7 @@ use md5::{Digest, Md5};
 use tokio::sync::OnceCell;
 
 use super::{Body, Disposal, Held, ListRequest, Listed, Origin, RootIdentity, Staged, StorageClient, Target};
+use crate::code::NoticeCode;
 use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
@@ -425,11 +426,11 @@ impl StorageClient for S3Client {
         })
     }
 
-    fn remarks(&self) -> Vec<(&'static str, String)> {
+    fn remarks(&self) -> Vec<(NoticeCode, String)> {
         self.where_versions_are().into_iter().collect()
     }
 
-    fn weaknesses(&self) -> Vec<(&'static str, String)> {
+    fn weaknesses(&self) -> Vec<(NoticeCode, String)> {
         let unguarded = self.unguarded.lock().unwrap_or_else(PoisonError::into_inner);
         if unguarded.is_empty() {
             return Vec::new();
@@ -440,7 +441,7 @@ impl StorageClient for S3Client {
              leaves a moment in which another program's write could be missed",
             self.location,
         );
-        vec![("weak-conditions", message)]
+        vec![(NoticeCode::WeakConditions, message)]
     }
 }
 

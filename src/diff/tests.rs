@@ -42,7 +42,7 @@ fn rules(lines: &[&str]) -> Rules {
 }
 
 fn row(name: &str) -> Row {
-    (key(name), BaseRow::Tombstone)
+    (key(name), BaseRow::tombstone())
 }
 
 type Stream<'a, T> = BoxStream<'a, Result<T>>;

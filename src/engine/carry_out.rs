@@ -9,6 +9,7 @@ use super::prepare::Prepared;
 use super::tell::{changed_during_sync, in_its_place};
 use super::{SyncEngine, SyncOptions};
 use crate::client::Disposal;
+use crate::code::NoticeCode;
 use crate::diff::{Change, Observed};
 use crate::error::Result;
 use crate::event::Event;
@@ -98,7 +99,7 @@ impl Run<'_> {
                 if held_back == 1 { "1 deletion was".into() } else { format!("{held_back} deletions were") };
             let message = format!("{held} held back, because something could not be read or copied");
             self.recorder.emit(&Event::Warned(Notice::new(
-                "deletions-held-back",
+                NoticeCode::DeletionsHeldBack,
                 message,
                 "mend what failed and run again",
             )));

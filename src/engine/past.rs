@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::prepare::Prepared;
 use super::{SyncEngine, SyncOptions, unreachable};
+use crate::code::NoticeCode;
 use crate::error::Result;
 use crate::event::Event;
 use crate::guard::Notice;
@@ -12,7 +13,7 @@ use crate::key::escape;
 use crate::mode::{InitialSyncPreference, Side, Sides, SyncMode};
 use crate::pair::SyncPair;
 use crate::report::Recorder;
-use crate::state::{Access, FirstSync, Found, PairLock, PairRecord, StateStore};
+use crate::state::{Access, FirstSync, Found, PairLock, PairRecord, RecordTail, StateStore};
 
 /// The base of a pair and what its past says about this run.
 pub(super) struct Past {
@@ -65,7 +66,7 @@ impl SyncEngine {
                 "the state of this pair was lost: {why}; going on as if never synced, deleting nothing that a mirror would not"
             );
             let hint = "a first-sync preference does not act; check the result, conflicts are possible";
-            recorder.emit(&Event::Warned(Notice::new("state-lost", message, hint)));
+            recorder.emit(&Event::Warned(Notice::new(NoticeCode::StateLost, message, hint)));
         }
         let preference = preference.or(pair.initial_sync).unwrap_or_default();
         let begun = record.as_ref().map(|record| record.first_sync);
@@ -76,7 +77,7 @@ impl SyncEngine {
         if !acts && pair.mode == SyncMode::TwoWay && preference.winner().is_some() {
             let message =
                 format!("--initial-sync {preference} has no effect: this pair has been synced before");
-            recorder.emit(&Event::Noted(Notice::new("preference-spent", message, String::new())));
+            recorder.emit(&Event::Noted(Notice::new(NoticeCode::PreferenceSpent, message, String::new())));
         }
         let first = if first_sync { FirstSync::Begun(preference) } else { FirstSync::Spent };
         let record = record.unwrap_or_else(|| PairRecord {
@@ -88,6 +89,7 @@ impl SyncEngine {
             roots: Sides::new(None, None),
             run_tags: Vec::new(),
             last_sync_seconds: None,
+            tail: RecordTail::default(),
         });
         Ok(Past { state, record, first_sync, winner, foreign_marker, tag: None, _lock: lock })
     }
@@ -101,7 +103,7 @@ impl SyncEngine {
         let dir = escape(self.state_dir.as_os_str().as_encoded_bytes());
         let message = format!("the state directory `{dir}` {why}");
         let hint = "whoever changes the state decides what is deleted; give it a directory of your own";
-        recorder.emit(&Event::Warned(Notice::new("state-exposed", message, hint)));
+        recorder.emit(&Event::Warned(Notice::new(NoticeCode::StateExposed, message, hint)));
     }
 
     /// Opens the base of the pair of these trees.
@@ -179,7 +181,7 @@ impl SyncEngine {
                 Err(error) if error.ends_the_run() => return Err(error),
                 Err(error) => {
                     let message = format!("the marker of this pair could not be written: {}", error.chain());
-                    recorder.emit(&Event::Warned(Notice::new("no-marker", message, String::new())));
+                    recorder.emit(&Event::Warned(Notice::new(NoticeCode::NoMarker, message, String::new())));
                 }
             }
         }

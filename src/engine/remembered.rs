@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 
 use super::{SyncEngine, SyncOptions};
+use crate::code::NoticeCode;
 use crate::error::{Error, Result};
 use crate::examine::Clients;
 use crate::guard::Notice;
@@ -126,7 +127,7 @@ async fn remove_markers(record: Option<&PairRecord>, clients: &Clients) -> (u64,
 
 fn left(side: Side, error: &Error) -> Notice {
     let message = format!("the marker of the pair stays at the {side}: {}", error.chain());
-    Notice::new("marker-stays", message, "run this again when the side can be written")
+    Notice::new(NoticeCode::MarkerStays, message, "run this again when the side can be written")
 }
 
 /// Returns where the clients' trees are, as users are shown it.

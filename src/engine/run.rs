@@ -5,6 +5,7 @@ use super::past::Past;
 use super::prepare::Prepared;
 use super::tell::{announce, foresee, tell};
 use super::{SyncEngine, SyncOptions, unreachable};
+use crate::code::NoticeCode;
 use crate::entry::Timestamp;
 use crate::error::{ErrorKind, Result};
 use crate::event::{Event, first_difference};
@@ -127,7 +128,7 @@ impl SyncEngine {
                 swept = false;
             } else if let Err(error) = prepared.clients.get(side).sweep(leftovers.clone()).await {
                 let message = format!("temporaries of an earlier run stay at the {side}: {}", error.chain());
-                recorder.emit(&Event::Warned(Notice::new("leftovers", message, String::new())));
+                recorder.emit(&Event::Warned(Notice::new(NoticeCode::Leftovers, message, String::new())));
                 swept = false;
             }
         }
@@ -142,7 +143,7 @@ impl SyncEngine {
             Ok(runs) => tracing::debug!(%side, runs, "purged old trash"),
             Err(error) => {
                 let message = format!("old trash stays at the {side}: {}", error.chain());
-                recorder.emit(&Event::Warned(Notice::new("old-trash", message, String::new())));
+                recorder.emit(&Event::Warned(Notice::new(NoticeCode::OldTrash, message, String::new())));
             }
         }
     }
@@ -194,7 +195,7 @@ fn unexpected(options: &SyncOptions, plan: &Plan) -> Option<Notice> {
     let path = first_difference(options.expected.as_deref()?, plan.actions.iter())?;
     let message = format!("the plan no longer holds: `{path}` is not what it was when the plan was made");
     let hint = "look at a new plan: `syncengine plan SOURCE DESTINATION --save FILE`";
-    Some(Notice::new("plan-changed", message, hint))
+    Some(Notice::new(NoticeCode::PlanChanged, message, hint))
 }
 
 /// Makes the plan and lets the guards judge it.
@@ -210,7 +211,11 @@ pub(super) fn judge(
     let mut judgement = guard::judge(&plan, view, limits);
     if pair.compare.is_weak() {
         let message = format!("--compare {} can take files of different content for equal", pair.compare);
-        judgement.warnings.push(Notice::new("weak-comparison", message, "use hash-then-mtime or hash-only"));
+        judgement.warnings.push(Notice::new(
+            NoticeCode::WeakComparison,
+            message,
+            "use hash-then-mtime or hash-only",
+        ));
     }
     (plan, judgement)
 }

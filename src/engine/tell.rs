@@ -1,6 +1,7 @@
 //! What a run tells its observer besides what it does.
 
 use super::prepare::Prepared;
+use crate::code::NoticeCode;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Line};
 use crate::guard::{Judgement, Notice};
@@ -20,7 +21,7 @@ pub(super) fn tell(judgement: &Judgement, found: &Survey, recorder: &Recorder) {
             "the filter excludes {} synced before; they stay where they are and are no longer synced",
             if found.excluded == 1 { "1 path".into() } else { format!("{} paths", found.excluded) }
         );
-        recorder.emit(&Event::Noted(Notice::new("filter-changed", message, String::new())));
+        recorder.emit(&Event::Noted(Notice::new(NoticeCode::FilterChanged, message, String::new())));
     }
     if let Some((side, first)) = found.foreign.first() {
         let message = format!(
@@ -28,7 +29,7 @@ pub(super) fn tell(judgement: &Judgement, found: &Survey, recorder: &Recorder) {
             if found.foreign.len() == 1 { "1 file".into() } else { format!("{} files", found.foreign.len()) }
         );
         let hint = "they are never synced; remove them by hand if nobody needs them";
-        recorder.emit(&Event::Warned(Notice::new("foreign-temporaries", message, hint)));
+        recorder.emit(&Event::Warned(Notice::new(NoticeCode::ForeignTemporaries, message, hint)));
     }
     for refusal in &judgement.refusals {
         recorder.emit(&Event::Refused(refusal.clone()));

@@ -96,7 +96,7 @@ fn files(entries: &Sides<Entry>) -> Sides<Observed> {
 
 fn agreed(content: &str, seen: Sides<Fingerprint>) -> BaseRow {
     let hash = Some(hash(HashForm::Whole, content.as_bytes()));
-    BaseRow::Agreed(Agreed { size: content.len() as u64, hash, seen })
+    BaseRow::Agreed(Agreed::new(content.len() as u64, hash, seen))
 }
 
 /// The row stands for nothing until the other side has the file, for the rename may never have taken place.
@@ -155,7 +155,7 @@ fn a_first_sight_of_a_version_believes_what_cannot_be_otherwise_and_asks_for_the
         for side in Side::BOTH {
             let mut seen = Sides::new(object("other side"), object("other side"));
             *seen.get_mut(side) = was.clone();
-            let base = Agreed { size: 2, hash: known, seen };
+            let base = Agreed::new(2, known, seen);
             assert_eq!(first_sight(&base, side, &entry(size, is.clone())), expected, "{case} at {side}");
         }
     }
@@ -294,7 +294,7 @@ async fn a_path_is_seen_against_its_base() {
         (None, file(), Observed::Absent, Base::None, (Sight::New, Sight::Absent)),
         (None, file(), Observed::Unknown, Base::None, (Sight::New, Sight::Unknown)),
         // Tombstones of another mode mean nothing.
-        (Some(BaseRow::Tombstone), Observed::Absent, file(), Base::None, (Sight::Absent, Sight::New)),
+        (Some(BaseRow::tombstone()), Observed::Absent, file(), Base::None, (Sight::Absent, Sight::New)),
     ] {
         let item = trees.item(base, Sides::new(source, destination)).await;
         assert_eq!((item.facts.base, (item.facts.source, item.facts.destination)), (known, sights));
@@ -302,7 +302,7 @@ async fn a_path_is_seen_against_its_base() {
     }
     let holding = Examiner { tombstones_hold: true, ..trees.examiner.clone() };
     let sides = Sides::new(Observed::Absent, file());
-    let change = Change { key: key("a"), base: Some(BaseRow::Tombstone), sides };
+    let change = Change { key: key("a"), base: Some(BaseRow::tombstone()), sides };
     let Examined::Item(item) = holding.examine(change).await else { panic!() };
     assert_eq!((item.facts.base, item.facts.destination), (Base::Tombstone, Sight::New));
 }

@@ -142,7 +142,7 @@ fn agreed(key: &Key, past: Past) -> Option<Agreed> {
         Past::Agreed { content, hashed, announced } => {
             let Entry { size, fingerprint, .. } = entry(key, content);
             let seen = Sides::new(fingerprint.clone(), fingerprint);
-            let row = Agreed { size, hash: hashed.then(|| hash(content)), seen };
+            let row = Agreed::new(size, hashed.then(|| hash(content)), seen);
             Some(match announced.and_then(|(side, old)| Some((side, Key::parse(old).ok()?))) {
                 Some((side, old)) => row.announced(side, &old),
                 None => row,

@@ -42,7 +42,7 @@ fn level(files: u64) -> View {
 }
 
 fn codes(notices: &[Notice]) -> Vec<&'static str> {
-    notices.iter().map(|notice| notice.code).collect()
+    notices.iter().map(|notice| notice.code.as_str()).collect()
 }
 
 fn refusals(plan: &Plan, view: &View, limits: &Limits) -> Vec<&'static str> {
@@ -439,8 +439,8 @@ fn a_lopsided_first_sync_is_told_from_ten_times_and_ten_more_on() {
 
 #[test]
 fn notices_are_written_without_empty_hints() {
-    let with = serde_json::to_value(Notice::new("a", "b", "c")).unwrap();
-    assert_eq!(with, serde_json::json!({"code": "a", "message": "b", "hint": "c"}));
-    let without = serde_json::to_value(Notice::new("a", "b", "")).unwrap();
-    assert_eq!(without, serde_json::json!({"code": "a", "message": "b"}));
+    let with = serde_json::to_value(Notice::new(NoticeCode::Locked, "b", "c")).unwrap();
+    assert_eq!(with, serde_json::json!({"code": "locked", "message": "b", "hint": "c"}));
+    let without = serde_json::to_value(Notice::new(NoticeCode::Locked, "b", "")).unwrap();
+    assert_eq!(without, serde_json::json!({"code": "locked", "message": "b"}));
 }

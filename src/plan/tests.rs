@@ -63,6 +63,7 @@ pub(super) fn item(name: &str, [base, source, destination]: Contents<'_>, policy
         base: base.map(|content| Agreed {
             size: content.len() as u64,
             hash: Some(hash(content)),
+            tail: crate::state::RowTail::default(),
             seen: Sides::new(seen(content), seen(content)),
         }),
         found: Sides::new(
@@ -95,14 +96,14 @@ pub(super) fn say(action: &Action) -> String {
     let what = match &action.work {
         Work::Delete { clears_way: true, on, .. } => format!("clear way at {on}"),
         Work::Rename { entry, .. } => {
-            format!("{} from {}", action.name().unwrap(), entry.key.as_str())
+            format!("{} from {}", action.code().unwrap(), entry.key.as_str())
         }
         Work::Unresolved => "unresolved".into(),
         Work::Blocked => "blocked".into(),
         Work::Forget => "forget".into(),
         Work::Entomb => "entomb".into(),
         Work::KeepBoth { winner, .. } => format!("keep both, {winner} wins"),
-        _ => action.name().unwrap().into(),
+        _ => action.code().unwrap().to_string(),
     };
     format!("{}: {what}", action.key.as_str())
 }
@@ -136,7 +137,10 @@ fn a_copy_carries_the_version_it_was_decided_on_and_the_one_it_replaces() {
         assert_eq!(copy.from, entry("d/a.txt", "newer"));
         assert_eq!(copy.replaces, replaced.map(|content| entry("d/a.txt", content)));
         assert!(!copy.over_stranger, "the base knows it: {contents:?}");
-        assert_eq!(action.name(), Some(if to == Side::Source { "download" } else { "upload" }));
+        assert_eq!(
+            action.code().map(ActionCode::as_str),
+            Some(if to == Side::Source { "download" } else { "upload" })
+        );
         assert_eq!(action.size(), 5);
         let versions: Vec<_> = std::iter::once(&copy.from).chain(&copy.replaces).collect();
         assert_eq!(action.work.versions(), versions);
@@ -184,7 +188,10 @@ fn deletions_take_the_version_of_their_side() {
             panic!("{action:?}")
         };
         assert_eq!((*at, gone), (on, &entry("d/a.txt", "old")));
-        assert_eq!((action.name(), action.size(), action.receiver()), (Some(name), 3, Some(on)));
+        assert_eq!(
+            (action.code().map(ActionCode::as_str), action.size(), action.receiver()),
+            (Some(name), 3, Some(on))
+        );
         assert_eq!(action.work.versions(), [gone]);
     }
 }
@@ -199,13 +206,16 @@ fn bookkeeping_changes_no_tree() {
         ([None, Some("s"), None], in_mode(SyncMode::DestinationBackup), "d/a.txt: skip", Some("skip")),
     ] {
         let action = only(contents, policy);
-        assert_eq!((say(&action).as_str(), action.name()), (expected, name));
+        assert_eq!((say(&action).as_str(), action.code().map(ActionCode::as_str)), (expected, name));
         assert_eq!((action.receiver(), action.size(), action.old_key()), (None, 0, None));
         assert!(action.work.versions().is_empty());
     }
     assert!(plan(&[("a", [old, old, old]), ("b", [None, None, None])], TWO_WAY).actions.is_empty());
     let blocked = Action { work: Work::Blocked, ..only([old, None, None], TWO_WAY) };
-    assert_eq!((blocked.name(), blocked.work.versions().len()), (Some("conflict"), 0));
+    assert_eq!(
+        (blocked.code().map(ActionCode::as_str), blocked.work.versions().len()),
+        (Some("conflict"), 0)
+    );
 }
 
 #[test]
@@ -213,7 +223,10 @@ fn an_adopted_path_keeps_the_hash_of_what_both_sides_have_now() {
     let adopt = |item: Item| {
         let plan = Plan::new(vec![item], TWO_WAY, &[], &conflict_name::CopyCounts::default());
         let action = &plan.actions[0];
-        assert_eq!((action.name(), action.size(), action.receiver()), (Some("adopt"), 3, None));
+        assert_eq!(
+            (action.code().map(ActionCode::as_str), action.size(), action.receiver()),
+            (Some("adopt"), 3, None)
+        );
         let Work::Adopt { versions, hash } = action.work.clone() else { panic!("{action:?}") };
         assert_eq!(action.work.versions(), [&versions.source, &versions.destination]);
         hash
@@ -245,7 +258,10 @@ fn keep_both_gives_the_loser_a_name_of_its_own_until_there_are_too_many() {
     assert_eq!(*winner, Side::Source);
     let expected = format!("d/a.conflict-20231114T221320Z-destination-{}.txt", &hash("dd").hex()[..8]);
     assert_eq!(aside.as_str(), expected);
-    assert_eq!((action.name(), action.size(), action.receiver()), (Some("conflict"), 4, None));
+    assert_eq!(
+        (action.code().map(ActionCode::as_str), action.size(), action.receiver()),
+        (Some("conflict"), 4, None)
+    );
     assert_eq!(action.work.versions(), [&versions.source, &versions.destination]);
     assert!(action.conflict);
 

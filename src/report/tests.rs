@@ -1,6 +1,7 @@
 //! The fold of events, the outcome, and the keys of the JSON document.
 
 use super::*;
+use crate::code::NoticeCode;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Effects, Silent};
@@ -17,7 +18,8 @@ fn report(dry_run: bool) -> Report {
     Report::new("here".into(), "there".into(), SyncMode::TwoWay, dry_run)
 }
 
-fn line(action: &'static str) -> Line {
+fn line(action: &str) -> Line {
+    let action = *ActionCode::ALL.iter().find(|code| code.as_str() == action).unwrap();
     Line {
         action,
         path: key("a/b.txt"),
@@ -35,7 +37,7 @@ fn failure() -> Event {
     Event::Failed(Failure::new("a", "upload", &error))
 }
 
-fn notice(code: &'static str) -> Notice {
+fn notice(code: NoticeCode) -> Notice {
     Notice::new(code, "message", "")
 }
 
@@ -108,8 +110,12 @@ fn numbers_add_up_over_the_events_of_a_run() {
         Event::Planned { files: 1, bytes: 2, deletions: 3, renames: 4 },
         Event::Moved { bytes: 5 },
     ];
-    let told =
-        [Event::Warned(notice("w")), Event::Noted(notice("n")), Event::Refused(notice("r")), failure()];
+    let told = [
+        Event::Warned(notice(NoticeCode::WeakPublish)),
+        Event::Noted(notice(NoticeCode::FilterChanged)),
+        Event::Refused(notice(NoticeCode::MaxDelete)),
+        failure(),
+    ];
     let events: Vec<_> =
         [done.clone(), done, skipped].into_iter().chain(passing).chain(told.clone()).chain(told).collect();
     let mut report = report(false);
@@ -127,9 +133,9 @@ fn numbers_add_up_over_the_events_of_a_run() {
     };
     assert_eq!(report.counts, expected);
     assert_eq!(report.bytes, Bytes { uploaded: 10, downloaded: 14, copied_server_side: 18 });
-    assert_eq!(report.warnings, [notice("w"), notice("w")]);
-    assert_eq!(report.notes, [notice("n"), notice("n")]);
-    assert_eq!(report.refused_by, [notice("r"), notice("r")]);
+    assert_eq!(report.warnings, [notice(NoticeCode::WeakPublish), notice(NoticeCode::WeakPublish)]);
+    assert_eq!(report.notes, [notice(NoticeCode::FilterChanged), notice(NoticeCode::FilterChanged)]);
+    assert_eq!(report.refused_by, [notice(NoticeCode::MaxDelete), notice(NoticeCode::MaxDelete)]);
     assert_eq!(report.failures.len(), 2);
     assert_eq!((report.failures[0].error.as_str(), report.failures[0].hint.as_str()), ("read `a`", "look"));
     let stats = report.stats();
@@ -161,11 +167,11 @@ fn a_run_tells_its_deletions_renames_and_conflicts_and_a_plan_tells_all() {
 fn the_outcome_is_the_worst_that_happened() {
     let unresolved = Effects { unresolved: true, ..Effects::default() };
     let waiting = || Event::Done(Line { conflict: true, effects: unresolved, ..line("conflict") });
-    let refused = || Event::Refused(notice("max-delete"));
+    let refused = || Event::Refused(notice(NoticeCode::MaxDelete));
     let settled = || Event::Done(Line { conflict: true, ..line("upload") });
     for (dry_run, events, outcome, is_success) in [
         (false, vec![], Outcome::Synced, true),
-        (false, vec![settled(), Event::Warned(notice("w"))], Outcome::Synced, true),
+        (false, vec![settled(), Event::Warned(notice(NoticeCode::WeakPublish))], Outcome::Synced, true),
         (false, vec![waiting()], Outcome::Partial, false),
         (false, vec![failure()], Outcome::Partial, false),
         (false, vec![failure(), waiting(), refused()], Outcome::Refused, false),
@@ -201,9 +207,9 @@ fn what_is_skipped_is_told_once_with_ten_names_at_most() {
         let mut report = folded(false, &events);
         assert_eq!(report.counts.skipped, count as u64 + 1);
         let expected = [
-            Notice::new("skipped-symlinks", "symbolic links are not synced: 1 skipped (p3)", ""),
+            Notice::new(NoticeCode::SkippedSymlinks, "symbolic links are not synced: 1 skipped (p3)", ""),
             Notice::new(
-                "skipped-empty-folders",
+                NoticeCode::SkippedEmptyFolders,
                 format!("empty folders are not synced: {count} skipped ({}{more})", names(listed)),
                 "",
             ),
@@ -223,8 +229,8 @@ fn the_document_has_every_key_of_the_contract() {
         true,
         &[
             Event::Done(Line { old_path: Some(key("old")), ..line("rename_source") }),
-            Event::Refused(Notice::new("max-delete", "m", "h")),
-            Event::Warned(notice("lopsided-first-sync")),
+            Event::Refused(Notice::new(NoticeCode::MaxDelete, "m", "h")),
+            Event::Warned(notice(NoticeCode::LopsidedFirstSync)),
             failure(),
         ],
     );
@@ -280,7 +286,7 @@ fn the_document_has_every_key_of_the_contract() {
     assert_eq!(keys("/conditions"), ["delete_if_match", "put_if_match", "put_if_none_match"]);
     assert_eq!(keys("/refused_by/0"), ["code", "hint", "message"]);
     assert_eq!(keys("/warnings/0"), ["code", "message"]);
-    assert_eq!(keys("/failures/0"), ["action", "error", "hint", "path"]);
+    assert_eq!(keys("/failures/0"), ["action", "code", "error", "hint", "path"]);
     assert_eq!(keys("/actions/0"), ["action", "old_path", "path", "reason", "size"]);
     assert_eq!(json["schema"], 1);
     assert_eq!((&json["outcome"], &json["mode"]), (&"refused".into(), &"twoWay".into()));
@@ -345,7 +351,7 @@ fn a_line_counts_what_its_action_moves() {
     };
     let of = |work| {
         Line::of(&Action { key: key("new"), work, reason: Reason::Unchanged, conflict: false })
-            .map(|line| (line.action, line.effects, line.size, line.old_path))
+            .map(|line| (line.action.as_str(), line.effects, line.size, line.old_path))
     };
     let copy = |to| Work::Copy(Copy { to, from: entry(7), replaces: None, over_stranger: false });
     let none = Effects::default();

@@ -159,7 +159,7 @@ mod tests {
     }
 
     fn named(names: impl IntoIterator<Item = String>) -> Vec<Row> {
-        names.into_iter().map(|name| (Key::parse(&name).unwrap(), BaseRow::Tombstone)).collect()
+        names.into_iter().map(|name| (Key::parse(&name).unwrap(), BaseRow::tombstone())).collect()
     }
 
     fn shown(rows: &[Row]) -> Vec<String> {

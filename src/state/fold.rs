@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(opened.found, Found::Intact, "{what}");
         assert_eq!(scanned(opened.store.as_ref()).await, expected, "{what}");
         // What is recorded on top of a fold that was cut off is kept, too.
-        opened.store.record(vec![(key(99_999), Some(super::super::BaseRow::Tombstone))]).await.unwrap();
+        opened.store.record(vec![(key(99_999), Some(super::super::BaseRow::tombstone()))]).await.unwrap();
         let count = scanned(killed.killed().open().await.store.as_ref()).await.len();
         assert_eq!(count, expected.len() + 1, "{what}");
     }

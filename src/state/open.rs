@@ -20,7 +20,7 @@ use super::memory::MemoryState;
 use super::read_only::ReadOnly;
 use super::scratch::Scratch;
 use super::sled_store::{Checked, Home, SledStore, joined};
-use super::tables::{Head, SCHEMA, Tables, is_contended};
+use super::tables::{Head, SCHEMA, Tables, is_contended, is_readable};
 use super::{Found, StateStore, fold};
 use crate::clock::{Clock, Entropy};
 use crate::entry::Timestamp;
@@ -174,7 +174,7 @@ fn open_locked(layout: Layout, locations: &Sides<String>, lock: PairLock, now: T
     let trace = layout.read_sidecar()?;
     layout.move_strays_aside(now)?;
     let known_generation = match &trace {
-        Trace::Readable(sidecar) if sidecar.schema == SCHEMA => sidecar.generation,
+        Trace::Readable(sidecar) if is_readable(sidecar.schema) => sidecar.generation,
         _ => 0,
     };
     let (tables, checked, found, floor) = match inspect(&path, locations, &trace)? {
@@ -244,7 +244,10 @@ fn inspect(path: &Path, locations: &Sides<String>, trace: &Trace) -> Result<Insp
             if is_contended(&error)
                 || matches!(
                     error.kind(),
-                    ErrorKind::PermissionDenied | ErrorKind::NoSpace | ErrorKind::Unavailable
+                    ErrorKind::PermissionDenied
+                        | ErrorKind::NoSpace
+                        | ErrorKind::Unavailable
+                        | ErrorKind::Unsupported
                 ) =>
         {
             Err(error)
@@ -326,7 +329,7 @@ fn judge(checked: &Checked, locations: &Sides<String>, trace: &Trace) -> Found {
         (Trace::None, None) if checked.is_unused() => Found::Nothing,
         (Trace::None, None) => lost("it has rows but was never committed"),
         (_, None) => lost("it is empty, though its side-car says there was a base"),
-        (Trace::Readable(sidecar), _) if sidecar.schema != SCHEMA => {
+        (Trace::Readable(sidecar), _) if !is_readable(sidecar.schema) => {
             lost(&format!("its side-car is of schema {}, this program knows {SCHEMA}", sidecar.schema))
         }
         (Trace::Readable(sidecar), _) if *generation < sidecar.generation => lost(&format!(
@@ -356,7 +359,7 @@ fn give_up(layout: &Layout, trace: &Trace, known_generation: u64, now: Timestamp
             floor = 1;
             layout.write_sidecar("", floor)?;
         }
-        Trace::Readable(sidecar) if sidecar.schema == SCHEMA => {}
+        Trace::Readable(sidecar) if is_readable(sidecar.schema) => {}
         _ => layout.copy_sidecar_aside("lost", now)?,
     }
     layout.move_aside(&layout.database(), "lost", now)?;

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::{Agreed, BaseRow};
+use super::{Agreed, BaseRow, RowTail};
 use crate::entry::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{ContentHash, ETag, FileStat, Fingerprint, Parts};
@@ -17,6 +17,12 @@ use crate::mode::Sides;
 /// What is wrong with some bytes of the state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Damage(pub(super) &'static str);
+
+impl Damage {
+    /// No damage: a newer program has written what this one must not do without.
+    pub(super) const NEWER: Self =
+        Self("a newer version of this program wrote it, in a way this one cannot read");
+}
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,6 +38,8 @@ pub(super) type Read<T> = std::result::Result<T, Damage>;
 /// First byte of a row. 0 is left to the journal, for "no row".
 const TOMBSTONE: u8 = 1;
 const AGREED: u8 = 2;
+/// Added to the first byte if a tail follows the row.
+const WITH_TAIL: u8 = 0x80;
 
 /// Bits 0 and 1 of the second byte of an agreed row: the form of the hash.
 const HASH_NONE: u8 = 0;
@@ -141,8 +149,20 @@ pub(super) fn check(key: &Key, row: &BaseRow) -> Result<()> {
 
 /// Appends `row`.
 pub(super) fn encode(out: &mut Vec<u8>, row: &BaseRow) {
-    let BaseRow::Agreed(agreed) = row else { return out.push(TOMBSTONE) };
-    out.push(AGREED);
+    let (kind, tail) = match row {
+        BaseRow::Agreed(agreed) => (AGREED, &agreed.tail),
+        BaseRow::Tombstone(tail) => (TOMBSTONE, tail),
+    };
+    out.push(if tail.is_empty() { kind } else { kind | WITH_TAIL });
+    if let BaseRow::Agreed(agreed) = row {
+        encode_agreed(out, agreed);
+    }
+    if !tail.is_empty() {
+        tail.encode(out);
+    }
+}
+
+fn encode_agreed(out: &mut Vec<u8>, agreed: &Agreed) {
     let hash_form = match agreed.hash {
         None => HASH_NONE,
         Some(ContentHash { parts: None, .. }) => HASH_WHOLE,
@@ -185,11 +205,17 @@ fn encode_stat(out: &mut Vec<u8>, stat: &FileStat) {
 
 /// Reads a row.
 pub(super) fn decode(reader: &mut Reader<'_>) -> Read<BaseRow> {
-    match reader.byte()? {
-        TOMBSTONE => Ok(BaseRow::Tombstone),
-        AGREED => decode_agreed(reader).map(BaseRow::Agreed),
-        _ => Err(Damage("a row is of an unknown kind")),
+    let first = reader.byte()?;
+    let mut row = match first & !WITH_TAIL {
+        TOMBSTONE => BaseRow::tombstone(),
+        AGREED => BaseRow::Agreed(decode_agreed(reader)?),
+        _ => return Err(Damage("a row is of an unknown kind")),
+    };
+    if first & WITH_TAIL != 0 {
+        let (BaseRow::Agreed(Agreed { tail, .. }) | BaseRow::Tombstone(tail)) = &mut row;
+        *tail = RowTail::decode(reader)?;
     }
+    Ok(row)
 }
 
 fn decode_agreed(reader: &mut Reader<'_>) -> Read<Agreed> {
@@ -213,7 +239,7 @@ fn decode_agreed(reader: &mut Reader<'_>) -> Read<Agreed> {
     };
     let source = decode_seen(reader, forms >> 2 & 3, hash)?;
     let destination = decode_seen(reader, forms >> 4 & 3, hash)?;
-    Ok(Agreed { size, hash, seen: Sides::new(source, destination) })
+    Ok(Agreed::new(size, hash, Sides::new(source, destination)))
 }
 
 fn decode_md5(reader: &mut Reader<'_>) -> Read<[u8; 16]> {
@@ -273,11 +299,20 @@ pub(super) mod tests {
         ]
     }
 
+    fn tail() -> impl Strategy<Value = RowTail> {
+        let field = (0..crate::state::MUST_KNOW, proptest::collection::vec(any::<u8>(), 0..9));
+        let none = Just(RowTail::default());
+        let some = proptest::collection::vec(field, 0..3).prop_map(|fields| {
+            fields.iter().fold(RowTail::default(), |tail, (tag, bytes)| tail.with(*tag, bytes))
+        });
+        prop_oneof![3 => none, 1 => some]
+    }
+
     pub(in crate::state) fn row() -> impl Strategy<Value = BaseRow> {
         let parts = proptest::option::of((1..u32::MAX, 1..u64::MAX));
         let hash = proptest::option::of((any::<[u8; 16]>(), parts));
-        let agreed = (any::<u64>(), hash, seen(), seen(), any::<bool>()).prop_map(
-            |(size, hash, source, destination, uploaded)| {
+        let agreed = (any::<u64>(), hash, seen(), seen(), any::<bool>(), tail()).prop_map(
+            |(size, hash, source, destination, uploaded, tail)| {
                 let hash = hash.map(|(md5, parts)| ContentHash {
                     md5,
                     parts: parts.map(|(count, size)| Parts { count, size }),
@@ -286,10 +321,10 @@ pub(super) mod tests {
                     Some(hash) if uploaded => Fingerprint::Object(hash.etag()),
                     _ => destination,
                 };
-                BaseRow::Agreed(Agreed { size, hash, seen: Sides::new(source, destination) })
+                BaseRow::Agreed(Agreed { tail, ..Agreed::new(size, hash, Sides::new(source, destination)) })
             },
         );
-        prop_oneof![1 => Just(BaseRow::Tombstone), 8 => agreed]
+        prop_oneof![1 => tail().prop_map(BaseRow::Tombstone), 8 => agreed]
     }
 
     /// Equality of fingerprints leaves out `settled`; the encoding must not.
@@ -355,12 +390,12 @@ pub(super) mod tests {
         };
         let row = |parts, source| {
             let hash = Some(ContentHash { md5: [0; 16], parts });
-            BaseRow::Agreed(Agreed { size: 0, hash, seen: Sides::new(source, object.clone()) })
+            BaseRow::Agreed(Agreed::new(0, hash, Sides::new(source, object.clone())))
         };
         assert!(check(&key, &row(Some(Parts { count: 1, size: 1 }), file(0))).is_ok());
         assert!(check(&key, &row(Some(Parts { count: 0, size: 1 }), file(0))).is_err());
         assert!(check(&key, &row(None, file(NANOSECONDS_PER_SECOND))).is_err());
-        assert!(check(&key, &BaseRow::Tombstone).is_ok());
+        assert!(check(&key, &BaseRow::tombstone()).is_ok());
     }
 
     proptest! {

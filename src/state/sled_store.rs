@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use super::block::Row;
 use super::layout::Layout;
 use super::lock::PairLock;
-use super::tables::{Head, Overlay, Tables};
+use super::tables::{Head, Overlay, SCHEMA, Tables};
 use super::{BaseRow, PairRecord, RowChange, StateStore, fold, journal, row};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
@@ -215,7 +215,7 @@ impl Inner {
         self.fold(&mut working)?;
         working.failed = true;
         let generation = working.head.generation.max(self.floor).saturating_add(1);
-        let head = Head { generation, record: Some(record.clone()), ..working.head.clone() };
+        let head = Head { schema: SCHEMA, generation, record: Some(record.clone()), ..working.head.clone() };
         self.tables.put_head(&head)?;
         self.tables.sync()?;
         self.layout.write_sidecar(&record.pair_id, generation)?;

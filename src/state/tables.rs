@@ -25,7 +25,14 @@ use crate::key::Key;
 use crate::mode::Sides;
 
 /// The version of the layout of trees and head. Blocks and journal records have their own.
-pub(super) const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 2;
+
+/// Returns whether this program reads states of `schema`. A commit makes them of its own.
+///
+/// Schema 1 has no tails; all else is alike.
+pub(super) fn is_readable(schema: u32) -> bool {
+    matches!(schema, 1 | SCHEMA)
+}
 
 const HEAD: &[u8] = b"head";
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
@@ -91,6 +98,9 @@ impl Fault {
         match self {
             Self::Sled(sled::Error::Io(error)) => failure(doing, told(error)),
             Self::Sled(error) => Error::new(ErrorKind::Corrupt, doing).with_source(error),
+            Self::Damage(damage) if damage == Damage::NEWER => Error::new(ErrorKind::Unsupported, doing)
+                .with_source(damage)
+                .with_hint("use the newer version; nothing of the state was changed"),
             Self::Damage(damage) => Error::new(ErrorKind::Corrupt, doing).with_source(damage),
         }
     }
@@ -226,10 +236,12 @@ impl Tables {
             let json = block::unseal(&sealed)?;
             // Another schema may have other fields.
             let version: Version = serde_json::from_slice(json).map_err(|_| Damage("it is unreadable"))?;
-            if version.schema != SCHEMA {
+            if !is_readable(version.schema) {
                 return Err(Damage("it is of another schema").into());
             }
-            Ok(Some(serde_json::from_slice(json).map_err(|_| Damage("it is unreadable"))?))
+            let head: Head = serde_json::from_slice(json).map_err(|_| Damage("it is unreadable"))?;
+            head.record.as_ref().map_or(Ok(()), |record| record.tail.check())?;
+            Ok(Some(head))
         })
     }
 

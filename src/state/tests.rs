@@ -52,6 +52,7 @@ pub(super) fn pair_record() -> PairRecord {
         roots: Sides::new(Some(RootIdentity { device: 1, inode: 2 }), None),
         run_tags: vec![7],
         last_sync_seconds: Some(1_700_000_000),
+        tail: RecordTail::default(),
     }
 }
 
@@ -157,7 +158,7 @@ pub(super) fn agreed(number: usize) -> BaseRow {
         settled: true,
     };
     let seen = Sides::new(Fingerprint::File(stat), Fingerprint::Object(hash.etag()));
-    BaseRow::Agreed(Agreed { size: 4096 + number as u64, hash: Some(hash), seen })
+    BaseRow::Agreed(Agreed::new(4096 + number as u64, Some(hash), seen))
 }
 
 pub(super) fn rows(numbers: impl IntoIterator<Item = usize>) -> Model {

@@ -107,7 +107,7 @@ impl Transfer<'_> {
                     }
                 }
                 Err(error) => {
-                    let action = job.line.as_ref().map_or("copy", |line| line.action);
+                    let action = job.line.as_ref().map_or("copy", |line| line.action.as_str());
                     self.take_error(&job.target.key, action, error, executed)
                 }
             };
@@ -211,12 +211,12 @@ impl Transfer<'_> {
             match result {
                 Ok(entry) => {
                     let seen = seen(side, &entry, &job.from);
-                    let row = Agreed { size: entry.size, hash, seen };
+                    let row = Agreed::new(entry.size, hash, seen);
                     rows.push((job.target.key, Some(BaseRow::Agreed(row))));
                     lines.push(job.line);
                 }
                 Err(error) if end.is_ok() => {
-                    let action = job.line.as_ref().map_or("copy", |line| line.action);
+                    let action = job.line.as_ref().map_or("copy", |line| line.action.as_str());
                     end = self.take_error(&job.target.key, action, error, executed);
                 }
                 Err(_) => {}

@@ -133,14 +133,14 @@ impl Transfer<'_> {
         let mut line = Line::of(action)?;
         match &action.work {
             Work::Rename { on, entry: old, renamed, hash, edited, keep_old } => {
-                let before = keep_old.then_some(BaseRow::Tombstone);
+                let before = keep_old.then_some(BaseRow::tombstone());
                 rows.push((old.key.clone(), before));
                 if *edited {
                     // Its row was recorded before.
                     line.effects = crate::event::Effects::default();
                     jobs.extend(self.job(on.other(), entry, Some(renamed.clone()), Reason::Changed(*on)));
                 } else {
-                    let row = Agreed { size: renamed.size, hash: *hash, seen: seen(*on, &entry, renamed) };
+                    let row = Agreed::new(renamed.size, *hash, seen(*on, &entry, renamed));
                     rows.push((action.key.clone(), Some(BaseRow::Agreed(row))));
                 }
             }
@@ -159,6 +159,6 @@ impl Transfer<'_> {
 /// Returns the row that announces the rename of an edited file.
 fn announcement(action: &Action) -> Option<RowChange> {
     let Work::Rename { on, entry: old, renamed, hash, edited: true, .. } = &action.work else { return None };
-    let row = Agreed { size: renamed.size, hash: *hash, seen: seen(*on, renamed, renamed) };
+    let row = Agreed::new(renamed.size, *hash, seen(*on, renamed, renamed));
     Some((action.key.clone(), Some(BaseRow::Agreed(row.announced(*on, &old.key)))))
 }

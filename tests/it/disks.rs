@@ -318,7 +318,7 @@ fn b32_a_mount_below_the_root_that_never_answers_is_not_asked() {
     silent.disk().faults.silent = Some("inner".into());
     let report = pair.sync();
     let codes: BTreeMap<_, _> =
-        report.warnings.iter().map(|warning| (warning.code, &warning.message)).collect();
+        report.warnings.iter().map(|warning| (warning.code.as_str(), &warning.message)).collect();
     assert!(
         codes["skipped-mounts"].contains("below") && codes["skipped-mounts"].contains("bound"),
         "{report:?}"
@@ -459,7 +459,7 @@ fn f44_a_state_on_a_failing_disk_deletes_nothing_and_ends() {
         assert_eq!(fs::read(b.join("d/f")).unwrap(), b"d/f", "{what}");
         match &ended {
             Ok(report) if !is_readable => {
-                let codes: Vec<_> = report.warnings.iter().map(|warning| warning.code).collect();
+                let codes: Vec<_> = report.warnings.iter().map(|warning| warning.code.as_str()).collect();
                 assert_eq!(codes, ["state-lost"], "{what}: {report:?}");
                 assert_eq!(report.counts.deleted_destination, 0, "{what}: {report:?}");
                 assert!(b.join("g").exists(), "{what}");

@@ -195,7 +195,7 @@ pub(crate) fn sync(engine: &SyncEngine, pair: &SyncPair, options: SyncOptions) -
 
 /// Returns the codes of notices.
 pub(crate) fn codes(notices: &[syncengine::guard::Notice]) -> Vec<&str> {
-    notices.iter().map(|notice| notice.code).collect()
+    notices.iter().map(|notice| notice.code.as_str()).collect()
 }
 
 pub(crate) fn refused(status: u16, code: &str) -> Disturbance {

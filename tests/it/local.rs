@@ -570,7 +570,7 @@ async fn the_rung_is_found_out_and_the_weak_ones_are_reported() {
     assert_eq!(fs::read_dir(on.path(".syncengine")).unwrap().count(), 0, "nothing is left of the trial");
     for rung in [PublishRung::HardLink, PublishRung::Rename] {
         let client = LocalClient::open(&on.path("")).unwrap().with_publish_rung(rung);
-        assert_eq!(client.weaknesses()[0].0, "weak-publish");
+        assert_eq!(client.weaknesses()[0].0.as_str(), "weak-publish");
     }
 }
 

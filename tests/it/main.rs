@@ -35,5 +35,6 @@ mod simulation;
 mod stores;
 mod support;
 mod tidy;
+mod upgrades;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
 mod versions;

@@ -531,7 +531,7 @@ impl Disturb for Ignoring {
 }
 
 fn is_weak(report: &Report) -> bool {
-    report.warnings.iter().any(|warning| warning.code == "weak-conditions")
+    report.warnings.iter().any(|warning| warning.code.as_str() == "weak-conditions")
 }
 
 /// A store by what it ignores: the conditions that a run then tells of as honoured, and the steps in which we must

@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 
 use clap::CommandFactory;
 use serde::Serialize;
+use syncengine::code::{ActionCode, FailureCode, NoticeCode};
 use syncengine::engine::check::CheckReport;
 use syncengine::engine::status::{SideChanges, StatusReport};
 use syncengine::event::{Effects, Failure, Line};
@@ -213,11 +214,17 @@ impl Texts<'_> {
     }
 
     fn notice(&mut self) -> Notice {
-        Notice::new("code", self.text(), self.text())
+        Notice::new(self.choices.of(NoticeCode::ALL), self.text(), self.text())
     }
 
     fn failure(&mut self) -> Failure {
-        Failure { path: self.text(), action: "list".into(), error: self.text(), hint: self.text() }
+        Failure {
+            path: self.text(),
+            action: "list".into(),
+            code: self.choices.of(FailureCode::ALL),
+            error: self.text(),
+            hint: self.text(),
+        }
     }
 
     fn line(&mut self) -> Option<Line> {
@@ -226,11 +233,9 @@ impl Texts<'_> {
             Reason::Strategy(ConflictStrategy::KeepBoth, Side::Destination),
             Reason::Tie,
         ];
-        let actions =
-            ["upload", "download", "delete_source", "rename_destination", "conflict", "adopt", "skip"];
         let unresolved = self.choices.below(2) == 1;
         Some(Line {
-            action: self.choices.of(&actions),
+            action: self.choices.of(ActionCode::ALL),
             path: Key::parse(&self.text()).ok()?,
             old_path: Key::parse(&self.text()).ok().filter(|_| unresolved),
             size: self.next as u64,

@@ -13,7 +13,7 @@ use super::rung::PublishRung;
 use super::{Local, stat};
 use crate::client::Disposal;
 use crate::entry::{Entry, Timestamp};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// From how many files or folders on one sync of the file system is cheaper than one of each.
 pub(super) const FEW: usize = 16;
@@ -206,13 +206,4 @@ pub(super) fn sync_all(root: &OwnedFd) -> Result<bool, Errno> {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn sync_all(_: &OwnedFd) -> Result<bool, Errno> {
     Ok(false)
-}
-
-/// Returns `error` once more, for another member of the batch that failed with it.
-pub(super) fn again(error: &Error) -> Error {
-    let copy = Error::new(error.kind(), error.chain());
-    match error.hint() {
-        Some(hint) => copy.with_hint(hint),
-        None => copy,
-    }
 }

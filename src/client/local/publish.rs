@@ -11,7 +11,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
-use super::batch::{Aside, Batch, FEW, again, sync_all};
+use super::batch::{Aside, Batch, FEW, sync_all};
 use super::give_way::give_way;
 use super::root::{changed, failure, open_folder};
 use super::rung::PublishRung;
@@ -48,7 +48,7 @@ pub(super) fn publish(local: &Local, staged: &[Staged]) -> Vec<Result<Entry>> {
         Ok(placed.into_iter().zip(staged).map(|(ours, one)| batch.look(&ours?, &one.target.key)).collect())
     });
     let results: Vec<Result<Entry>> =
-        results.unwrap_or_else(|error| staged.iter().map(|_| Err(again(&error))).collect());
+        results.unwrap_or_else(|error| staged.iter().map(|_| Err(error.again())).collect());
     for (result, one) in results.iter().zip(staged) {
         if let (Err(_), Held::Temporary(key)) = (result, &one.held) {
             drop_temporary(local, key.as_str());

@@ -9,7 +9,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::io::Errno;
 
-use super::batch::{Batch, again};
+use super::batch::Batch;
 use super::give_way::give_way;
 use super::root::{changed, failure, open_folder};
 use super::rung::PublishRung;
@@ -34,7 +34,7 @@ pub(super) fn remove(local: &Local, entries: &[Entry], disposal: &Disposal) -> V
         batch.sync()?;
         Ok(results)
     });
-    results.unwrap_or_else(|error| entries.iter().map(|_| Err(again(&error))).collect())
+    results.unwrap_or_else(|error| entries.iter().map(|_| Err(error.again())).collect())
 }
 
 /// Gives the version `from` the name `to`.

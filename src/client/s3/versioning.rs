@@ -15,6 +15,7 @@ use super::S3Client;
 use super::fault::Fault;
 use super::store::Store;
 use crate::client::Disposal;
+use crate::code::NoticeCode;
 use crate::error::ErrorKind;
 
 /// What a bucket was asked.
@@ -72,13 +73,13 @@ impl S3Client {
     }
 
     /// Returns what is to be said of where versions are that are in no trash, if there are any.
-    pub(super) fn where_versions_are(&self) -> Option<(&'static str, String)> {
+    pub(super) fn where_versions_are(&self) -> Option<(NoticeCode, String)> {
         let message = format!(
             "the bucket of `{}` keeps old versions: what was replaced or deleted is one of them, and not in the \
              trash",
             self.location
         );
-        self.versioning.relied_on.load(Ordering::Relaxed).then_some(("old-versions", message))
+        self.versioning.relied_on.load(Ordering::Relaxed).then_some((NoticeCode::OldVersions, message))
     }
 }
 

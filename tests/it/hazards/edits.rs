@@ -92,7 +92,7 @@ fn h22_a_dry_run_plans_what_the_run_then_does() {
         let world = World::synced("a write f first; a write g second; a write h third; a write i forth");
         world.act("a rm f; a write g edited; b write h edited; b rm i; a write new 1; b write there 2");
         let plan = world.run(|pair| pair.mode(mode), SyncOptions::new().dry_run(true)).unwrap();
-        let planned = plan.actions.iter().map(|line| (line.path.to_string(), line.action.to_owned()));
+        let planned = plan.actions.iter().map(|line| (line.path.to_string(), line.action.to_string()));
         let mut planned: Vec<_> = planned.collect();
         planned.sort();
         let watcher = Arc::new(Watcher::default());

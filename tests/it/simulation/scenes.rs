@@ -146,7 +146,7 @@ impl Scene {
         trash.sort();
         let rows = rows_then.iter().map(|(key, row)| match row {
             syncengine::state::BaseRow::Agreed(row) => format!("{key} {} {:?}", row.size, row.hash),
-            syncengine::state::BaseRow::Tombstone => format!("{key} gone"),
+            syncengine::state::BaseRow::Tombstone(_) => format!("{key} gone"),
         });
         let (rows, broken) = (rows.collect(), std::mem::take(&mut inner.broken));
         let calls = [second - first, inner.machines[0].calls - second];

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use syncengine::code::NoticeCode;
 use syncengine::key::escape;
 use syncengine::{Error, ErrorKind, Outcome, Report, Result, SyncPair};
 
@@ -34,7 +35,7 @@ async fn planned(session: &Session, args: &SyncArgs, save: Option<&Path>) -> Res
     let (report, result) = session.engine()?.run(&pair, session.connected(options)).await;
     // A plan that a guard refuses can still be read, and applied with the flag that passes the guard. One
     // that was not made because another run holds the pair cannot.
-    let locked = report.refused_by.iter().any(|refusal| refusal.code == "locked");
+    let locked = report.refused_by.iter().any(|refusal| refusal.code == NoticeCode::Locked);
     let made = !locked && matches!(report.outcome, Outcome::Planned | Outcome::Refused);
     if let Some(path) = save.filter(|_| made) {
         save_plan(session, path, pair.clone(), args.pair.create, &report)?;

@@ -1,5 +1,6 @@
 //! A plan: one line an action, then the totals.
 
+use syncengine::code::ActionCode;
 use syncengine::event::Line;
 use syncengine::{Outcome, Report};
 
@@ -14,7 +15,7 @@ pub(crate) fn plan(report: &Report, all: bool) -> String {
         return String::new();
     }
     let shown: Vec<Row> =
-        report.actions.iter().filter(|line| all || line.action != "adopt").map(Row::of).collect();
+        report.actions.iter().filter(|line| all || line.action != ActionCode::Adopt).map(Row::of).collect();
     let width = |of: fn(&Row) -> &str, most: usize| {
         shown.iter().map(|row| of(row).chars().count()).filter(|width| *width <= most).max().unwrap_or(0)
     };
@@ -44,7 +45,7 @@ impl Row {
             None => line.path.to_string(),
         };
         let size = format!("({})", words::size(line.size));
-        Self { action: line.action, path, size, reason: line.reason.to_string() }
+        Self { action: line.action.as_str(), path, size, reason: line.reason.to_string() }
     }
 }
 

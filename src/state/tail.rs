@@ -1,0 +1,135 @@
+//! Tagged fields behind a row or the pair's record: how what is remembered can grow without another schema.
+//!
+//! A program that does not know a tag below [`MUST_KNOW`] goes on without it, and keeps the field for as long as the row or
+//! record is not replaced. From there on a field changes what the rest means: whoever does not know it must not
+//! use the state at all.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::row::{Damage, Read, Reader, put_bytes, put_varint};
+
+/// The first tag that a program must know to read what it is behind.
+pub const MUST_KNOW: u64 = 64;
+
+/// The tags of the record that this program knows.
+const SIDES_WITHOUT_INODES: u64 = 1;
+
+/// Fields behind a row, in ascending order of their tags.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RowTail(BTreeMap<u64, Box<[u8]>>);
+
+impl RowTail {
+    /// Returns whether there are none, as in most rows.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the tail with one more field.
+    pub fn with(mut self, tag: u64, bytes: &[u8]) -> Self {
+        self.0.insert(tag, bytes.into());
+        self
+    }
+
+    /// Appends the fields.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.0.len() as u64);
+        for (tag, bytes) in &self.0 {
+            put_varint(out, *tag);
+            put_bytes(out, bytes);
+        }
+    }
+
+    /// Reads what [`Self::encode`] has written.
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Read<Self> {
+        let count = reader.length()?;
+        let mut fields = BTreeMap::new();
+        for _ in 0..count {
+            let tag = reader.varint()?;
+            check(tag)?;
+            if fields.last_key_value().is_some_and(|(last, _)| *last >= tag) {
+                return Err(Damage("fields are out of order"));
+            }
+            fields.insert(tag, reader.bytes()?.into());
+        }
+        if fields.is_empty() { Err(Damage("a tail has no fields")) } else { Ok(Self(fields)) }
+    }
+}
+
+/// Fields of the pair's record.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RecordTail(BTreeMap<u64, serde_json::Value>);
+
+impl RecordTail {
+    /// Returns whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the tail with one more field.
+    pub fn with(mut self, tag: u64, value: serde_json::Value) -> Self {
+        self.0.insert(tag, value);
+        self
+    }
+
+    /// Returns on which sides inode numbers were seen not to last, so that they prove nothing.
+    pub fn without_inodes(&self) -> crate::mode::Sides<bool> {
+        let known = self.0.get(&SIDES_WITHOUT_INODES);
+        known.and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
+    }
+
+    /// Remembers on which sides inode numbers do not last.
+    pub fn set_without_inodes(&mut self, sides: crate::mode::Sides<bool>) {
+        self.0.insert(SIDES_WITHOUT_INODES, serde_json::json!(sides));
+    }
+
+    /// Checks that this program may use the record.
+    pub(super) fn check(&self) -> Read<()> {
+        self.0.keys().try_for_each(|tag| check(*tag))
+    }
+}
+
+/// This program knows no tag that must be known.
+fn check(tag: u64) -> Read<()> {
+    if tag < MUST_KNOW { Ok(()) } else { Err(Damage::NEWER) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mode::Sides;
+
+    #[test]
+    fn fields_that_nobody_knows_are_kept_and_those_that_must_be_known_refused() {
+        let encoded = |tail: &RowTail| {
+            let mut out = Vec::new();
+            tail.encode(&mut out);
+            out
+        };
+        let read = |bytes: &[u8]| RowTail::decode(&mut Reader(bytes));
+        let kept = RowTail::default().with(63, b"x").with(2, b"");
+        assert_eq!(read(&encoded(&kept)), Ok(kept));
+        assert_eq!(read(&encoded(&RowTail::default().with(64, b"x"))), Err(Damage::NEWER));
+        for (what, bytes) in [
+            ("no fields", &[0][..]),
+            ("out of order", &[2, 3, 0, 2, 0]),
+            ("twice", &[2, 3, 0, 3, 0]),
+            ("cut", &[1, 3, 9, 1]),
+        ] {
+            assert!(read(bytes).is_err_and(|damage| damage != Damage::NEWER), "{what}");
+        }
+    }
+
+    #[test]
+    fn the_record_keeps_what_it_does_not_know() {
+        let text = r#"{"5": {"a": [1]}, "63": null}"#;
+        let mut tail: RecordTail = serde_json::from_str(text).unwrap();
+        assert_eq!((tail.check(), tail.without_inodes()), (Ok(()), Sides::new(false, false)));
+        tail.set_without_inodes(Sides::new(false, true));
+        let back: RecordTail = serde_json::from_str(&serde_json::to_string(&tail).unwrap()).unwrap();
+        assert_eq!((back.without_inodes(), back == tail), (Sides::new(false, true), true));
+        assert_eq!(tail.with(64, 1.into()).check(), Err(Damage::NEWER));
+    }
+}
