@@ -23,10 +23,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::code::NoticeCode;
 use crate::entry::{Entry, Timestamp};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::filter::{Filter, Rules};
 use crate::fingerprint::ContentHash;
 use crate::key::Key;
+use crate::location::StoreOptions;
 use crate::report::{Conditions, Requests};
 
 pub mod local;
@@ -48,6 +49,41 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
     /// Returns whether the tree is a folder, whose `.syncignore` files count.
     fn is_folder(&self) -> bool {
         false
+    }
+
+    /// Returns the root, or the nearest folder above it that exists: what must not lie within another tree.
+    fn anchor(&self) -> BoxFuture<'_, Result<Option<RootIdentity>>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Takes inode numbers for nothing from now on: they were seen not to last. Without meaning for stores.
+    fn distrust_inodes(&self) {}
+
+    /// Returns whether the tree may take two names for one. Where only trying would tell it is tried if `may_write`,
+    /// else the answer is a guess.
+    fn folds_names(&self, may_write: bool) -> BoxFuture<'_, Result<bool>> {
+        let _ = may_write;
+        Box::pin(async { Ok(false) })
+    }
+
+    /// Returns whether the tree can have both names, which are alike but for case or accents, at once. See
+    /// [`Self::folds_names`] for `may_write`.
+    fn tells_apart<'a>(&'a self, a: &'a Key, b: &'a Key, may_write: bool) -> BoxFuture<'a, Result<bool>> {
+        let _ = (a, b, may_write);
+        Box::pin(async { Ok(true) })
+    }
+
+    /// Returns the name under which the tree has what it takes for `key`, or for a folder that `key` is in, if it is
+    /// listed under another spelling.
+    fn spelled<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Respelled>>> {
+        let _ = key;
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Gives the folder `from`, with all in it, the name `to`, which the tree takes for the same.
+    fn respell_folder<'a>(&'a self, from: &'a Key, to: &'a Key) -> BoxFuture<'a, Result<()>> {
+        let error = Error::new(ErrorKind::Unsupported, format!("give the folder `{from}` the name `{to}`"));
+        Box::pin(async { Err(error) })
     }
 
     /// Looks at the root. `None` if it does not exist (a prefix without objects does exist).
@@ -94,8 +130,8 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
         Box::pin(async {})
     }
 
-    /// Removes the trash of the runs that began before `before`, and returns how many there were.
-    fn purge_trash(&self, before: Timestamp) -> BoxFuture<'_, Result<u64>>;
+    /// Removes the trash of runs, and returns of how many.
+    fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<u64>>;
 
     /// Returns the ids in `.syncengine/pairs/`.
     fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>>;
@@ -109,6 +145,11 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
     /// Returns whether [`Self::stage`] makes the content hash of what it takes in.
     fn hashes_what_it_stages(&self) -> bool {
         false
+    }
+
+    /// Returns how a store was reached: where it is and whose credentials are used, wherever that was found.
+    fn reached(&self) -> Option<StoreOptions> {
+        None
     }
 
     /// Returns where a store keeps a file, so that the same store can copy it by itself.
@@ -162,6 +203,38 @@ pub struct RootIdentity {
     pub device: u64,
     /// Inode number, 0 where there is none.
     pub inode: u64,
+    /// What the file system calls itself, where that does not follow from the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_system: Option<u64>,
+}
+
+impl RootIdentity {
+    /// Returns whether both are the same folder: the device number may be another one after a restart of the machine.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same_disk = self.device == other.device
+            || (self.file_system.is_some() && self.file_system == other.file_system);
+        same_disk && self.inode == other.inode
+    }
+}
+
+/// A name that a tree has under another spelling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Respelled {
+    /// The name that was asked for, up to the first segment that is spelled otherwise.
+    pub asked: Key,
+    /// As it is listed.
+    pub listed: Key,
+}
+
+/// What of the trash is to go.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expiry {
+    /// The trash of runs that began before goes.
+    pub before: Timestamp,
+    /// If what is left is larger than this many bytes, the oldest goes too.
+    pub most_bytes: Option<u64>,
+    /// The run whose trash stays.
+    pub spared: Option<String>,
 }
 
 /// How a listing is wanted.
@@ -173,6 +246,8 @@ pub struct ListRequest {
     pub read_ignore_files: bool,
     /// The tags of earlier runs whose temporaries may be removed.
     pub leftover_tags: Vec<u32>,
+    /// A folder that must not be met: the root of the other tree, by whatever name it is found here.
+    pub must_not_meet: Option<RootIdentity>,
 }
 
 /// One item of a listing.
@@ -256,8 +331,10 @@ pub struct Body {
     pub size: u64,
     /// The modification time the copy is to have.
     pub modified: Option<Timestamp>,
-    /// Whether the owner may execute the file, where the client knows.
-    pub executable: Option<bool>,
+    /// The permission bits of the file (0 to `0o777`), where they mean something at its origin.
+    pub mode: Option<u32>,
+    /// Those of the folders it is in, from the outermost on; empty where they are not known.
+    pub folder_modes: Vec<u32>,
     /// The hash that the bytes must turn out to have, where the client knows it. Whoever reads them all
     /// compares: it tells bytes that were damaged on their way.
     pub proof: Option<ContentHash>,

@@ -29,6 +29,7 @@ mod past;
 mod prepare;
 pub mod remembered;
 mod run;
+mod spelling;
 pub mod status;
 #[cfg(feature = "s3")]
 mod stores;

@@ -250,7 +250,7 @@ impl From<&Line> for PlannedAction {
 /// Returns the path of the first action in which a plan made now differs from the one made `then`.
 pub fn first_difference<'a>(then: &[PlannedAction], now: impl Iterator<Item = &'a Action>) -> Option<Key> {
     // What cannot be done is a failure of the run, not an action of its plan.
-    let actions = now.filter(|action| !matches!(action.work, Work::Blocked));
+    let actions = now.filter(|action| !action.work.is_blocked());
     let mut now = actions.filter_map(Line::planned).map(|line| PlannedAction::from(&line));
     for then in then {
         match now.next() {

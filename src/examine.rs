@@ -42,7 +42,7 @@ pub fn first_sight(base: &Agreed, side: Side, entry: &Entry) -> FirstSight {
     match (base.fingerprint(side), &entry.fingerprint) {
         // Without a hash nothing better can be had than the stat.
         (Fingerprint::File(was), Fingerprint::File(is))
-            if was == is && (was.settled || base.hash.is_none()) =>
+            if was.is_same(is) && (was.settled || base.hash.is_none()) =>
         {
             FirstSight::Same
         }

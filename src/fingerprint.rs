@@ -44,11 +44,19 @@ pub struct FileStat {
     pub modified: Timestamp,
     /// Status change time, which `utimes` cannot reset.
     pub changed: Timestamp,
-    /// Inode number.
+    /// Inode number, 0 where inode numbers do not last.
     pub inode: u64,
     /// False if the times were so fresh when they were read that a later write could leave them as they are
     /// (they then prove nothing, and the content is read again next time). Not part of equality.
     pub settled: bool,
+}
+
+impl FileStat {
+    /// Returns whether both are of one version. Inode 0 stands for a number that does not last, and says nothing.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same_inode = self.inode == other.inode || self.inode == 0 || other.inode == 0;
+        same_inode && (self.modified, self.changed) == (other.modified, other.changed)
+    }
 }
 
 impl PartialEq for FileStat {

@@ -4,6 +4,7 @@
 //! are pure: the same plan and view always give the same answer, so a dry run refuses what the real run
 //! would refuse. Each refusal names the flag that lets it pass.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -187,7 +188,31 @@ pub fn losses(plan: &Plan) -> Sides<u64> {
 
 /// Counts what would be lost on a side: deletions, and overwrites of versions the base does not know.
 fn meant(plan: &Plan, side: Side) -> u64 {
-    plan.actions.iter().filter(|action| loses(action) == Some(side)).count() as u64
+    let lost = plan.actions.iter().filter(|action| loses(action) == Some(side)).count();
+    (lost - moved_empty(plan, side)) as u64
+}
+
+/// Counts the empty files that are deleted on a side while one of the same name is made there in another folder: those
+/// of a folder that was renamed. Nothing tells one empty file from another, so they are not paired as renames.
+fn moved_empty(plan: &Plan, side: Side) -> usize {
+    let mut made: BTreeMap<&str, usize> = BTreeMap::new();
+    for action in &plan.actions {
+        if let Work::Copy(copy) = &action.work
+            && copy.to == side
+            && copy.replaces.is_none()
+            && copy.from.size == 0
+        {
+            *made.entry(action.key.file_name()).or_default() += 1;
+        }
+    }
+    let is_moved = |action: &&Action| match &action.work {
+        Work::Delete { on, entry, copied_as: None, .. } if *on == side && entry.size == 0 => {
+            let left = made.get_mut(entry.key.file_name()).filter(|left| **left > 0);
+            left.map(|left| *left -= 1).is_some()
+        }
+        _ => false,
+    };
+    plan.actions.iter().filter(is_moved).count()
 }
 
 /// Returns the side at which an action deletes a file or overwrites one that the base does not know.

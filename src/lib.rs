@@ -37,6 +37,7 @@ pub mod filter;
 pub mod fingerprint;
 pub mod key;
 pub mod mode;
+pub mod spelling;
 pub mod timestamp;
 
 pub mod location;

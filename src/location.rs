@@ -76,8 +76,34 @@ impl Location {
                 "name a folder, such as ./documents, or s3://bucket/prefix",
             );
         }
+        let shown = escape(text.as_bytes());
+        if text.starts_with('~') && (text.len() == 1 || text.contains('/')) {
+            let what = format!(
+                "`{shown}`: `~` stands for a home directory only where a shell reads it, and here it came as it is"
+            );
+            let home = text.split_once('/').map_or("", |(_, rest)| rest);
+            let meant = if text.len() == 1 || text.starts_with("~/") {
+                format!("$HOME/{home}")
+            } else {
+                "the whole path".into()
+            };
+            return invalid(
+                what,
+                &format!("write {}, or ./{shown} for a folder of that name", meant.trim_end_matches('/')),
+            );
+        }
         match text.split_once("://") {
-            None => Ok(Self::Folder(text.into())),
+            None => match mistyped(text) {
+                Some(meant) => invalid(
+                    format!("`{shown}` is no location: `//` is missing"),
+                    &format!("write {meant}, or ./{shown} for a folder of that name"),
+                ),
+                None => Ok(Self::Folder(text.into())),
+            },
+            Some((scheme @ ("S3" | "Embedded" | "EMBEDDED"), rest)) => {
+                let (scheme, rest) = (scheme.to_lowercase(), escape(rest.as_bytes()));
+                invalid(format!("`{shown}` is of an unknown kind"), &format!("write {scheme}://{rest}"))
+            }
             Some(("s3", rest)) => Ok(Self::S3(Bucket::parse(text, rest)?)),
             Some(("embedded", rest)) => Ok(Self::Embedded(Bucket::parse(text, rest)?)),
             // A path such as `./a://b` has its slash before the colon.
@@ -92,6 +118,14 @@ impl Location {
             ),
         }
     }
+}
+
+/// Returns what was meant by a location of a store that lacks its slashes.
+fn mistyped(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once(':')?;
+    let scheme = scheme.to_ascii_lowercase();
+    let is_store = matches!(scheme.as_str(), "s3" | "embedded");
+    is_store.then(|| format!("{scheme}://{}", escape(rest.trim_start_matches('/').as_bytes())))
 }
 
 impl Bucket {
@@ -164,7 +198,18 @@ mod tests {
             ("a b", "folder a b"),
             ("./s3://x", "folder ./s3://x"),
             ("C:x", "folder C:x"),
+            ("./~", "folder ./~"),
+            ("./~/a", "folder ./~/a"),
+            ("~a", "folder ~a"),
+            ("./s3:vault/x", "folder ./s3:vault/x"),
             ("", "invalid"),
+            ("~", "invalid"),
+            ("~/docs", "invalid"),
+            ("~user/docs", "invalid"),
+            ("s3:vault/x", "invalid"),
+            ("s3:/vault/x", "invalid"),
+            ("S3:vault", "invalid"),
+            ("embedded:vault", "invalid"),
             ("S3://vault", "invalid"),
             ("http://host/vault", "invalid"),
             ("s3://", "invalid"),
@@ -192,6 +237,22 @@ mod tests {
                 }
             };
             assert_eq!(shown, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_location_that_was_mistyped_is_refused_with_what_was_meant() {
+        for (text, meant) in [
+            ("~/docs", "write $HOME/docs, or ./~/docs"),
+            ("~", "write $HOME, or ./~"),
+            ("~user/docs", "write the whole path"),
+            ("s3:vault/x", "write s3://vault/x, or ./s3:vault/x"),
+            ("S3:/vault/x", "write s3://vault/x"),
+            ("embedded:vault", "write embedded://vault"),
+            ("S3://vault/x", "write s3://vault/x"),
+        ] {
+            let error = Location::parse(text).unwrap_err();
+            assert!(error.hint().is_some_and(|hint| hint.starts_with(meant)), "{text}: {error:?}");
         }
     }
 

@@ -73,6 +73,9 @@ pub struct SyncPair {
     /// `embedded://bucket/prefix`, in the same store as the side.
     #[serde(default, alias = "trashLocation", skip_serializing_if = "Option::is_none")]
     pub trash_location: Option<String>,
+    /// How many bytes the trash of a side may have; the oldest goes when there are more. `None` for any number.
+    #[serde(default, alias = "trashMax", skip_serializing_if = "Option::is_none")]
+    pub trash_max: Option<u64>,
     /// How many files a run may delete; `None` for half of them, if they are more than 20.
     #[serde(default, alias = "maxDelete")]
     pub max_delete: Option<MaxDelete>,
@@ -100,6 +103,7 @@ impl SyncPair {
             rules: Vec::new(),
             trash: true,
             trash_location: None,
+            trash_max: None,
             max_delete: None,
             clients: Sides::default(),
         }
@@ -173,6 +177,12 @@ impl SyncPair {
     /// Sets where sides in a store keep their trash.
     pub fn trash_location(mut self, location: impl Into<String>) -> Self {
         self.trash_location = Some(location.into());
+        self
+    }
+
+    /// Sets how many bytes the trash of a side may have, that of the latest run apart. The oldest goes first.
+    pub fn trash_max(mut self, bytes: u64) -> Self {
+        self.trash_max = Some(bytes);
         self
     }
 

@@ -14,6 +14,7 @@ pub mod collide;
 pub mod conflict_name;
 pub mod decide;
 pub mod rename;
+pub mod spelling;
 
 pub use decide::{Base, Facts, Policy, Reason, Sight, Step, Verdict};
 
@@ -103,6 +104,13 @@ pub enum Work {
     Unresolved,
     /// Nothing, because the path cannot be synced as things are.
     Blocked,
+    /// Nothing, because a side takes its name, or that of a folder it is in, for another one.
+    Clash {
+        /// The name of the file or the folder.
+        name: Key,
+        /// What it is taken for.
+        with: Key,
+    },
     /// Nothing, because the mode does not touch such a difference.
     LeaveAlone,
 }
@@ -216,12 +224,22 @@ impl Work {
             Self::KeepBoth { versions, .. } | Self::Adopt { versions, .. } => {
                 vec![&versions.source, &versions.destination]
             }
-            Self::Forget | Self::Entomb | Self::Unresolved | Self::Blocked | Self::LeaveAlone => Vec::new(),
+            Self::Forget
+            | Self::Entomb
+            | Self::Unresolved
+            | Self::Blocked
+            | Self::Clash { .. }
+            | Self::LeaveAlone => Vec::new(),
         }
     }
 }
 
 impl Work {
+    /// Returns whether nothing can be done as things are.
+    pub fn is_blocked(&self) -> bool {
+        matches!(self, Self::Blocked | Self::Clash { .. })
+    }
+
     /// Returns whether a version on `side` is replaced or deleted.
     pub fn discards_on(&self, side: Side) -> bool {
         match self {
@@ -242,7 +260,9 @@ impl Action {
             (Work::Delete { .. }, _) => ActionCode::DeleteDestination,
             (Work::Rename { .. }, Some(Side::Source)) => ActionCode::RenameSource,
             (Work::Rename { .. }, _) => ActionCode::RenameDestination,
-            (Work::KeepBoth { .. } | Work::Unresolved | Work::Blocked, _) => ActionCode::Conflict,
+            (Work::KeepBoth { .. } | Work::Unresolved | Work::Blocked | Work::Clash { .. }, _) => {
+                ActionCode::Conflict
+            }
             (Work::Adopt { .. }, _) => ActionCode::Adopt,
             (Work::LeaveAlone | Work::Entomb, _) => ActionCode::Skip,
             (Work::Forget, _) => return None,

@@ -12,7 +12,8 @@ use crate::client::SkipReason;
 use crate::code::ActionCode;
 use crate::event::{Event, Failure, Line, Observer};
 use crate::guard::Notice;
-use crate::mode::SyncMode;
+use crate::location::StoreOptions;
+use crate::mode::{Sides, SyncMode};
 
 /// The version of the document.
 pub const SCHEMA: u32 = 1;
@@ -168,6 +169,9 @@ pub struct Report {
     pub failures: Vec<Failure>,
     /// The whole plan in a dry run; conflicts, deletions and renames otherwise.
     pub actions: Vec<Line>,
+    /// How the stores were reached, for whoever wants to reach the same ones again.
+    #[serde(skip)]
+    pub stores: Sides<Option<StoreOptions>>,
     #[serde(skip)]
     skipped: BTreeMap<SkipReason, Vec<String>>,
     #[serde(skip)]
@@ -220,6 +224,7 @@ impl Report {
             error: None,
             failures: Vec::new(),
             actions: Vec::new(),
+            stores: Sides::default(),
             skipped: BTreeMap::new(),
             skipped_counts: BTreeMap::new(),
         }

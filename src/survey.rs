@@ -8,13 +8,14 @@ use std::sync::Arc;
 use futures::stream::FuturesOrdered;
 use futures::{FutureExt, StreamExt};
 
-use crate::client::{ListRequest, Listed, SkipReason};
+use crate::client::{ListRequest, Listed, RootIdentity, SkipReason};
 use crate::control::SyncController;
 use crate::diff::{Change, Diff, Found, Observed};
 use crate::error::Result;
 use crate::event::Event;
 use crate::examine::{Examined, Examiner, FirstSight, first_sight};
 use crate::filter::Filter;
+use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 use crate::mode::{Side, Sides};
 use crate::plan::{Item, Sight, Step, collide, conflict_name::CopyCounts};
@@ -42,6 +43,8 @@ pub struct Wanted {
     pub ignore_files_on: Option<Side>,
     /// The tags of runs whose temporaries may be removed.
     pub leftover_tags: Vec<u32>,
+    /// The root of each side, or what is nearest above it: not to be met within the other.
+    pub anchors: Sides<Option<RootIdentity>>,
 }
 
 /// What was found.
@@ -69,6 +72,8 @@ pub struct Survey {
     pub excluded: u64,
     /// Paths that changed while they were looked at.
     pub moving: Vec<Key>,
+    /// How many files of each side differ from the base in nothing but their inode number.
+    pub renumbered: Sides<u64>,
     /// Whether something could not be listed or read.
     pub unreadable: Sides<bool>,
     /// Temporaries that may be removed.
@@ -93,6 +98,7 @@ pub(crate) async fn survey(
             filter: wanted.filter.clone(),
             read_ignore_files: wanted.ignore_files_on == Some(side),
             leftover_tags: wanted.leftover_tags.clone(),
+            must_not_meet: *wanted.anchors.get(side.other()),
         })
     };
     let diff = Diff::new(list(Side::Source), list(Side::Destination), state.scan(), wanted.filter.clone());
@@ -205,6 +211,7 @@ impl Surveyor<'_> {
             Examined::Item(item) => {
                 for side in Side::BOTH {
                     *self.found.changed.get_mut(side) += u64::from(item.facts.sight(side) == Sight::Changed);
+                    *self.found.renumbered.get_mut(side) += u64::from(is_renumbered(&item, side));
                 }
                 if item.verdict.step != Step::Nothing {
                     self.found.items.push(*item);
@@ -239,6 +246,17 @@ impl Surveyor<'_> {
             Listed::File(_) | Listed::Rules(..) => {}
         }
     }
+}
+
+/// Returns whether a file is what it was when both sides agreed, but for its inode number.
+fn is_renumbered(item: &Item, side: Side) -> bool {
+    let (Some(base), Some(entry)) = (&item.base, item.found.get(side)) else { return false };
+    let (Fingerprint::File(was), Fingerprint::File(is)) = (base.fingerprint(side), &entry.fingerprint) else {
+        return false;
+    };
+    item.facts.sight(side) == Sight::Touched
+        && was.inode != is.inode
+        && (was.modified, was.changed) == (is.modified, is.changed)
 }
 
 /// Tells of what is not synced, once it is known whether it stands in the way of something that is.

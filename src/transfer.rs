@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 
 use crate::client::{Disposal, Listed, Target};
 use crate::clock::{Clock, Entropy};
+use crate::code::FailureCode;
 use crate::control::SyncController;
 use crate::diff::Observed;
 use crate::entry::Entry;
@@ -33,6 +34,7 @@ mod body;
 mod copy;
 mod memory;
 mod rename;
+mod respell;
 #[cfg(test)]
 mod tests;
 
@@ -144,6 +146,8 @@ struct Progress {
     defect: AtomicBool,
     /// Nothing can be recorded any more.
     state_failed: AtomicBool,
+    /// The sides that have no room left.
+    full: Sides<AtomicBool>,
     memory: Memory,
     throttle: Option<Arc<Throttle>>,
 }
@@ -191,6 +195,7 @@ impl<'a> Transfer<'a> {
             failed: AtomicBool::new(false),
             defect: AtomicBool::new(false),
             state_failed: AtomicBool::new(false),
+            full: Sides::default(),
             memory,
             throttle,
         };
@@ -313,6 +318,24 @@ impl<'a> Transfer<'a> {
         result
     }
 
+    /// Notes whether `side` has no room left.
+    fn note_room<T>(&self, side: Side, result: &Result<T>) {
+        let is_full = result.as_ref().is_err_and(|error| error.code() == FailureCode::NoSpace);
+        self.progress.full.get(side).fetch_or(is_full, Ordering::Relaxed);
+    }
+
+    /// Refuses to make a new file where there was no room for another one. What replaces a file is tried: it may be
+    /// smaller.
+    fn check_room(&self, job: &Job) -> Result<()> {
+        let side = job.to;
+        if job.target.replaces.is_some() || !self.progress.full.get(side).load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let doing = format!("write `{}`: the {side} has no room left, so it was not tried", job.target.key);
+        Err(Error::new(ErrorKind::NoSpace, doing)
+            .with_hint("the first file that failed for want of room says what takes it"))
+    }
+
     /// See [`judged`].
     async fn judged<T>(&self, result: Result<T>) -> Result<T> {
         match result {
@@ -330,6 +353,9 @@ impl<'a> Transfer<'a> {
                 self.progress.failed.store(true, Ordering::Relaxed);
                 self.progress.defect.fetch_or(kind == ErrorKind::Internal, Ordering::Relaxed);
                 self.recorder.fail(key.as_str(), action, &error);
+                if let Some(other) = error.other() {
+                    self.recorder.fail(other, action, &error);
+                }
             }
         }
         Ok(())
@@ -516,6 +542,9 @@ struct Phases {
 impl Phases {
     fn sort(&mut self, action: Action, transfer: &Transfer<'_>, rows: &mut Vec<RowChange>) {
         let line = Line::of(&action);
+        if action.work.is_blocked() {
+            return transfer.recorder.fail(action.key.as_str(), "sync", &blocked(&action));
+        }
         match action.work {
             Work::Copy(_) => self.copies.extend(transfer.job_of(action)),
             Work::Delete { on, entry, clears_way, copied_as } => {
@@ -544,13 +573,22 @@ impl Phases {
                 transfer.done(line);
             }
             Work::Unresolved | Work::LeaveAlone => transfer.done(line),
-            Work::Blocked => {
-                let error = Error::new(ErrorKind::Invalid, action.reason.to_string())
-                    .with_hint("rename one of them; nothing of that name was touched");
-                transfer.recorder.fail(action.key.as_str(), "sync", &error);
-            }
+            // Told above.
+            Work::Blocked | Work::Clash { .. } => {}
         }
     }
+}
+
+/// Returns the error for a path that no sync can do anything about as things are.
+pub(crate) fn blocked(action: &Action) -> Error {
+    let hint = "rename one of them; nothing of that name was touched";
+    let (message, code) = match &action.work {
+        Work::Clash { name, with } => {
+            (format!("`{name}` and `{with}`: {}", action.reason), FailureCode::NameClash)
+        }
+        _ => (action.reason.to_string(), FailureCode::NameCollision),
+    };
+    Error::new(ErrorKind::Invalid, message).with_code(code).with_hint(hint)
 }
 
 /// Returns `error`, or if a store cannot be reached at all the error that ends the run: each of the other paths would

@@ -15,14 +15,18 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::mpsc;
 
-use super::{Body, Disposal, Held, ListRequest, Listed, RootIdentity, Staged, StorageClient, Target};
+use super::{
+    Body, Disposal, Expiry, Held, ListRequest, Listed, Respelled, RootIdentity, Staged, StorageClient, Target,
+};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::code::NoticeCode;
-use crate::entry::{Entry, Timestamp};
+use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 
 mod batch;
+mod belonging;
+mod disk;
 mod give_way;
 mod intent;
 mod names;
@@ -31,6 +35,7 @@ mod purge;
 mod read;
 mod remove;
 mod reserved;
+mod respell;
 mod root;
 mod rung;
 mod spelling;
@@ -55,12 +60,17 @@ struct Local {
     root: root::Root,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    umask: u32,
+    /// What its file system can be believed.
+    disk: disk::Disk,
     rung: OnceLock<PublishRung>,
     /// Whether intents of a dead process were looked for.
     recovered: Mutex<bool>,
     /// Folders made for staged files and not yet durable.
     created: Mutex<BTreeSet<String>>,
+    /// The folder that was read from last, and the permission bits of it and those above it.
+    folder_modes: Mutex<Option<(String, Vec<u32>)>>,
+    /// How large the trash was when there was no room left.
+    trash_bytes: OnceLock<u64>,
     /// Folders that were found to have the very names they are asked for by.
     exact: Mutex<BTreeSet<String>>,
 }
@@ -75,7 +85,9 @@ impl LocalClient {
             root: root::Root::new(path)?,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
-            umask: stage::umask(),
+            disk: disk::Disk::default(),
+            folder_modes: Mutex::new(None),
+            trash_bytes: OnceLock::new(),
             rung: OnceLock::new(),
             recovered: Mutex::new(false),
             created: Mutex::new(BTreeSet::new()),
@@ -208,8 +220,35 @@ impl StorageClient for LocalClient {
         self.step(move |local| remove::sweep(local, &leftovers)).boxed()
     }
 
-    fn purge_trash(&self, before: Timestamp) -> BoxFuture<'_, Result<u64>> {
-        self.step(move |local| purge::purge_trash(local, before)).boxed()
+    fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<u64>> {
+        self.step(move |local| purge::purge_trash(local, &expiry)).boxed()
+    }
+
+    fn anchor(&self) -> BoxFuture<'_, Result<Option<RootIdentity>>> {
+        self.step(|local| Ok(local.root.anchor())).boxed()
+    }
+
+    fn distrust_inodes(&self) {
+        self.local.disk.distrust_inodes();
+    }
+
+    fn folds_names(&self, may_write: bool) -> BoxFuture<'_, Result<bool>> {
+        self.step(move |local| local.folds_names(may_write)).boxed()
+    }
+
+    fn tells_apart<'a>(&'a self, a: &'a Key, b: &'a Key, may_write: bool) -> BoxFuture<'a, Result<bool>> {
+        let (a, b) = (a.clone(), b.clone());
+        self.step(move |local| local.tells_apart(&a, &b, may_write)).boxed()
+    }
+
+    fn spelled<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Respelled>>> {
+        let key = key.clone();
+        self.step(move |local| local.spelled(&key)).boxed()
+    }
+
+    fn respell_folder<'a>(&'a self, from: &'a Key, to: &'a Key) -> BoxFuture<'a, Result<()>> {
+        let (from, to) = (from.clone(), to.clone());
+        self.step(move |local| respell::folder(local, &from, &to)).boxed()
     }
 
     fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>> {

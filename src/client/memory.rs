@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
-use super::{Body, Disposal, Held, ListRequest, Listed, RootIdentity, Staged, StorageClient, Target};
+use super::{Body, Disposal, Expiry, Held, ListRequest, Listed, RootIdentity, Staged, StorageClient, Target};
 use crate::clock::{Clock, SystemClock};
 use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
@@ -168,7 +168,8 @@ impl MemoryClient {
         Ok(Body {
             size: object.bytes.len() as u64,
             modified: Some(object.modified),
-            executable: None,
+            mode: None,
+            folder_modes: Vec::new(),
             proof: None,
             chunks: stream::iter(pieces).boxed(),
         })
@@ -383,9 +384,9 @@ impl StorageClient for MemoryClient {
         async { Ok(()) }.boxed()
     }
 
-    fn purge_trash(&self, before: Timestamp) -> BoxFuture<'_, Result<u64>> {
+    fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<u64>> {
         async move {
-            let before = format!("{TRASH}{}", before.compact());
+            let before = format!("{TRASH}{}", expiry.before.compact());
             let mut runs = std::collections::BTreeSet::new();
             self.request("purge_trash")?.objects.retain(|key, _| {
                 let name = key.as_str();

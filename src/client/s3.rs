@@ -20,9 +20,12 @@ use futures::stream::BoxStream;
 use md5::{Digest, Md5};
 use tokio::sync::OnceCell;
 
-use super::{Body, Disposal, Held, ListRequest, Listed, Origin, RootIdentity, Staged, StorageClient, Target};
+use super::{
+    Body, Disposal, Expiry, Held, ListRequest, Listed, Origin, Respelled, RootIdentity, Staged,
+    StorageClient, Target,
+};
 use crate::code::NoticeCode;
-use crate::entry::{Entry, Timestamp};
+use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::location::{Bucket, StoreOptions};
@@ -147,6 +150,14 @@ impl S3Client {
         };
         let store = Store::new(connection, at.name.clone(), log, setup.ports.clone(), setup.requests);
         Ok(Self::new(location, identity, at, store, setup, None))
+    }
+
+    /// Checks what can be checked of `options` before anybody is asked anything.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for a profile that does not exist.
+    pub async fn check(options: &StoreOptions) -> Result<()> {
+        connect::check(options).await
     }
 
     /// Connects to the server inside this process that keeps its objects in `dir` (canonical) and answers at
@@ -385,8 +396,8 @@ impl StorageClient for S3Client {
         self.abort_unfinished().boxed()
     }
 
-    fn purge_trash(&self, before: Timestamp) -> BoxFuture<'_, Result<u64>> {
-        self.purge(before).boxed()
+    fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<u64>> {
+        async move { self.purge(&expiry).await }.boxed()
     }
 
     fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>> {
@@ -399,6 +410,34 @@ impl StorageClient for S3Client {
 
     fn remove_marker<'a>(&'a self, pair_id: &'a str) -> BoxFuture<'a, Result<()>> {
         async move { self.delete_ours(&format!("{}{PAIRS}{pair_id}", self.at.prefix)).await }.boxed()
+    }
+
+    fn tells_apart<'a>(&'a self, _: &'a Key, _: &'a Key, may_write: bool) -> BoxFuture<'a, Result<bool>> {
+        async move {
+            // Asking takes objects of our own.
+            let can = if may_write {
+                Some(self.capabilities().await)
+            } else {
+                self.capabilities.get().copied().map(Ok)
+            };
+            let can = can.transpose().map_err(|fault| fault.error(format!("look at `{}`", self.location)))?;
+            Ok(can.is_none_or(|can| !can.folds_names))
+        }
+        .boxed()
+    }
+
+    fn folds_names(&self, _: bool) -> BoxFuture<'_, Result<bool>> {
+        // Whoever has two names that may be one asks about those.
+        async { Ok(true) }.boxed()
+    }
+
+    fn spelled<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Respelled>>> {
+        async move { self.listed_as(key).await.map_err(|fault| fault.error(format!("look at `{key}`"))) }
+            .boxed()
+    }
+
+    fn reached(&self) -> Option<StoreOptions> {
+        Some(self.store.connection.reached.clone())
     }
 
     fn hashes_what_it_stages(&self) -> bool {

@@ -111,8 +111,8 @@ impl Run<'_> {
         if !self.pair.trash {
             return Disposal::Discard;
         }
-        let tag = self.past.record.run_tags.last().copied().unwrap_or(0);
-        Disposal::Trash { run: format!("{}-{tag:08x}", self.engine.clock.now().compact()) }
+        let unnamed = || format!("{}-{:08x}", self.engine.clock.now().compact(), 0);
+        Disposal::Trash { run: self.past.trash_run().unwrap_or_else(unnamed) }
     }
 
     /// Takes out of a plan for what changed meanwhile what would be lost, if that with what was before is more than

@@ -3,7 +3,8 @@
 use futures::StreamExt;
 use serde::Serialize;
 
-use super::{SyncEngine, SyncOptions, unreachable};
+use super::run::unlisted;
+use super::{SyncEngine, SyncOptions};
 use crate::client::{ListRequest, Listed};
 use crate::diff::{Change, Diff, Found, Observed};
 use crate::error::Result;
@@ -81,6 +82,7 @@ impl SyncEngine {
             examiner.clients.get(side).list(ListRequest {
                 filter,
                 read_ignore_files,
+                must_not_meet: *prepared.anchors.get(side.other()),
                 ..ListRequest::default()
             })
         };
@@ -102,7 +104,7 @@ impl SyncEngine {
                     report.take(compared)?;
                 }
                 found = diff.next(), if !ended && under_way.len() < readers => {
-                    match found.map_err(|error| unreachable(error, "a side could not be listed"))? {
+                    match found.map_err(unlisted)? {
                         None => ended = true,
                         Some(Found::Note(_, note)) => report.note(note),
                         Some(Found::Excluded(_)) => {}

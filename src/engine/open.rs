@@ -111,6 +111,12 @@ impl SyncEngine {
             check_state_dir(&self.state_dir, &grounds)?;
         }
         let trash = trash_location(pair, &places)?;
+        for side in Side::BOTH {
+            if matches!(places.get(side), Place::S3(_)) {
+                let checked = self.check_store(pair.store_options(side)).await;
+                checked.map_err(|error| failed(error, pair, side))?;
+            }
+        }
         let servers = self.servers(pair, &places, options).await?;
         let opening =
             Opening { engine: self, pair, options, places: &places, trash: trash.as_ref(), servers };

@@ -27,8 +27,34 @@ pub(super) struct Past {
     pub(super) foreign_marker: bool,
     /// The tag of this run, once it has begun.
     tag: Option<u32>,
+    /// The name of its folder in the trash.
+    trash_run: Option<String>,
     /// Keeps other runs of the pair out for as long as it lives.
     _lock: Option<PairLock>,
+}
+
+impl Past {
+    /// Tells the clients what earlier runs have learnt of their trees.
+    pub(super) fn warn_clients(&self, prepared: &Prepared) {
+        let without = self.record.tail.without_inodes();
+        for side in Side::BOTH.into_iter().filter(|side| *without.get(*side)) {
+            prepared.clients.get(side).distrust_inodes();
+        }
+    }
+
+    /// Remembers on which sides inode numbers turned out not to last.
+    pub(super) fn learn(&mut self, renumbered: Sides<bool>) {
+        let known = self.record.tail.without_inodes();
+        let now = Sides::new(known.source || renumbered.source, known.destination || renumbered.destination);
+        if now != known {
+            self.record.tail.set_without_inodes(now);
+        }
+    }
+
+    /// Returns the name of this run's folder in the trash, once it has begun.
+    pub(super) fn trash_run(&self) -> Option<String> {
+        self.trash_run.clone()
+    }
 }
 
 impl SyncEngine {
@@ -91,7 +117,16 @@ impl SyncEngine {
             last_sync_seconds: None,
             tail: RecordTail::default(),
         });
-        Ok(Past { state, record, first_sync, winner, foreign_marker, tag: None, _lock: lock })
+        Ok(Past {
+            state,
+            record,
+            first_sync,
+            winner,
+            foreign_marker,
+            tag: None,
+            trash_run: None,
+            _lock: lock,
+        })
     }
 
     /// Whoever can change the base decides what is taken for deleted.
@@ -137,6 +172,7 @@ impl SyncEngine {
     pub(super) async fn begin(&self, past: &mut Past, pair: &SyncPair, options: &SyncOptions) -> Result<()> {
         let tag = self.tag();
         past.tag = Some(tag);
+        past.trash_run = Some(format!("{}-{tag:08x}", self.clock.now().compact()));
         past.record.run_tags.push(tag);
         if past.record.mode != pair.mode {
             past.record.mode = pair.mode;

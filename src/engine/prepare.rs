@@ -10,6 +10,7 @@ use crate::client::memory::MemoryClient;
 use crate::error::{Error, ErrorKind, Result};
 use crate::examine::Clients;
 use crate::filter::Rules;
+use crate::key::escape;
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
 
@@ -22,6 +23,8 @@ pub(super) struct Prepared {
     pub(super) listed: Clients,
     /// The roots; `None` for one that is to be made.
     pub(super) roots: Sides<Option<RootIdentity>>,
+    /// The roots, or what is nearest above them.
+    pub(super) anchors: Sides<Option<RootIdentity>>,
     /// The filter rules of the pair.
     pub(super) rules: Rules,
 }
@@ -66,7 +69,8 @@ impl Prepared {
         for side in Side::BOTH {
             let client = self.clients.get(side);
             let now = client.root().await?;
-            if now.is_none() || now != *self.roots.get(side) {
+            let same = matches!((now, self.roots.get(side)), (Some(now), Some(then)) if now.is_same(then));
+            if !same {
                 let doing =
                     format!("the {side} `{}` was replaced or unmounted during the run", client.location());
                 return Err(Error::new(ErrorKind::Unavailable, doing)
@@ -105,8 +109,32 @@ impl SyncEngine {
                 *listed.get_mut(side) = Arc::new(MemoryClient::new(client.location()));
             }
         }
-        Ok(Prepared { clients, listed, roots, rules })
+        let anchors = anchors(&clients).await?;
+        if let (Some(source), Some(destination)) = (roots.source, roots.destination)
+            && clients.source.is_folder()
+            && clients.destination.is_folder()
+            && source.is_same(&destination)
+        {
+            let locations = locations(&clients);
+            let (source, destination) =
+                (escape(locations.source.as_bytes()), escape(locations.destination.as_bytes()));
+            let message =
+                format!("source and destination are the same folder: `{source}` and `{destination}`");
+            let hint = "name two folders that lie apart; a bind mount makes no copy";
+            return Err(Error::new(ErrorKind::Invalid, message).with_hint(hint));
+        }
+        Ok(Prepared { clients, listed, roots, anchors, rules })
     }
+}
+
+/// Returns what must not be met within the other tree, of each side.
+async fn anchors(clients: &Clients) -> Result<Sides<Option<RootIdentity>>> {
+    let of = |side: Side| async move {
+        let client = clients.get(side);
+        let what = format!("the {side} `{}` cannot be reached", client.location());
+        client.anchor().await.map_err(|error| super::unreachable(error, &what))
+    };
+    Ok(Sides::new(of(Side::Source).await?, of(Side::Destination).await?))
 }
 
 /// Decides about a root that does not exist: only a receiving side may be made.
@@ -126,10 +154,15 @@ fn check_missing(
     } else {
         ("the bucket of ", "check the spelling, and the endpoint and the region of the store")
     };
-    let location = crate::key::escape(pair.location(side).as_bytes());
+    let location = escape(pair.location(side).as_bytes());
     let error = Error::new(ErrorKind::NotFound, format!("{what}the {side} `{location}` does not exist"));
     match (receives, create) {
         (true, true) => Ok(()),
+        // A source that is missing is a name mistyped, or a folder to be filled, which its owner can make.
+        (true, false) if side == Side::Source && is_folder => Err(error.with_hint(
+            "check the spelling; if it is to be filled from the destination, make the folder first",
+        )),
+        (true, false) if side == Side::Source => Err(error.with_hint(check)),
         (true, false) if is_folder => Err(error.with_hint("check the spelling; `sync --create` makes it")),
         (true, false) => {
             Err(error.with_hint("check the spelling and the endpoint; `sync --create` makes it"))

@@ -5,16 +5,17 @@ use super::past::Past;
 use super::prepare::Prepared;
 use super::tell::{announce, foresee, tell};
 use super::{SyncEngine, SyncOptions, unreachable};
+use crate::client::Expiry;
 use crate::code::NoticeCode;
 use crate::entry::Timestamp;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, first_difference};
 use crate::examine::Examiner;
 use crate::filter::Filter;
 use crate::guard::{self, Judgement, Limits, Notice, View};
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
-use crate::plan::{Plan, Policy};
+use crate::plan::{Action, Plan, Policy};
 use crate::report::Recorder;
 use crate::state::Access;
 use crate::survey::{Survey, Wanted, survey};
@@ -34,6 +35,8 @@ impl SyncEngine {
         recorder.with(|report| {
             report.source.clone_from(&prepared.locations().source);
             report.destination.clone_from(&prepared.locations().destination);
+            report.stores =
+                Sides::new(prepared.clients.source.reached(), prepared.clients.destination.reached());
         });
         let result = self.run_prepared(pair, options, recorder, &mut prepared).await;
         recorder.with(|report| {
@@ -55,6 +58,7 @@ impl SyncEngine {
     ) -> Result<()> {
         let access = if options.dry_run { Access::ReadOnly } else { Access::Write };
         let mut past = self.recall(pair, options.initial_sync, prepared, access, recorder).await?;
+        past.warn_clients(prepared);
         if !options.dry_run {
             prepared.mend().await?;
         }
@@ -62,7 +66,7 @@ impl SyncEngine {
         let mut found = look(&examiner, prepared, &past, options, recorder).await?;
         let unreadable = found.unreadable.source || found.unreadable.destination;
         let (view, limits) = (view(pair, options, prepared, &past, &found), limits(pair, options));
-        let (plan, mut judgement) = judge(pair, &past, &mut found, &view, &limits);
+        let (mut plan, mut judgement) = judge(pair, prepared, &past, &mut found, (&view, &limits)).await?;
         judgement.refusals.extend(unexpected(options, &plan));
         tell(&judgement, &found, recorder);
         if !judgement.refusals.is_empty() || options.dry_run {
@@ -77,9 +81,15 @@ impl SyncEngine {
             self.begin(&mut past, pair, options).await?;
         }
         let swept = self.sweep(pair, &found, prepared, recorder).await;
+        let may_try = Sides::new(pair.allows_download(), pair.allows_upload());
+        super::spelling::settle(&mut plan, &prepared.clients, past.state.as_ref(), may_try).await?;
         announce(&plan, recorder);
-        let into_trash =
-            Side::BOTH.map(|side| pair.trash && plan.actions.iter().any(|a| a.work.discards_on(side)));
+        // Before anything is copied: it may need the room. Its own trash is too young to go.
+        let purging = purging(pair, &plan, prepared);
+        for side in &purging {
+            self.purge(*side, pair, prepared, &past, recorder).await;
+        }
+        let renumbered = renumbered(&found);
         let guard = (&view, &limits);
         let run = Run { engine: self, pair, options, prepared, past: &past, guard, recorder };
         let result = run.carry_out(&examiner, plan, found, unreadable).await;
@@ -95,14 +105,17 @@ impl SyncEngine {
             for side in Side::BOTH.into_iter().filter(|side| pair.allows_copy_to(*side)) {
                 prepared.clients.get(side).settle().await;
             }
-            for side in
-                Side::BOTH.into_iter().zip(into_trash).filter_map(|(side, wrote)| wrote.then_some(side))
-            {
-                self.purge(side, prepared, recorder).await;
+            if pair.trash_max.is_some() {
+                for side in &purging {
+                    self.purge(*side, pair, prepared, &past, recorder).await;
+                }
             }
         }
         match result {
-            Ok(()) => self.end(past, pair, prepared, swept, recorder).await,
+            Ok(()) => {
+                past.learn(renumbered);
+                self.end(past, pair, prepared, swept, recorder).await
+            }
             Err(error) => {
                 // What was recorded so far is true; keep it whatever ended the run.
                 if let Err(lost) = past.state.flush().await {
@@ -135,11 +148,22 @@ impl SyncEngine {
         swept
     }
 
-    /// Removes old trash on a side that got new one. Failing to costs room, nothing else.
-    async fn purge(&self, side: Side, prepared: &Prepared, recorder: &Recorder) {
+    /// Removes old trash on a side, and what is more than the user wants to keep. Failing to costs room, nothing else.
+    async fn purge(
+        &self,
+        side: Side,
+        pair: &SyncPair,
+        prepared: &Prepared,
+        past: &Past,
+        recorder: &Recorder,
+    ) {
         let now = self.clock.now();
-        let before = Timestamp::new(now.seconds.saturating_sub(TRASH_SECONDS), 0);
-        match prepared.clients.get(side).purge_trash(before).await {
+        let expiry = Expiry {
+            before: Timestamp::new(now.seconds.saturating_sub(TRASH_SECONDS), 0),
+            most_bytes: pair.trash_max,
+            spared: past.trash_run(),
+        };
+        match prepared.clients.get(side).purge_trash(expiry).await {
             Ok(runs) => tracing::debug!(%side, runs, "purged old trash"),
             Err(error) => {
                 let message = format!("old trash stays at the {side}: {}", error.chain());
@@ -147,6 +171,24 @@ impl SyncEngine {
             }
         }
     }
+}
+
+/// Returns the sides on which old trash is removed: folders that are written to, for want of room shows there at once, and
+/// stores that get new trash.
+fn purging(pair: &SyncPair, plan: &Plan, prepared: &Prepared) -> Vec<Side> {
+    let has_work = |side: Side| {
+        let is_folder = prepared.clients.get(side).is_folder();
+        let works =
+            |action: &Action| action.work.discards_on(side) || (is_folder && action.receiver() == Some(side));
+        pair.trash && plan.actions.iter().any(works)
+    };
+    Side::BOTH.into_iter().filter(|side| has_work(*side)).collect()
+}
+
+/// Returns the sides on which most of what the base knows differs from it in nothing but inode numbers.
+fn renumbered(found: &Survey) -> Sides<bool> {
+    let most = |count: u64| count > 0 && count.saturating_mul(2) >= found.base;
+    Sides::new(most(found.renumbered.source), most(found.renumbered.destination))
 }
 
 pub(super) fn policy(pair: &SyncPair, winner: Option<Side>) -> Policy {
@@ -176,6 +218,7 @@ pub(super) async fn look(
         filter: Filter::new(prepared.rules.clone()),
         ignore_files_on: Side::BOTH.into_iter().find(|side| is_folder(*side)),
         leftover_tags: past.record.run_tags.clone(),
+        anchors: prepared.anchors,
     };
     let told = recorder.with(|report| report.clone());
     let look = || survey(examiner, &past.state, wanted(), &options.controller, recorder);
@@ -185,9 +228,16 @@ pub(super) async fn look(
         recorder.with(|report| *report = told);
         found = look().await;
     }
-    let found = found.map_err(|error| unreachable(error, "a side could not be listed"))?;
+    let found = found.map_err(unlisted)?;
     recorder.emit(&Event::Compared { unchanged: found.unchanged, first_sync: past.first_sync });
     Ok(found)
+}
+
+/// Returns the error of a run whose listings ended with `error`.
+pub(super) fn unlisted(error: Error) -> Error {
+    // One tree was found inside the other: listing has shown what is wrong with the pair.
+    let is_about_the_pair = error.kind() == ErrorKind::Invalid && error.ends_the_run();
+    if is_about_the_pair { error } else { unreachable(error, "a side could not be listed") }
 }
 
 /// Refuses a plan that is not the one that was reviewed.
@@ -199,15 +249,20 @@ fn unexpected(options: &SyncOptions, plan: &Plan) -> Option<Notice> {
 }
 
 /// Makes the plan and lets the guards judge it.
-pub(super) fn judge(
+///
+/// # Errors
+/// A side that could not be asked which names it takes for one.
+pub(super) async fn judge(
     pair: &SyncPair,
+    prepared: &Prepared,
     past: &Past,
     found: &mut Survey,
-    view: &View,
-    limits: &Limits,
-) -> (Plan, Judgement) {
+    (view, limits): (&View, &Limits),
+) -> Result<(Plan, Judgement)> {
     let policy = policy(pair, past.winner);
-    let plan = Plan::new(std::mem::take(&mut found.items), policy, &found.collisions, &found.copies);
+    let mut plan = Plan::new(std::mem::take(&mut found.items), policy, &found.collisions, &found.copies);
+    super::spelling::settle(&mut plan, &prepared.listed, past.state.as_ref(), Sides::new(false, false))
+        .await?;
     let mut judgement = guard::judge(&plan, view, limits);
     if pair.compare.is_weak() {
         let message = format!("--compare {} can take files of different content for equal", pair.compare);
@@ -217,7 +272,7 @@ pub(super) fn judge(
             "use hash-then-mtime or hash-only",
         ));
     }
-    (plan, judgement)
+    Ok((plan, judgement))
 }
 
 /// Returns what the guards are to know.
@@ -229,7 +284,7 @@ pub(super) fn view(
     found: &Survey,
 ) -> View {
     let differs = |side| match (past.record.roots.get(side), prepared.roots.get(side)) {
-        (Some(then), Some(now)) => then != now,
+        (Some(then), Some(now)) => !then.is_same(now),
         _ => false,
     };
     View {

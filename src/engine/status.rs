@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 use super::run::{examiner, judge, limits, look, view};
-use super::tell::blocked;
 use super::{SyncEngine, SyncOptions};
 use crate::error::Result;
 use crate::key::Key;
@@ -12,6 +11,7 @@ use crate::pair::SyncPair;
 use crate::plan::{Base, Item, Sight, Work};
 use crate::report::{ErrorLine, Recorder, Report};
 use crate::state::Access;
+use crate::transfer::blocked;
 
 /// What changed since the last sync.
 #[derive(Debug, Clone, Serialize)]
@@ -73,6 +73,7 @@ impl SyncEngine {
         let empty = Report::new(locations.source.clone(), locations.destination.clone(), pair.mode, true);
         let recorder = Recorder::new(empty, std::sync::Arc::clone(&options.observer));
         let past = self.recall(pair, options.initial_sync, &prepared, Access::ReadOnly, &recorder).await?;
+        past.warn_clients(&prepared);
         let examiner = examiner(pair, &prepared, &past);
         let mut found = look(&examiner, &prepared, &past, options, &recorder).await?;
         let mut changes = Sides::new(SideChanges::default(), SideChanges::default());
@@ -81,14 +82,14 @@ impl SyncEngine {
             found.items.iter().for_each(|item| changes.get_mut(side).see(item, side, keeps));
         }
         let (view, limits) = (view(pair, options, &prepared, &past, &found), limits(pair, options));
-        let (plan, judgement) = judge(pair, &past, &mut found, &view, &limits);
+        let (plan, judgement) = judge(pair, &prepared, &past, &mut found, (&view, &limits)).await?;
         let works = |work: &Work| {
             matches!(work, Work::Copy(_) | Work::Delete { .. } | Work::Rename { .. } | Work::KeepBoth { .. })
         };
         let same = |work: &Work| matches!(work, Work::Adopt { .. });
         let conflicts = plan.actions.iter().filter(|action| matches!(action.work, Work::Unresolved));
         // What a sync would fail.
-        for action in plan.actions.iter().filter(|action| matches!(action.work, Work::Blocked)) {
+        for action in plan.actions.iter().filter(|action| action.work.is_blocked()) {
             recorder.fail(action.key.as_str(), "sync", &blocked(action));
         }
         Ok(StatusReport {

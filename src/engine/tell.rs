@@ -1,7 +1,7 @@
 //! What a run tells its observer besides what it does.
 
 use super::prepare::Prepared;
-use crate::code::NoticeCode;
+use crate::code::{FailureCode, NoticeCode};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Line};
 use crate::guard::{Judgement, Notice};
@@ -10,6 +10,7 @@ use crate::mode::Side;
 use crate::plan::{Action, Plan, Work};
 use crate::report::Recorder;
 use crate::survey::Survey;
+use crate::transfer::blocked;
 
 /// Tells what guards and listings have to say.
 pub(super) fn tell(judgement: &Judgement, found: &Survey, recorder: &Recorder) {
@@ -45,7 +46,7 @@ pub(super) fn foresee(plan: &Plan, found: &Survey, prepared: &Prepared, recorder
     });
     let refused = recorder.with(|report| !report.refused_by.is_empty() && !report.dry_run);
     for action in plan.actions.iter().filter(|_| !refused) {
-        if let Work::Blocked = action.work {
+        if action.work.is_blocked() {
             recorder.fail(action.key.as_str(), "sync", &blocked(action));
         } else if let Some(mut line) = Line::planned(action) {
             if in_one_store {
@@ -57,11 +58,6 @@ pub(super) fn foresee(plan: &Plan, found: &Survey, prepared: &Prepared, recorder
     for key in &found.moving {
         recorder.fail(key.as_str(), "read", &changed_during_sync(key));
     }
-}
-
-/// The error for a path that no sync can do anything about.
-pub(super) fn blocked(action: &Action) -> Error {
-    Error::new(ErrorKind::Invalid, action.reason.to_string())
 }
 
 pub(super) fn announce(plan: &Plan, recorder: &Recorder) {
@@ -89,7 +85,9 @@ pub(super) fn in_its_place(key: &Key, side: Side) -> Error {
     let message = format!(
         "name collision: something that is not synced now stands in the place of `{key}` at the {side}"
     );
-    Error::new(ErrorKind::Invalid, message).with_hint("move it away, or exclude the path")
+    Error::new(ErrorKind::Invalid, message)
+        .with_code(FailureCode::NameCollision)
+        .with_hint("move it away, or exclude the path")
 }
 
 pub(super) fn changed_during_sync(key: &Key) -> Error {

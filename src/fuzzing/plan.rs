@@ -393,7 +393,7 @@ fn next(plan: &Plan, world: &World, after: &Sides<Tree>) -> World {
                 record(&action.key, agreed(&action.key));
                 record(aside, agreed(aside));
             }
-            Work::Unresolved | Work::Blocked | Work::LeaveAlone => {}
+            Work::Unresolved | Work::Blocked | Work::Clash { .. } | Work::LeaveAlone => {}
         }
     }
     for (key, state) in &mut next {

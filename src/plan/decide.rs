@@ -174,6 +174,8 @@ pub enum Reason {
     FileAgainstFolder,
     /// A file and a folder of the same name stand on the same side.
     NameCollision(Side),
+    /// This side takes two names for one.
+    NameClash(Side),
     /// The file already has as many conflict copies as allowed.
     TooManyCopies,
 }
@@ -205,6 +207,7 @@ impl fmt::Display for Reason {
             Self::Renamed(side) => write!(f, "renamed at {side}"),
             Self::FileAgainstFolder => f.write_str("a file on one side, a folder on the other"),
             Self::NameCollision(side) => write!(f, "a file and a folder of the same name at {side}"),
+            Self::NameClash(side) => write!(f, "two names that the {side} takes for one"),
             Self::TooManyCopies => f.write_str("too many conflict copies of this file"),
         }
     }

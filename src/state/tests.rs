@@ -49,7 +49,7 @@ pub(super) fn pair_record() -> PairRecord {
         mode: SyncMode::TwoWay,
         first_sync: FirstSync::Spent,
         marked: true,
-        roots: Sides::new(Some(RootIdentity { device: 1, inode: 2 }), None),
+        roots: Sides::new(Some(RootIdentity { device: 1, inode: 2, file_system: None }), None),
         run_tags: vec![7],
         last_sync_seconds: Some(1_700_000_000),
         tail: RecordTail::default(),

@@ -87,7 +87,7 @@ impl Tap {
             clock: Arc::clone(clock),
             moved: Arc::new(moved),
         };
-        let Body { size, modified, executable, proof, chunks } = body;
+        let Body { chunks, .. } = body;
         let tap = self.clone();
         let chunks = chunks.scan(way, |way, chunk| {
             let way = way.clone();
@@ -96,7 +96,7 @@ impl Tap {
         // Before the end, so that whoever takes the bytes in does not show them.
         let verdict = futures::stream::once(async move { tap.verdict() }).filter_map(std::future::ready);
         let chunks = chunks.chain(verdict);
-        Body { size, modified, executable, proof, chunks: chunks.boxed() }
+        Body { chunks: chunks.boxed(), ..body }
     }
 }
 

@@ -151,6 +151,7 @@ impl Transfer<'_> {
         let told = Arc::default();
         let attempt = || async {
             self.control.checkpoint().await?;
+            self.check_room(&job)?;
             match self.copy_in_store(&job).await? {
                 Some(copied) => Ok(copied),
                 None => self.copy_through(&job, &told).await,
@@ -159,6 +160,7 @@ impl Transfer<'_> {
         let staged =
             retry(Schedule::default(), self.clock.as_ref(), self.entropy.as_ref(), self.control, attempt);
         let result = self.contain("copying", &job.target.key, staged).await;
+        self.note_room(job.to, &result);
         (job, self.judged(result).await)
     }
 
@@ -208,6 +210,7 @@ impl Transfer<'_> {
         let results = each(jobs.len(), self.contain("publishing", &first, published).await);
         let (mut rows, mut lines, mut end) = (Vec::new(), Vec::new(), Ok(()));
         for ((job, hash), result) in jobs.into_iter().zip(results) {
+            self.note_room(side, &result);
             match result {
                 Ok(entry) => {
                     let seen = seen(side, &entry, &job.from);

@@ -5,6 +5,7 @@
 
 use futures::{FutureExt, StreamExt};
 
+use super::respell::Respelled;
 use super::{Executed, Job, Transfer, look_again, seen};
 use crate::diff::Observed;
 use crate::entry::Entry;
@@ -24,10 +25,13 @@ impl Transfer<'_> {
         executed: &mut Executed,
     ) -> Result<()> {
         self.announce(&actions).await?;
+        let respelled = self.respell_folders(&actions, jobs).await?;
+        let respelled = &respelled;
         let mut results = futures::stream::iter(actions)
             .map(|action| {
                 let renamed = async move {
-                    let result = self.contain("renaming", &action.key, self.rename_one(&action)).await;
+                    let result =
+                        self.contain("renaming", &action.key, self.rename_one(&action, respelled)).await;
                     let result = self.judged(result).await;
                     let back = match &result {
                         Err(error) if !error.ends_the_run() => self.taken_back(&action).await,
@@ -90,7 +94,7 @@ impl Transfer<'_> {
         (matches!(old, Observed::File(_)) && !is_copied).then_some((key, None))
     }
 
-    async fn rename_one(&self, action: &Action) -> Result<Entry> {
+    async fn rename_one(&self, action: &Action, respelled: &Respelled) -> Result<Entry> {
         self.control.checkpoint().await?;
         let (on, entry, to, keep_old) = match &action.work {
             Work::Rename { on, entry, keep_old, .. } => (*on, entry, &action.key, *keep_old),
@@ -101,6 +105,10 @@ impl Transfer<'_> {
         };
         self.rights.allow_copy(on)?;
         let client = self.clients.get(on);
+        let entry = &self.as_respelled(on, entry, respelled).await?;
+        if entry.key == *to {
+            return Ok(entry.clone());
+        }
         let attempt = || async {
             if !keep_old {
                 self.rights.allow_delete(on)?;

@@ -409,6 +409,7 @@ fn b32_another_file_system_below_a_root_is_a_boundary() {
 fn b50_a_umask_that_takes_everything_does_not_lock_the_user_out() {
     let bench = Bench::new();
     act(&bench, "a write d/f first");
+    fs::set_permissions(bench.path("a/d/f"), fs::Permissions::from_mode(0o666)).unwrap();
     for (umask, expected) in [("000", 0o666), ("022", 0o644), ("077", 0o600), ("777", 0o600), ("722", 0o644)]
     {
         let to = format!("to{umask}");

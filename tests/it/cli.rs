@@ -99,7 +99,7 @@ fn a_path_that_fails_is_exit_1_and_is_named() {
     is_a_report(&report);
     assert_eq!((code, &report["outcome"], &report["counts"]["failed"]), (1, &"partial".into(), &1.into()));
     let failure = report["failures"][0].as_object().unwrap();
-    assert_eq!(failure.keys().collect::<Vec<_>>(), ["action", "error", "hint", "path"]);
+    assert_eq!(failure.keys().collect::<Vec<_>>(), ["action", "code", "error", "hint", "path"]);
     assert!(bench.run(&["sync", "a", "b"]).stderr.contains("failed: "));
 }
 

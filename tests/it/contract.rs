@@ -142,7 +142,14 @@ pub(crate) fn body(bytes: &[u8]) -> Body {
 
 fn body_of(size: u64, chunks: Vec<Result<Bytes, Error>>) -> Body {
     let modified = Some(Timestamp::new(1_600_000_000, 123_456_789));
-    Body { size, modified, executable: None, proof: None, chunks: stream::iter(chunks).boxed() }
+    Body {
+        size,
+        modified,
+        mode: None,
+        folder_modes: Vec::new(),
+        proof: None,
+        chunks: stream::iter(chunks).boxed(),
+    }
 }
 
 pub(crate) fn kind<T>(result: Result<T, Error>) -> Option<ErrorKind> {

@@ -389,32 +389,42 @@ async fn b36_20000_files_in_one_folder() {
 #[tokio::test]
 async fn i46_permissions() {
     let on = Tree::new();
-    let executable = |executable| Body { executable, ..body(b"x") };
+    let with = |mode| Body { mode, ..body(b"x") };
     on.write("by-others", "x");
     let usual = on.mode("by-others");
-    let with_x = usual | ((usual & 0o444) >> 2);
-    on.put(target("plain", None), executable(None)).await.unwrap();
-    on.put(target("not", None), executable(Some(false))).await.unwrap();
-    on.put(target("tool", None), executable(Some(true))).await.unwrap();
-    assert_eq!((on.mode("plain"), on.mode("not"), on.mode("tool")), (usual, usual, with_x));
-    assert_eq!(on.client.read(&on.entry("tool").await).await.unwrap().executable, Some(true));
-    assert_eq!(on.client.read(&on.entry("plain").await).await.unwrap().executable, Some(false));
+    let masked = |bits| bits & (usual | (usual & 0o444) >> 2 | 0o111);
+    for (name, mode, expected) in [
+        ("plain", None, usual),
+        ("open", Some(0o666), usual),
+        ("tool", Some(0o755), masked(0o755)),
+        ("private", Some(0o600), 0o600),
+        ("read-only", Some(0o444), masked(0o644)),
+        ("of-its-group", Some(0o640), masked(0o640)),
+        ("without-owner", Some(0o077), masked(0o677)),
+        ("set-id", Some(0o7755), masked(0o755)),
+    ] {
+        on.put(target(name, None), with(mode)).await.unwrap();
+        assert_eq!(on.mode(name), expected, "{name}");
+        assert_eq!(on.client.read(&on.entry(name).await).await.unwrap().mode, Some(expected), "{name}");
+    }
     for (name, before, wanted, after) in [
         ("kept", 0o640, None, 0o640),
-        ("more", 0o640, Some(true), 0o750),
-        ("less", 0o755, Some(false), 0o644),
-        ("same", 0o700, Some(true), 0o700),
+        ("more", 0o640, Some(0o755), 0o750),
+        ("less", 0o755, Some(0o600), 0o644),
+        ("same", 0o700, Some(0o755), 0o700),
         ("setuid", 0o6755, None, 0o755),
     ] {
         on.write(name, "one");
         fs::set_permissions(on.path(name), fs::Permissions::from_mode(before)).unwrap();
-        on.put(target(name, Some(on.entry(name).await)), executable(wanted)).await.unwrap();
+        on.put(target(name, Some(on.entry(name).await)), with(wanted)).await.unwrap();
         assert_eq!(on.mode(name), after, "{name}");
     }
     let staged = on.client.stage(target("held", None), body(b"x")).await.unwrap();
     on.client.discard(staged).await;
-    assert_eq!(on.mode(".syncengine"), 0o700);
-    assert_eq!(on.mode(".syncengine/trash"), 0o700);
+    // What is ours is as open to others as the root is.
+    let root = on.mode("");
+    assert_eq!((on.mode(".syncengine"), on.mode(".syncengine/trash")), (root, root));
+    assert_eq!(fs::read_to_string(on.path(".syncengine/.gitignore")).unwrap(), "*\n");
 }
 
 #[tokio::test]

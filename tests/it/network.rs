@@ -649,7 +649,14 @@ async fn f18_i34_a_large_source_of_another_length_makes_no_object() {
         ("empty", vec![]),
     ] {
         let chunks = futures::stream::iter(chunks).boxed();
-        let body = Body { size: SIZE as u64, modified: None, executable: None, proof: None, chunks };
+        let body = Body {
+            size: SIZE as u64,
+            modified: None,
+            mode: None,
+            folder_modes: Vec::new(),
+            proof: None,
+            chunks,
+        };
         let key = Key::parse("large").unwrap();
         let target = Target { key, replaces: None, disposal: Disposal::Discard, run_tag: 1 };
         assert!(client.stage(target, body).await.is_err(), "{what}");

@@ -15,6 +15,7 @@ use crate::sizes;
 
 #[cfg(feature = "embedded")]
 pub(crate) mod keys;
+mod rules;
 mod store;
 
 /// More files than this at once only wait for each other. Ours.
@@ -61,7 +62,7 @@ pub(crate) struct Common {
     pub(crate) state_dir: Option<OsString>,
 }
 
-fn invalid(message: impl Into<String>, hint: &str) -> Error {
+fn invalid(message: impl Into<String>, hint: impl Into<String>) -> Error {
     Error::new(ErrorKind::Invalid, message).with_hint(hint)
 }
 
@@ -144,6 +145,7 @@ pub(crate) fn embedded_dir(given: Option<&OsStr>) -> Result<PathBuf> {
         if dir.is_empty() {
             return Err(invalid("`--embedded-dir` is empty", "name a folder, or leave the option out"));
         }
+        check_tilde("--embedded-dir", dir)?;
         let doing = || format!("resolve the folder `{}`", escape(dir.as_encoded_bytes()));
         return std::path::absolute(dir).map_err(|error| Error::io(doing(), error));
     }
@@ -153,6 +155,7 @@ pub(crate) fn embedded_dir(given: Option<&OsStr>) -> Result<PathBuf> {
 /// Returns where the state is kept.
 pub(crate) fn state_dir(common: &Common) -> Result<PathBuf> {
     if let Some(dir) = &common.state_dir {
+        check_tilde("--state-dir", dir)?;
         let doing = || format!("resolve the state directory `{}`", escape(dir.as_encoded_bytes()));
         return std::path::absolute(dir).map_err(|error| Error::io(doing(), error));
     }
@@ -180,6 +183,12 @@ pub(crate) fn pair(args: &PairArgs) -> Result<SyncPair> {
         pair = pair.trash(choose("--trash", trash, &[("on", true), ("off", false)])?);
     }
     pair = store::trashed(pair, args)?;
+    if let Some(text) = &args.trash_max {
+        if !pair.trash {
+            return Err(invalid("`--trash-max` has no effect with `--trash off`", "give one of them"));
+        }
+        pair = pair.trash_max(sizes::parse("--trash-max", text)?);
+    }
     if let Some(limit) = &args.max_delete {
         pair = pair.max_delete(limit.parse()?);
     }
@@ -204,7 +213,13 @@ pub(crate) fn policy(at: &Locations, args: &PolicyArgs, filter: &FilterArgs) -> 
     check_used("--initial-sync", args.initial_sync.is_some(), pair.mode, SyncMode::TwoWay)?;
     check_used("--conflict", args.conflict.is_some(), pair.mode, SyncMode::TwoWay)?;
     check_used("--no-pull", args.no_pull, pair.mode, SyncMode::SourceBackup)?;
-    pair.rules = rules(filter)?;
+    filtered(pair, filter)
+}
+
+/// Returns `pair` with the rules of the filter options.
+pub(crate) fn filtered(mut pair: SyncPair, args: &FilterArgs) -> Result<SyncPair> {
+    pair.rules = rules(args)?;
+    rules::check(&pair)?;
     pair.compiled_rules()?;
     Ok(pair)
 }
@@ -220,7 +235,7 @@ fn check_used(option: &str, given: bool, mode: SyncMode, only: SyncMode) -> Resu
 }
 
 /// Returns the rules of the filter options, in their order.
-pub(crate) fn rules(args: &FilterArgs) -> Result<Vec<String>> {
+fn rules(args: &FilterArgs) -> Result<Vec<String>> {
     let mut rules = Vec::new();
     for arg in &args.ordered {
         match arg {
@@ -232,7 +247,23 @@ pub(crate) fn rules(args: &FilterArgs) -> Result<Vec<String>> {
     Ok(rules)
 }
 
+/// Refuses a `~` that no shell has put a home directory in the place of.
+pub(crate) fn check_tilde(option: &str, path: &OsStr) -> Result<()> {
+    let bytes = path.as_encoded_bytes();
+    if bytes != b"~" && !bytes.starts_with(b"~/") {
+        return Ok(());
+    }
+    let (shown, rest) = (escape(bytes), escape(&bytes[1..]));
+    Err(invalid(
+        format!(
+            "`{option}`: `~` stands for a home directory only where a shell reads it, and `{shown}` came as it is"
+        ),
+        format!("write $HOME{rest} or the whole path, or ./{shown} for what has that name"),
+    ))
+}
+
 fn rules_of_file(path: &Path) -> Result<Vec<String>> {
+    check_tilde("--ignore-file", path.as_os_str())?;
     let shown = escape(path.as_os_str().as_encoded_bytes());
     let unreadable = |error| {
         let cause = Error::io(format!("read `{shown}`"), error);

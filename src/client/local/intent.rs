@@ -48,12 +48,12 @@ impl Written {
 impl Local {
     /// Writes down that `key` goes missing while its old version is at `kept`.
     pub(super) fn intend(&self, key: &str, kept: &str) -> Result<Written> {
-        let folder = make_folder(&*self.root.handle()?, INTENTS)?;
+        let folder = make_folder(self, INTENTS)?;
         let intent = Intent { key: key.to_owned(), kept: kept.to_owned() };
         let fail = |error| failure("write down the replacement of", key, error);
         let text = serde_json::to_vec(&intent).map_err(|_| fail(Errno::INVAL))?;
         let name = format!("{:016x}.json", self.entropy.next_u64());
-        let lock = write_intent(&folder, &name, &text).map_err(fail)?;
+        let lock = write_intent(self, &folder, &name, &text).map_err(fail)?;
         Ok(Written { folder, name, _lock: lock })
     }
 
@@ -134,9 +134,10 @@ fn parse(text: &[u8]) -> Option<(Key, Key)> {
     is_ours.then_some((key, kept))
 }
 
-fn write_intent(folder: &OwnedFd, name: &str, text: &[u8]) -> Result<OwnedFd, Errno> {
+fn write_intent(local: &Local, folder: &OwnedFd, name: &str, text: &[u8]) -> Result<OwnedFd, Errno> {
     let unfinished = format!("{UNFINISHED}{name}");
     let file = rustix::fs::openat(folder, &unfinished, CREATE, PRIVATE)?;
+    local.open_to_all(&file, false);
     let written = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
         .and_then(|()| write_all(&file, text))
         .and_then(|()| rustix::fs::fsync(&file))

@@ -19,6 +19,7 @@ use super::spelling::{is_exact, taken};
 use super::stage::drop_temporary;
 use super::{Local, stat};
 use crate::client::{Disposal, Held, Staged, Target};
+use crate::code::FailureCode;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, escape};
@@ -59,7 +60,7 @@ pub(super) fn publish(local: &Local, staged: &[Staged]) -> Vec<Result<Entry>> {
 
 fn begin<'a>(local: &'a Local, staged: &[Staged]) -> Result<Batch<'a>> {
     let batch = Batch::new(local)?;
-    make_durable(&batch.root, staged)?;
+    make_durable(&batch.root, staged).map_err(|error| local.with_room(error))?;
     Ok(batch)
 }
 
@@ -109,7 +110,9 @@ fn is_folder(folder: &OwnedFd, name: &str) -> bool {
 fn in_the_way(path: &str) -> Error {
     let message =
         format!("a folder `{}` is in the way, and there is something in it", escape(path.as_bytes()));
-    Error::new(ErrorKind::Invalid, message).with_hint("move the folder away, or what is in it")
+    Error::new(ErrorKind::Invalid, message)
+        .with_code(FailureCode::NameCollision)
+        .with_hint("move the folder away, or what is in it")
 }
 
 impl Batch<'_> {
@@ -139,7 +142,7 @@ impl Batch<'_> {
         self.touch(parent);
         // The rename has stamped it; whatever stamps it from now on is somebody else.
         let placed = rustix::fs::statat(&*member.folder, target.key.file_name(), AtFlags::SYMLINK_NOFOLLOW);
-        placed.ok().filter(|placed| stat::is_same_file(placed, &ours)).ok_or_else(|| changed_after(path))
+        placed.ok().filter(|placed| self.local.is_same_file(placed, &ours)).ok_or_else(|| changed_after(path))
     }
 
     fn create(&self, member: &Member) -> Result<()> {
@@ -151,11 +154,12 @@ impl Batch<'_> {
         };
         match placed {
             Err(Errno::EXIST) if is_exact(folder, name) == Ok(false) => {
-                Err(taken(member.target.key.as_str()))
+                Err(taken(folder, member.target.key.as_str()))
             }
             Err(Errno::EXIST) if is_folder(folder, name) => Err(in_the_way(member.target.key.as_str())),
             Err(Errno::EXIST) => Err(changed(member.target.key.as_str(), "appeared meanwhile")),
-            other => other.map_err(|error| failure("create", member.target.key.as_str(), error)),
+            other => other
+                .map_err(|error| self.local.with_room(failure("create", member.target.key.as_str(), error))),
         }
     }
 
@@ -207,7 +211,7 @@ impl Batch<'_> {
         match verified {
             Ok(()) => self.dispose(&aside, disposal),
             Err(error) => {
-                remove_ours(&aside.folder, &aside.name, &member.ours);
+                remove_ours(self.local, &aside.folder, &aside.name, &member.ours);
                 Err(error)
             }
         }
@@ -301,8 +305,10 @@ impl Batch<'_> {
             .open(key.parent().unwrap_or(""))
             .and_then(|folder| rustix::fs::statat(&*folder, key.file_name(), AtFlags::SYMLINK_NOFOLLOW));
         match found {
-            Ok(stat) if stat::is_same_file(&stat, ours) && stat::changed(&stat) == stat::changed(ours) => {
-                Ok(stat::entry_of_ours(key.clone(), &stat, now))
+            Ok(stat)
+                if self.local.is_same_file(&stat, ours) && stat::changed(&stat) == stat::changed(ours) =>
+            {
+                Ok(self.local.entry_of_ours(key.clone(), &stat, now))
             }
             Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Err(changed_after(path)),
             Err(error) => Err(failure("look at", path, error)),
@@ -327,9 +333,9 @@ fn free_name(mut aside: Aside) -> Result<Aside, Errno> {
 }
 
 /// Removes our copy, unless somebody changed it after all.
-pub(super) fn remove_ours(folder: &OwnedFd, name: &str, ours: &Stat) {
+pub(super) fn remove_ours(local: &Local, folder: &OwnedFd, name: &str, ours: &Stat) {
     let found = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
-    if found.is_ok_and(|found| stat::is_same_file(&found, ours)) {
+    if found.is_ok_and(|found| local.is_same_file(&found, ours)) {
         rustix::fs::unlinkat(folder, name, AtFlags::empty()).ok();
     }
 }

@@ -3,31 +3,101 @@
 //! Only folders of `.syncengine/trash/` that are named like a run are entered, beneath the root and through no
 //! link; files are unlinked one by one and folders removed when they are empty.
 
+use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
 use super::reserved::TRASH;
 use super::root::{failure, join, open_folder};
-use super::{Local, names};
-use crate::entry::Timestamp;
-use crate::error::Result;
+use super::{Local, names, stat};
+use crate::client::Expiry;
+use crate::code::FailureCode;
+use crate::error::{Error, Result};
+use crate::key::escape;
 
-/// Removes the trash of the runs that began before `before`; returns how many there were.
-pub(super) fn purge_trash(local: &Local, before: Timestamp) -> Result<u64> {
+/// Removes the trash that is to go; returns of how many runs.
+pub(super) fn purge_trash(local: &Local, expiry: &Expiry) -> Result<u64> {
     let root = local.root.handle()?;
     let runs = match open_folder(&root, TRASH) {
         Ok(trash) => names::plain(&trash).map_err(|error| failure("list", TRASH, error))?,
         Err(Errno::NOENT) => return Ok(0),
         Err(error) => return Err(failure("open", TRASH, error)),
     };
-    let before = before.compact();
-    let mut purged = 0;
-    for run in runs.iter().filter(|run| names_a_run(run) && run.as_str() < before.as_str()) {
+    let before = expiry.before.compact();
+    let is_spared = |run: &String| expiry.spared.as_ref() == Some(run);
+    // The oldest first: their names begin with the time.
+    let mut runs: Vec<String> = runs.into_iter().filter(|run| names_a_run(run) && !is_spared(run)).collect();
+    runs.sort_unstable();
+    let (old, young) = runs.split_at(runs.partition_point(|run| *run < before));
+    let mut going = old.to_vec();
+    if let Some(most) = expiry.most_bytes {
+        let sizes = young.iter().map(|run| size(&root, &join(TRASH, run)));
+        let sizes =
+            sizes.collect::<Result<Vec<_>, Errno>>().map_err(|error| failure("look at", TRASH, error))?;
+        let mut left: u64 = sizes.iter().sum();
+        for (run, size) in young.iter().zip(sizes) {
+            if left <= most {
+                break;
+            }
+            left -= size;
+            going.push(run.clone());
+        }
+    }
+    for run in &going {
         let folder = join(TRASH, run);
         empty(&root, &folder).map_err(|error| failure("purge", &folder, error))?;
-        purged += 1;
     }
-    Ok(purged)
+    Ok(going.len() as u64)
+}
+
+/// Returns how many bytes are in a folder of ours, without recursion.
+fn size(root: &OwnedFd, folder: &str) -> Result<u64, Errno> {
+    let mut waiting = vec![folder.to_owned()];
+    let mut bytes = 0;
+    while let Some(path) = waiting.pop() {
+        let handle = open_folder(root, &path)?;
+        for name in names::read(&handle, "", &mut Vec::new())?.names {
+            let stat = rustix::fs::statat(&handle, &*name.text, AtFlags::SYMLINK_NOFOLLOW)?;
+            match stat::kind(&stat) {
+                FileType::Directory => waiting.push(join(&path, &name.text)),
+                _ => bytes += stat::size(&stat),
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+impl Local {
+    /// Says of an error for want of room what takes room and can be done without: the trash.
+    pub(super) fn with_room(&self, error: Error) -> Error {
+        if error.code() != FailureCode::NoSpace {
+            return error;
+        }
+        let look = || self.root.handle().ok().and_then(|root| size(&root, TRASH).ok()).unwrap_or(0);
+        let bytes = *self.trash_bytes.get_or_init(look);
+        let location = self.root.location().trim_end_matches('/');
+        let trash = escape(format!("{location}/{TRASH}").as_bytes());
+        if bytes == 0 {
+            return error
+                .with_hint(format!("free some space on the disk of `{}`", escape(location.as_bytes())));
+        }
+        error.with_hint(format!(
+            "the disk is full; the trash `{trash}` holds {} of it: remove what nobody needs there, or keep it small with \
+             --trash-max SIZE",
+            shown(bytes)
+        ))
+    }
+}
+
+/// Returns a number of bytes for people.
+fn shown(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    let (mut tenths, mut unit) = (u128::from(bytes) * 10 / 1024, 0);
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
 /// Runs name their trash `YYYYMMDDTHHMMSSZ-` and a tag.
@@ -42,7 +112,7 @@ fn names_a_run(name: &str) -> bool {
 }
 
 /// Unlinks everything in a folder of ours, deepest first and without recursion, then the folder.
-fn empty(root: &rustix::fd::OwnedFd, folder: &str) -> Result<(), Errno> {
+fn empty(root: &OwnedFd, folder: &str) -> Result<(), Errno> {
     let mut waiting = vec![folder.to_owned()];
     while let Some(path) = waiting.last().cloned() {
         let handle = open_folder(root, &path)?;
@@ -74,6 +144,7 @@ mod tests {
 
     use super::*;
     use crate::client::local::LocalClient;
+    use crate::entry::Timestamp;
 
     #[test]
     fn only_the_trash_of_old_runs_is_removed() {
@@ -88,8 +159,8 @@ mod tests {
             std::os::unix::fs::symlink(&outside, trash.join(run).join("deep/link")).unwrap();
         }
         let client = LocalClient::open(root.path()).unwrap();
-        let before = Timestamp::new(1_748_736_000, 0); // 2025-06-01
-        assert_eq!(purge_trash(&client.local, before).unwrap(), 1);
+        let expiry = Expiry { before: Timestamp::new(1_748_736_000, 0), ..Expiry::default() }; // 2025-06-01
+        assert_eq!(purge_trash(&client.local, &expiry).unwrap(), 1);
         let mut left: Vec<_> = fs::read_dir(&trash)
             .unwrap()
             .map(|item| item.unwrap().file_name().into_string().unwrap())
@@ -97,13 +168,43 @@ mod tests {
         left.sort();
         assert_eq!(left, ["20250101T000000Z", "20260101T000000Z-0000000b", "mine"]);
         assert_eq!(fs::read(outside).unwrap(), b"kept");
-        assert_eq!(purge_trash(&client.local, before).unwrap(), 0);
+        assert_eq!(purge_trash(&client.local, &expiry).unwrap(), 0);
+    }
+
+    #[test]
+    fn the_oldest_trash_goes_until_the_rest_is_small_enough() {
+        let root = tempfile::tempdir().unwrap();
+        let trash = root.path().join(TRASH);
+        let runs = ["20260101T000000Z-a", "20260102T000000Z-b", "20260103T000000Z-c", "20260104T000000Z-d"];
+        for (most, spared, left) in
+            [(400, None, 4), (399, None, 3), (150, None, 1), (0, None, 0), (0, Some(0), 1), (100, Some(3), 2)]
+        {
+            for run in runs {
+                fs::create_dir_all(trash.join(run).join("d")).unwrap();
+                fs::write(trash.join(run).join("d/f"), [0; 100]).unwrap();
+            }
+            let client = LocalClient::open(root.path()).unwrap();
+            let spared = spared.map(|at: usize| runs[at].to_owned());
+            let expiry = Expiry { most_bytes: Some(most), spared, ..Expiry::default() };
+            assert_eq!(purge_trash(&client.local, &expiry).unwrap(), 4 - left as u64, "{expiry:?}");
+            assert_eq!(fs::read_dir(&trash).unwrap().count(), left, "{expiry:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_shown_as_people_say_them() {
+        for (bytes, expected) in
+            [(0, "0.0 KiB"), (1536, "1.5 KiB"), (6 << 20, "6.0 MiB"), (u64::MAX, "16383.9 PiB")]
+        {
+            assert_eq!(shown(bytes), expected);
+        }
     }
 
     #[test]
     fn a_tree_without_trash_has_nothing_to_purge() {
         let root = tempfile::tempdir().unwrap();
         let client = LocalClient::open(root.path()).unwrap();
-        assert_eq!(purge_trash(&client.local, Timestamp::new(i64::from(i32::MAX), 0)).unwrap(), 0);
+        let expiry = Expiry { before: Timestamp::new(i64::from(i32::MAX), 0), ..Expiry::default() };
+        assert_eq!(purge_trash(&client.local, &expiry).unwrap(), 0);
     }
 }

@@ -4,6 +4,8 @@
 //! its last (I-33), and have as many bytes as its size says (I-34). A small file is opened, checked, read
 //! and checked again in one step.
 
+use std::sync::PoisonError;
+
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use rustix::buffer::spare_capacity;
@@ -43,7 +45,11 @@ struct Reader {
 pub(super) fn begin(local: &Local, entry: Entry) -> Result<Body> {
     let (file, stat) = open_version(local, &entry)?;
     let (size, modified) = (entry.size, Some(stat::modified(&stat)));
-    let executable = Some(stat::permissions(&stat) & 0o100 != 0);
+    let (mode, folder_modes) = if local.bits_mean_something() {
+        (Some(stat::permissions(&stat)), folder_modes(local, &entry)?)
+    } else {
+        (None, Vec::new())
+    };
     let (first, rest) = Reader { entry, file, offset: 0 }.next()?;
     let first = (!first.is_empty()).then_some(Ok(first));
     let rest = stream::try_unfold(rest, |reader| async move {
@@ -54,7 +60,28 @@ pub(super) fn begin(local: &Local, entry: Entry) -> Result<Body> {
     });
     // The last step of a longer file may find that nothing is left.
     let rest = rest.try_filter(|chunk| std::future::ready(!chunk.is_empty()));
-    Ok(Body { size, modified, executable, proof: None, chunks: stream::iter(first).chain(rest).boxed() })
+    let chunks = stream::iter(first).chain(rest).boxed();
+    Ok(Body { size, modified, mode, folder_modes, proof: None, chunks })
+}
+
+/// Returns the permission bits of the folders that a file is in, from the outermost on. Those of the last one are
+/// kept: files are mostly read folder by folder.
+fn folder_modes(local: &Local, entry: &Entry) -> Result<Vec<u32>> {
+    let Some(parent) = entry.key.parent() else { return Ok(Vec::new()) };
+    let last = || local.folder_modes.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, modes)) = last().as_ref().filter(|(folder, _)| folder == parent) {
+        return Ok(modes.clone());
+    }
+    let root = local.root.handle()?;
+    let modes = entry
+        .key
+        .ancestors()
+        .map(|path| Ok(stat::permissions(&rustix::fs::fstat(open_folder(&root, path)?)?)));
+    let modes: Vec<u32> = modes
+        .collect::<Result<_, Errno>>()
+        .map_err(|error| failure("look at the folder of", entry.key.as_str(), error))?;
+    *last() = Some((parent.to_owned(), modes.clone()));
+    Ok(modes)
 }
 
 /// Opens the file of `entry` and checks that it is that version.

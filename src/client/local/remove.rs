@@ -13,7 +13,7 @@ use super::batch::Batch;
 use super::give_way::give_way;
 use super::root::{changed, failure, open_folder};
 use super::rung::PublishRung;
-use super::spelling::{is_exact, taken};
+use super::spelling::is_exact;
 use super::{Local, reserved, stage, stat};
 use crate::client::Disposal;
 use crate::entry::Entry;
@@ -56,6 +56,7 @@ pub(super) fn rename(local: &Local, from: &Entry, to: &Key) -> Result<Entry> {
 /// Removes temporaries of earlier runs; what has another name or is no file stays.
 pub(super) fn sweep(local: &Local, leftovers: &[Key]) -> Result<()> {
     local.recover()?;
+    reserved::mend_rights(local);
     let root = local.root.handle()?;
     let mut first_failure = None;
     for key in leftovers.iter().filter(|key| reserved::tag(key.file_name()).is_some()) {
@@ -91,7 +92,7 @@ impl Batch<'_> {
         let old_folder = self.open_parent(from)?;
         self.check(&old_folder, from)?;
         let (old, new) = (from.key.file_name(), to.file_name());
-        let new_folder = stage::make_parents(self.local, to)?;
+        let new_folder = stage::make_parents(self.local, to, &[])?;
         let place = || match self.rung {
             PublishRung::HardLink => {
                 rustix::fs::linkat(&*old_folder, old, &new_folder, new, AtFlags::empty())
@@ -104,7 +105,13 @@ impl Batch<'_> {
         };
         match placed {
             Ok(()) => {}
-            Err(Errno::EXIST) if is_exact(&new_folder, new) == Ok(false) => return Err(taken(path)),
+            Err(Errno::EXIST) if is_exact(&new_folder, new) == Ok(false) => {
+                self.respell(&old_folder, from, &new_folder, to)?;
+                self.touch(from.key.parent().unwrap_or(""));
+                self.touch(to.parent().unwrap_or(""));
+                return rustix::fs::statat(&new_folder, new, AtFlags::SYMLINK_NOFOLLOW)
+                    .map_err(|error| failure("look at", path, error));
+            }
             Err(Errno::EXIST) => return Err(changed(path, "appeared meanwhile")),
             Err(Errno::NOENT) => return Err(changed(from.key.as_str(), "is no longer there")),
             Err(error) => return Err(failure("rename to", path, error)),

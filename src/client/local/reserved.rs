@@ -1,7 +1,8 @@
 //! What is ours in a tree: temporaries beside their targets, and `.syncengine/` with the trash, the markers
 //! and the intents of unfinished renames.
 //!
-//! Folders in `.syncengine/` are for their owner alone; a link in the place of one of them is refused.
+//! All of it belongs to the owner of the root and is as open to others as the root is, so that every account that may
+//! use the folder may sync it. A link in the place of a folder of ours is refused.
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -9,8 +10,8 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::Local;
 use super::batch::Batch;
-use super::names;
 use super::root::{failure, join, open_child};
+use super::{names, stat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, RESERVED_FOLDER, RESERVED_PREFIX, escape};
 
@@ -63,28 +64,77 @@ pub(super) fn numbered(name: &str, number: u32) -> String {
 }
 
 /// Opens the folder `path`, one of ours, creating what is missing.
-pub(super) fn make_folder(root: &OwnedFd, path: &str) -> Result<OwnedFd> {
-    let fail = |error| failure("create the folder", path, error);
+pub(super) fn make_folder(local: &Local, path: &str) -> Result<OwnedFd> {
+    let root = local.root.handle()?;
+    let fail = |error| locked_out(failure("create the folder", path, error));
     let mut opened = None;
     for name in path.split('/') {
-        let parent = opened.as_ref().unwrap_or(root);
-        let next = make_child(parent, name).map_err(fail)?;
+        let parent = opened.as_ref().unwrap_or(&*root);
+        let next = make_child(local, parent, name).map_err(fail)?;
         opened = Some(next);
     }
     opened.ok_or_else(|| fail(Errno::INVAL))
 }
 
-fn make_child(parent: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
-    match open_child(parent, name) {
-        Err(Errno::NOENT) => {}
-        other => return other,
+/// Says what to do about a folder of ours that is closed to this account.
+fn locked_out(error: Error) -> Error {
+    if error.kind() != ErrorKind::PermissionDenied {
+        return error;
     }
-    match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
-        Ok(()) => rustix::fs::fsync(parent).or_else(ignore_unsupported)?,
-        Err(Errno::EXIST) => {}
-        Err(error) => return Err(error),
+    error.with_hint(
+        "`.syncengine` belongs to another account; a sync as that account, or as root, opens it to everybody who may use the folder",
+    )
+}
+
+fn make_child(local: &Local, parent: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
+    let opened = match open_child(parent, name) {
+        Err(Errno::NOENT) => {
+            match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
+                Ok(()) => rustix::fs::fsync(parent).or_else(ignore_unsupported)?,
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error),
+            }
+            open_child(parent, name)?
+        }
+        other => other?,
+    };
+    local.open_to_all(&opened, true);
+    if name == RESERVED_FOLDER {
+        keep_from_git(local, &opened);
     }
-    open_child(parent, name)
+    Ok(opened)
+}
+
+/// Keeps what is ours out of the repositories of users. Without it a sync works as well.
+fn keep_from_git(local: &Local, folder: &OwnedFd) {
+    // Not made durable: nothing depends on it, and a disk that fails is to show where it matters.
+    let made = rustix::fs::openat(folder, ".gitignore", CREATE, PRIVATE);
+    if let Ok(file) = made {
+        local.open_to_all(&file, false);
+        if let Err(error) = write_all(&file, b"*\n") {
+            tracing::debug!(%error, "`.syncengine/.gitignore` could not be written");
+        }
+    }
+}
+
+/// Opens to everybody who may use the root what an earlier run has closed, if it is ours to open.
+pub(super) fn mend_rights(local: &Local) {
+    let Ok(root) = local.root.handle() else { return };
+    let mut waiting = vec![RESERVED_FOLDER.to_owned()];
+    let Ok(folder) = open_child(&root, RESERVED_FOLDER) else { return };
+    let rights = |stat: &rustix::fs::Stat| (stat::owner(stat), stat::all_bits(stat) & 0o077);
+    match (rustix::fs::fstat(&folder), rustix::fs::fstat(&*root)) {
+        (Ok(ours), Ok(root)) if rights(&ours) != rights(&root) => {}
+        _ => return,
+    }
+    // What is in the trash keeps the rights it has: whoever may open the folder it is in may take it out.
+    while let Some(path) = waiting.pop() {
+        let Ok(folder) = super::root::open_folder(&root, &path) else { continue };
+        local.open_to_all(&folder, true);
+        let Ok(inside) = names::read(&folder, &path, &mut Vec::new()) else { continue };
+        let folders = inside.names.into_iter().filter(|name| name.kind == rustix::fs::FileType::Directory);
+        waiting.extend(folders.map(|name| join(&path, &name.text)));
+    }
 }
 
 /// Some file systems cannot sync a folder and say so; there is nothing else to do there.
@@ -108,6 +158,7 @@ pub(super) fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
 pub(super) fn put_file(local: &Local, folder: &OwnedFd, name: &str, text: &str) -> Result<OwnedFd, Errno> {
     let temporary = temporary_name(local, 0);
     let file = rustix::fs::openat(folder, &temporary, CREATE, PRIVATE)?;
+    local.open_to_all(&file, false);
     let written = write_all(&file, text.as_bytes())
         .and_then(|()| rustix::fs::fsync(&file))
         .and_then(|()| rustix::fs::renameat(folder, &temporary, folder, name))
@@ -129,14 +180,14 @@ pub(super) fn markers(local: &Local) -> Result<Vec<String>> {
         Err(error @ Errno::NOTDIR) => Err(failure("list the folder", PAIRS, error).with_hint(
             "`.syncengine` is where this program keeps what it needs to know; move away what has that name",
         )),
-        Err(error) => Err(failure("list the folder", PAIRS, error)),
+        Err(error) => Err(locked_out(failure("list the folder", PAIRS, error))),
     }
 }
 
 /// Writes the marker of a pair.
 pub(super) fn put_marker(local: &Local, pair_id: &str, text: &str) -> Result<()> {
     check_id(pair_id)?;
-    let folder = make_folder(&*local.root.handle()?, PAIRS)?;
+    let folder = make_folder(local, PAIRS)?;
     put_file(local, &folder, pair_id, text)
         .map(drop)
         .map_err(|error| failure("write", &join(PAIRS, pair_id), error))
@@ -193,10 +244,11 @@ impl Batch<'_> {
             match rustix::fs::mkdirat(&*folder, &name, Mode::RWXU) {
                 Ok(()) => self.touch(parent),
                 Err(Errno::EXIST) => {}
-                Err(error) => return Err(failure("create the folder", &path, error)),
+                Err(error) => return Err(locked_out(failure("create the folder", &path, error))),
             }
             match open_child(&folder, &name) {
                 Ok(handle) => {
+                    self.local.open_to_all(&handle, true);
                     self.keep_open(&path, handle);
                     return Ok(path);
                 }

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::stat;
 use crate::client::RootIdentity;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::escape;
+use crate::key::{RESERVED_FOLDER, escape};
 
 /// How every folder is opened.
 pub(super) const FOLDER: OFlags =
@@ -41,6 +41,14 @@ impl Root {
             )
             .with_hint("choose a folder whose whole path is UTF-8"));
         };
+        if location.split('/').any(|segment| segment == RESERVED_FOLDER) {
+            let shown = escape(location.as_bytes());
+            let message = format!(
+                "open the folder `{shown}`: `{RESERVED_FOLDER}` is where this program keeps what is its own"
+            );
+            let hint = "sync the folder it is in; what you want back out of its trash can be copied";
+            return Err(Error::new(ErrorKind::Invalid, message).with_hint(hint));
+        }
         let root = Self { path: canonical, location, handle: Mutex::new(None) };
         root.identity()?;
         Ok(root)
@@ -54,7 +62,7 @@ impl Root {
     /// Returns what is at the path now, whatever is held open.
     pub(super) fn identity(&self) -> Result<Option<RootIdentity>> {
         match rustix::fs::lstat(&self.path) {
-            Ok(stat) if stat::kind(&stat) == FileType::Directory => Ok(Some(stat::root_identity(&stat))),
+            Ok(stat) if stat::kind(&stat) == FileType::Directory => Ok(Some(identity(&self.path, &stat))),
             Ok(_) => Err(Error::new(
                 ErrorKind::Invalid,
                 format!("open the folder `{}`: it is not a folder", self.shown()),
@@ -63,6 +71,12 @@ impl Root {
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(error) => Err(self.failure("look at", error)),
         }
+    }
+
+    /// Returns the root, or the nearest folder above it that exists.
+    pub(super) fn anchor(&self) -> Option<RootIdentity> {
+        let found = self.path.ancestors().find_map(|path| rustix::fs::lstat(path).ok());
+        found.map(|stat| stat::root_identity(&stat))
     }
 
     /// Returns the open root. It stays the same folder from the first call on.
@@ -99,6 +113,17 @@ impl Root {
     fn shown(&self) -> String {
         escape(self.location.as_bytes())
     }
+}
+
+/// Returns what tells the folder at `path`, whose stat is `stat`, from others.
+fn identity(path: &Path, stat: &rustix::fs::Stat) -> RootIdentity {
+    let file_system = rustix::fs::statvfs(path).ok().map(|found| found.f_fsid);
+    // Some file systems make it from the number of the device, in the form that Linux has for it inside.
+    let (major, minor) =
+        (u64::from(rustix::fs::major(stat.st_dev)), u64::from(rustix::fs::minor(stat.st_dev)));
+    let of_device = (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12);
+    let file_system = file_system.filter(|id| *id != 0 && *id != of_device);
+    RootIdentity { file_system, ..stat::root_identity(stat) }
 }
 
 /// Resolves what exists of `path` and appends the rest, which then cannot contain `..`.

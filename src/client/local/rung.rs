@@ -92,7 +92,7 @@ impl Local {
         if let Some(rung) = self.rung.get() {
             return Ok(*rung);
         }
-        let folder = make_folder(&*self.root.handle()?, RESERVED_FOLDER)?;
+        let folder = make_folder(self, RESERVED_FOLDER)?;
         let rung = self.probe(&folder).map_err(|error| failure("try a rename in", RESERVED_FOLDER, error))?;
         Ok(*self.rung.get_or_init(|| rung))
     }

@@ -6,8 +6,8 @@
 //! like a deletion and a new file. So a name counts only as it is listed: what is found under another spelling is
 //! not that name, nothing is made beside it, and what was stored otherwise than it was written is taken back (I-43).
 //!
-//! Nothing is written to find that out. A folder that shows one file under a name and under the same name in the
-//! other case is listed to see which of the two it has; a name beyond ASCII is always looked for in the list.
+//! Nothing is written to find that out. A folder that answers to a name and to the same name in the other case is listed
+//! to see which of the two it has, whatever numbers it gives them; a name beyond ASCII is always looked for in the list.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
@@ -22,8 +22,10 @@ use super::reserved::make_folder;
 use super::root::{failure, join, open_child, open_folder, split};
 use super::{Local, names, stat};
 use crate::client::Staged;
+use crate::code::FailureCode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, RESERVED_FOLDER, escape};
+use crate::spelling::folded;
 
 /// Returns whether what `folder` shows as `name` really has that name.
 pub(super) fn is_exact(folder: &OwnedFd, name: &str) -> Result<bool, Errno> {
@@ -35,25 +37,43 @@ fn is_doubtful(name: &str) -> bool {
     !name.is_ascii() || name.ends_with(['.', ' '])
 }
 
-/// Returns whether the name with the case of its letters turned round is the same file, as it is where case is
-/// folded, and with an unlikely hard link.
-fn has_another_case(folder: &OwnedFd, name: &str) -> Result<bool, Errno> {
+/// Returns a name with the case of its letters turned round.
+pub(super) fn in_other_case(name: &str) -> String {
     let turn = |c: char| if c.is_ascii_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
-    let other: String = name.chars().map(turn).collect();
+    name.chars().map(turn).collect()
+}
+
+/// Returns whether something answers to the name with the case of its letters turned round. Whether it is the same
+/// file only the listing tells: file systems that fold case may well number a file by the name it is asked for.
+fn has_another_case(folder: &OwnedFd, name: &str) -> Result<bool, Errno> {
+    let other = in_other_case(name);
     if other == name {
         return Ok(false);
     }
-    let look = |name: &str| match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(stat::root_identity(&stat))),
-        Err(Errno::NOENT) => Ok(None),
+    match rustix::fs::statat(folder, &other, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
         Err(error) => Err(error),
-    };
-    let found = look(&other)?;
-    Ok(found.is_some() && found == look(name)?)
+    }
 }
 
-fn is_listed(folder: &OwnedFd, name: &str) -> Result<bool, Errno> {
+pub(super) fn is_listed(folder: &OwnedFd, name: &str) -> Result<bool, Errno> {
     Ok(list(folder)?.contains(name))
+}
+
+/// Returns the name of what `folder` shows when it is asked for `name`, which it does not list.
+pub(super) fn taken_for(folder: &OwnedFd, name: &str) -> Result<Option<String>, Errno> {
+    let wanted = folded(name);
+    let names = list(folder)?;
+    let alike = names.iter().find(|listed| folded(listed) == wanted);
+    if let Some(listed) = alike {
+        return Ok(Some(listed.to_string()));
+    }
+    // It folds names in a way of its own; then numbers may tell.
+    let look = |name: &str| rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
+    let asked = stat::root_identity(&look(name)?);
+    let same = names.iter().find(|listed| look(listed).is_ok_and(|stat| stat::root_identity(&stat) == asked));
+    Ok(same.map(ToString::to_string))
 }
 
 fn list(folder: &OwnedFd) -> Result<BTreeSet<Box<str>>, Errno> {
@@ -62,23 +82,33 @@ fn list(folder: &OwnedFd) -> Result<BTreeSet<Box<str>>, Errno> {
     Ok(read.names.into_iter().map(|name| name.text).collect())
 }
 
-/// Returns the error for a name that something with another name stands in the way of.
-pub(super) fn taken(path: &str) -> Error {
-    let message = format!(
-        "`{}` cannot be here beside a name that the folder takes for the same",
-        escape(path.as_bytes())
-    );
-    Error::new(ErrorKind::Invalid, message).with_hint(
-        "names that differ only in case or accents need a folder that tells them apart; rename one of them",
-    )
+/// Returns the error for a name that something with another name, in `folder`, stands in the way of.
+pub(super) fn taken(folder: &OwnedFd, path: &str) -> Error {
+    let (above, name) = split(path);
+    let other = taken_for(folder, name).ok().flatten().map(|listed| join(above, &listed));
+    clash(path, other.as_deref())
 }
 
-fn respelled(path: &str) -> Error {
+fn clash(path: &str, other: Option<&str>) -> Error {
+    let shown = escape(path.as_bytes());
+    let beside = other.map_or("a name".to_owned(), |other| format!("`{}`", escape(other.as_bytes())));
+    let message = format!("`{shown}` cannot be here beside {beside}, which the folder takes for the same");
+    let error = Error::new(ErrorKind::Invalid, message).with_code(FailureCode::NameClash).with_hint(
+        "names that differ only in case or accents need a folder that tells them apart; rename one of them",
+    );
+    match other {
+        Some(other) => error.with_other(other),
+        None => error,
+    }
+}
+
+pub(super) fn respelled(path: &str) -> Error {
     let message = format!(
         "`{}` cannot be here: the folder stores another spelling of the name",
         escape(path.as_bytes())
     );
     Error::new(ErrorKind::Invalid, message)
+        .with_code(FailureCode::UnmappableName)
         .with_hint("rename it on the other side to what this folder can hold")
 }
 
@@ -87,8 +117,20 @@ impl Local {
     pub(super) fn check_folders(&self, root: &OwnedFd, key: &Key) -> Result<()> {
         match self.misspelled(root, key) {
             Ok(None) => Ok(()),
-            Ok(Some(folder)) => Err(taken(folder)),
+            Ok(Some(path)) => {
+                let above = open_folder(root, split(path).0);
+                Err(above.map_or_else(|_| clash(path, None), |above| taken(&above, path)))
+            }
             Err(error) => Err(failure("look at the folder of", key.as_str(), error)),
+        }
+    }
+
+    /// As [`Self::check_folders`], just after some of them were made: those are what they were asked to be, or the
+    /// folder spells names in its own way.
+    pub(super) fn check_made(&self, root: &OwnedFd, key: &Key) -> Result<()> {
+        match self.misspelled(root, key) {
+            Ok(Some(path)) if self.created().contains(path) => Err(respelled(path)),
+            _ => self.check_folders(root, key),
         }
     }
 
@@ -114,10 +156,10 @@ impl Local {
 }
 
 /// Makes our own folder before another name that may be taken for its name.
-pub(super) fn keep_reserved(root: &OwnedFd, key: &Key) -> Result<()> {
+pub(super) fn keep_reserved(local: &Local, key: &Key) -> Result<()> {
     let first = key.as_str().split('/').next().unwrap_or_default();
     if !first.is_ascii() || first.eq_ignore_ascii_case(RESERVED_FOLDER) {
-        make_folder(root, RESERVED_FOLDER)?;
+        make_folder(local, RESERVED_FOLDER)?;
     }
     Ok(())
 }
@@ -139,7 +181,7 @@ impl Batch<'_> {
                 let error = match &listed {
                     Ok((names, _)) if names.contains(key.file_name()) => continue,
                     Ok((_, folder)) => {
-                        remove_ours(folder, key.file_name(), ours);
+                        remove_ours(self.local, folder, key.file_name(), ours);
                         respelled(key.as_str())
                     }
                     Err(error) => failure("look at", &join(path, key.file_name()), *error),

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use futures::{TryStreamExt, join};
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, FileType, Mode, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{AtFlags, FileType, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::belonging::{Belonging, mode};
 use super::read::{check_unchanged, open_version};
 use super::reserved::{self, CREATE, PRIVATE, write_all};
 use super::root::{changed, failure, open_child, open_folder, split};
@@ -20,19 +21,19 @@ use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 
-/// Permissions of a new file and of a new folder before the umask.
-const FILE_MODE: u32 = 0o666;
+/// Permissions of a new folder before the umask, where nobody knows those of its origin.
 const FOLDER_MODE: u32 = 0o777;
 
 /// How many bytes the kernel is asked to copy at once.
 const COPY_BYTES: usize = 64 * 1024 * 1024;
 
 /// What a version is to be like.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 struct Wanted {
     size: u64,
     modified: Option<Timestamp>,
-    executable: Option<bool>,
+    mode: Option<u32>,
+    folder_modes: Vec<u32>,
 }
 
 /// A temporary that is removed when it is dropped before it is whole.
@@ -42,31 +43,39 @@ struct Temporary {
     folder: OwnedFd,
     file: OwnedFd,
     name: String,
-    mode: u32,
+    wanted: Wanted,
+    belonging: Belonging,
+    /// The bits that the kernel gave it.
+    created: u32,
     written: u64,
     is_whole: bool,
 }
 
 /// Takes in the version `body` for `target`.
 pub(super) async fn stage(local: &Arc<Local>, target: Target, mut body: Body) -> Result<Staged> {
-    let wanted = Wanted { size: body.size, modified: body.modified, executable: body.executable };
+    let wanted = Wanted {
+        size: body.size,
+        modified: body.modified,
+        mode: body.mode,
+        folder_modes: std::mem::take(&mut body.folder_modes),
+    };
     let mut chunk = body.chunks.try_next().await?.unwrap_or_default();
     let mut following = body.chunks.try_next().await?;
     let local = Arc::clone(local);
     if following.is_none() {
         return hop(move || {
             let mut temporary = Temporary::create(&local, target, wanted)?;
-            temporary.write(&chunk, wanted)?;
-            temporary.finish(wanted)
+            temporary.write(&chunk)?;
+            temporary.finish()
         })
         .await;
     }
     let mut temporary = hop(move || Temporary::create(&local, target, wanted)).await?;
     loop {
-        let write = hop(move || temporary.write(&chunk, wanted).map(|()| temporary));
+        let write = hop(move || temporary.write(&chunk).map(|()| temporary));
         let Some(next) = following else {
             temporary = write.await?;
-            return hop(move || temporary.finish(wanted)).await;
+            return hop(move || temporary.finish()).await;
         };
         // Both are awaited even if one fails, so that the temporary is gone when the error is returned.
         let (written, after) = join!(write, body.chunks.try_next());
@@ -77,8 +86,9 @@ pub(super) async fn stage(local: &Arc<Local>, target: Target, mut body: Body) ->
 /// Copies the version `from`, which is beneath the same root, for `target`.
 pub(super) fn copy(local: &Arc<Local>, from: &Entry, target: Target) -> Result<Staged> {
     let (source, stat) = open_version(local, from)?;
-    let executable = Some(stat::permissions(&stat) & 0o100 != 0);
-    let wanted = Wanted { size: from.size, modified: Some(stat::modified(&stat)), executable };
+    let mode = local.bits_mean_something().then(|| stat::permissions(&stat));
+    let modified = Some(stat::modified(&stat));
+    let wanted = Wanted { size: from.size, modified, mode, ..Wanted::default() };
     let mut temporary = Temporary::create(local, target, wanted)?;
     temporary.written =
         copy_bytes(&source, &temporary.file).map_err(|error| failure("copy", from.key.as_str(), error))?;
@@ -86,7 +96,7 @@ pub(super) fn copy(local: &Arc<Local>, from: &Entry, target: Target) -> Result<S
         return Err(changed(from.key.as_str(), "became shorter or longer while it was copied"));
     }
     check_unchanged(&source, from)?;
-    temporary.finish(wanted)
+    temporary.finish()
 }
 
 /// Removes the temporary `path` and the folders made for it.
@@ -128,41 +138,55 @@ impl Temporary {
         let fail = |error| failure("create a temporary for", path, error);
         // A folder made here can be removed by another operation that failed, before anything is in it.
         for _ in 0..8 {
-            let folder = make_parents(local, &target.key)?;
-            let mode = allowed(local, &folder, &target, wanted.executable)?;
+            let folder = make_parents(local, &target.key, &wanted.folder_modes)?;
+            let belonging = allowed(&folder, &target, wanted.mode)?;
             let name = reserved::temporary_name(local, target.run_tag);
-            let file = match rustix::fs::openat(&folder, &name, CREATE, PRIVATE) {
-                Ok(file) => file,
+            let (file, created) = match create_private(&folder, &name, belonging.created_with) {
+                Ok(created) => created,
                 Err(Errno::NOENT | Errno::EXIST) => continue,
                 Err(error) => {
                     drop(folder);
                     remove_created(local, target.key.parent().unwrap_or(""));
-                    return Err(fail(error));
+                    return Err(local.with_room(fail(error)));
                 }
             };
             let local = Arc::clone(local);
-            return Ok(Self { local, target, folder, file, name, mode, written: 0, is_whole: false });
+            let (written, is_whole) = (0, false);
+            return Ok(Self {
+                local,
+                target,
+                folder,
+                file,
+                name,
+                wanted,
+                belonging,
+                created,
+                written,
+                is_whole,
+            });
         }
         Err(fail(Errno::NOENT))
     }
 
-    fn write(&mut self, chunk: &[u8], wanted: Wanted) -> Result<()> {
+    fn write(&mut self, chunk: &[u8]) -> Result<()> {
         self.written += chunk.len() as u64;
-        if self.written > wanted.size {
-            return Err(self.wrong_size(wanted));
+        if self.written > self.wanted.size {
+            return Err(self.wrong_size());
         }
-        write_all(&self.file, chunk).map_err(|error| failure("write", self.target.key.as_str(), error))
+        let fail = |error| self.local.with_room(failure("write", self.target.key.as_str(), error));
+        write_all(&self.file, chunk).map_err(fail)
     }
 
-    /// Gives the temporary its permissions and times. The times come last: writing changes them.
-    fn finish(mut self, wanted: Wanted) -> Result<Staged> {
-        if self.written != wanted.size {
-            return Err(self.wrong_size(wanted));
+    /// Gives the temporary what belongs to it, and its times. Those come last: all else changes them.
+    fn finish(mut self) -> Result<Staged> {
+        if self.written != self.wanted.size {
+            return Err(self.wrong_size());
         }
         let path = self.target.key.as_str();
-        rustix::fs::fchmod(&self.file, mode(self.mode))
-            .map_err(|error| failure("set the permissions of", path, error))?;
-        if let Some(modified) = wanted.modified {
+        self.local
+            .give(&self.file, &self.folder, self.created, &self.belonging)
+            .map_err(|error| failure("set the owner and the permissions of", path, error))?;
+        if let Some(modified) = self.wanted.modified {
             let last_modification = timespec(modified.seconds, modified.nanoseconds);
             let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
             rustix::fs::futimens(&self.file, &Timestamps { last_access, last_modification })
@@ -176,8 +200,8 @@ impl Temporary {
         Ok(Staged { target, size, hash: None, held: Held::Temporary(key) })
     }
 
-    fn wrong_size(&self, wanted: Wanted) -> Error {
-        let what = format!("came with another number of bytes than the {} announced", wanted.size);
+    fn wrong_size(&self) -> Error {
+        let what = format!("came with another number of bytes than the {} announced", self.wanted.size);
         changed(self.target.key.as_str(), &what)
     }
 }
@@ -192,12 +216,25 @@ impl Drop for Temporary {
     }
 }
 
-/// Opens the folder of `key`, making what is missing, and remembers what was made.
-pub(super) fn make_parents(local: &Local, key: &Key) -> Result<OwnedFd> {
+/// Creates a temporary that only its owner can read, and returns it with the bits that the kernel gave it for `mode`:
+/// as the umask or the default ACL of the folder have it. Nothing is in it yet when it is closed to others.
+fn create_private(folder: &OwnedFd, name: &str, bits: u32) -> Result<(OwnedFd, u32), Errno> {
+    let file = rustix::fs::openat(folder, name, CREATE, mode(bits))?;
+    let created = stat::permissions(&rustix::fs::fstat(&file)?);
+    if created & 0o077 != 0 {
+        // Where bits do not stick nobody is kept out.
+        rustix::fs::fchmod(&file, PRIVATE).ok();
+    }
+    Ok((file, created))
+}
+
+/// Opens the folder of `key`, making what is missing, and remembers what was made. `modes` are the bits of its folders
+/// at their origin, from the outermost on, if they are known.
+pub(super) fn make_parents(local: &Local, key: &Key, modes: &[u32]) -> Result<OwnedFd> {
     let root = local.root.handle()?;
     let folder = key.parent().unwrap_or("");
     let fail = |error| failure("create the folder of", key.as_str(), error);
-    keep_reserved(&root, key)?;
+    keep_reserved(local, key)?;
     match open_folder(&root, folder) {
         Err(Errno::NOENT) if !folder.is_empty() => {}
         other => {
@@ -206,15 +243,16 @@ pub(super) fn make_parents(local: &Local, key: &Key) -> Result<OwnedFd> {
         }
     }
     let mut opened = None;
-    for path in key.ancestors() {
+    for (depth, path) in key.ancestors().enumerate() {
         let parent = opened.as_ref().unwrap_or(&*root);
-        opened = Some(make_child(local, parent, path).map_err(fail)?);
+        let bits = modes.get(depth).map_or(FOLDER_MODE, |bits| bits & 0o777 | 0o700);
+        opened = Some(make_child(local, parent, path, bits).map_err(|error| local.with_room(fail(error)))?);
     }
-    local.check_folders(&root, key).inspect_err(|_| remove_created(local, folder))?;
+    local.check_made(&root, key).inspect_err(|_| remove_created(local, folder))?;
     opened.ok_or_else(|| fail(Errno::NOENT))
 }
 
-fn make_child(local: &Local, parent: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
+fn make_child(local: &Local, parent: &OwnedFd, path: &str, bits: u32) -> Result<OwnedFd, Errno> {
     let (_, name) = split(path);
     match open_child(parent, name) {
         Err(Errno::NOENT) => {}
@@ -222,44 +260,36 @@ fn make_child(local: &Local, parent: &OwnedFd, path: &str) -> Result<OwnedFd, Er
     }
     // Under the lock, so that whoever finds the folder also finds that it is not durable yet.
     let mut created = local.created();
-    match rustix::fs::mkdirat(parent, name, mode(FOLDER_MODE)) {
-        Ok(()) => drop(created.insert(path.to_owned())),
-        Err(Errno::EXIST) => {}
+    let made = match rustix::fs::mkdirat(parent, name, mode(bits)) {
+        Ok(()) => created.insert(path.to_owned()),
+        Err(Errno::EXIST) => false,
         Err(error) => return Err(error),
-    }
+    };
     drop(created);
-    open_child(parent, name)
+    let opened = open_child(parent, name)?;
+    if made {
+        local.share(&opened, parent);
+    }
+    Ok(opened)
 }
 
-/// Looks early at what the version is to replace, and returns the permissions it is to have. Publishing
-/// looks again.
-fn allowed(local: &Local, folder: &OwnedFd, target: &Target, executable: Option<bool>) -> Result<u32> {
-    let path = target.key.as_str();
-    let found = rustix::fs::statat(folder, target.key.file_name(), AtFlags::SYMLINK_NOFOLLOW);
+/// Looks early at what the version is to replace, and returns what it is to have. Publishing looks again.
+fn allowed(folder: &OwnedFd, target: &Target, mode: Option<u32>) -> Result<Belonging> {
+    let (path, name) = (target.key.as_str(), target.key.file_name());
+    let found = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
     match (found, &target.replaces) {
         (Ok(stat), Some(old)) if stat::is_moved_version(&stat, old) => {
-            Ok(with_executable(stat::permissions(&stat), executable))
+            Ok(Belonging::of_replaced(folder, name, &stat, mode))
         }
         (Ok(_), Some(_)) => Err(changed(path, "is no longer the version that was listed")),
         (Err(Errno::NOENT), Some(_)) => Err(changed(path, "is no longer there")),
         // An empty folder gives way when the version is published.
         (Ok(stat), None) if stat::kind(&stat) != FileType::Directory => {
-            let is_other = is_exact(folder, target.key.file_name()) == Ok(false);
-            Err(if is_other { taken(path) } else { changed(path, "appeared meanwhile") })
+            let is_other = is_exact(folder, name) == Ok(false);
+            Err(if is_other { taken(folder, path) } else { changed(path, "appeared meanwhile") })
         }
-        (Ok(_) | Err(Errno::NOENT), None) => {
-            Ok(with_executable(FILE_MODE & !local.umask, executable.filter(|executable| *executable)))
-        }
+        (Ok(_) | Err(Errno::NOENT), None) => Ok(Belonging::of_new(mode)),
         (Err(error), _) => Err(failure("look at", path, error)),
-    }
-}
-
-/// Adds the right to execute where there is the right to read, or takes it away, if the owner's differs.
-fn with_executable(bits: u32, executable: Option<bool>) -> u32 {
-    match executable {
-        Some(true) if bits & 0o100 == 0 => bits | ((bits & 0o444) >> 2),
-        Some(false) if bits & 0o100 != 0 => bits & !0o111,
-        _ => bits,
     }
 }
 
@@ -288,24 +318,6 @@ fn copy_bytes(from: &OwnedFd, to: &OwnedFd) -> Result<u64, Errno> {
     }
 }
 
-/// Returns the process's umask.
-pub(super) fn umask() -> u32 {
-    let told = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| {
-        let line = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
-        u32::from_str_radix(line.trim(), 8).ok()
-    });
-    told.unwrap_or_else(|| {
-        // It cannot be read without setting it; the most careful value, for as short as can be.
-        let mask = rustix::process::umask(mode(0o077));
-        rustix::process::umask(mask);
-        convert(mask.as_raw_mode())
-    }) & 0o777
-}
-
-fn mode(bits: u32) -> Mode {
-    Mode::from_bits_truncate(convert(bits))
-}
-
 fn timespec(seconds: i64, nanoseconds: u32) -> Timespec {
     Timespec { tv_sec: convert(seconds), tv_nsec: convert(nanoseconds) }
 }
@@ -314,29 +326,4 @@ fn timespec(seconds: i64, nanoseconds: u32) -> Timespec {
 /// seconds beyond 2038 on the oldest.
 fn convert<N: TryInto<M>, M: Default>(number: N) -> M {
     number.try_into().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_right_to_execute_follows_the_right_to_read() {
-        for (bits, executable, expected) in [
-            (0o644, Some(true), 0o755),
-            (0o600, Some(true), 0o700),
-            (0o640, Some(true), 0o750),
-            (0o744, Some(true), 0o744),
-            (0o755, Some(false), 0o644),
-            (0o655, Some(false), 0o655),
-            (0o755, None, 0o755),
-        ] {
-            assert_eq!(with_executable(bits, executable), expected, "{bits:o}");
-        }
-    }
-
-    #[test]
-    fn the_umask_is_known() {
-        assert!(umask() <= 0o777);
-    }
 }

@@ -1,7 +1,7 @@
 //! What a stat says: kind, version, and whether the times in it prove anything yet.
 //!
 //! A file system stamps a change with the tick of a clock: two writes within one tick leave the same
-//! stamps. A stamp younger than that is therefore not settled, and neither is one in the future.
+//! stamps. A status change younger than that is therefore not settled.
 
 use std::time::Duration;
 
@@ -15,12 +15,25 @@ use crate::key::Key;
 /// Ticks of stamps with nanoseconds are at most 10 ms long (a kernel with `HZ=100`).
 pub(super) const FINE_TICK: Duration = Duration::from_millis(20);
 
+/// How far clocks of two machines that serve one disk may differ. Ours: those that are kept right differ by seconds.
+const WRONG_CLOCK: Duration = Duration::from_secs(24 * 3600);
+
 /// Stamps in whole seconds are as coarse as 2 s (FAT).
 const COARSE_TICK: Duration = Duration::from_secs(2);
 
 /// Returns the kind of file.
 pub(super) fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
+}
+
+/// Returns owner and group.
+pub(super) fn owner(stat: &Stat) -> (u32, u32) {
+    (stat.st_uid, stat.st_gid)
+}
+
+/// Returns all permission bits.
+pub(super) fn all_bits(stat: &Stat) -> u32 {
+    narrow(stat.st_mode) & 0o7777
 }
 
 /// Returns the permission bits, without setuid, setgid and sticky.
@@ -45,7 +58,7 @@ pub(super) fn has_other_names(stat: &Stat) -> bool {
 
 /// Returns device and inode.
 pub(super) fn root_identity(stat: &Stat) -> RootIdentity {
-    RootIdentity { device: unsigned(stat.st_dev), inode: inode(stat) }
+    RootIdentity { device: unsigned(stat.st_dev), inode: inode(stat), file_system: None }
 }
 
 /// Returns the modification time.
@@ -61,19 +74,8 @@ pub(super) fn changed(stat: &Stat) -> Timestamp {
 /// Returns the entry of a regular file whose stat was read at `now` or later.
 pub(super) fn entry(key: Key, stat: &Stat, now: Timestamp) -> Entry {
     let (modified, changed) = (modified(stat), changed(stat));
-    let file =
-        FileStat { modified, changed, inode: inode(stat), settled: is_settled(modified, changed, now) };
+    let file = FileStat { modified, changed, inode: inode(stat), settled: is_settled(changed, now) };
     Entry { key, size: size(stat), modified: Some(modified), fingerprint: Fingerprint::File(file) }
-}
-
-/// Returns the entry of a file that this process has just given its name, as [`entry`] does. In whole seconds an edit
-/// can have the stamps of that moment, however long ago it is now.
-pub(super) fn entry_of_ours(key: Key, stat: &Stat, now: Timestamp) -> Entry {
-    let mut entry = entry(key, stat, now);
-    if let Fingerprint::File(file) = &mut entry.fingerprint {
-        file.settled &= file.changed.nanoseconds != 0;
-    }
-    entry
 }
 
 /// Returns whether the stat is of the very version `entry`.
@@ -87,18 +89,20 @@ pub(super) fn is_moved_version(stat: &Stat, entry: &Entry) -> bool {
     kind(stat) == FileType::RegularFile
         && size(stat) == entry.size
         && matches!(&entry.fingerprint, Fingerprint::File(file)
-            if file.inode == inode(stat) && file.modified == modified(stat))
+            if (file.inode == 0 || file.inode == inode(stat)) && file.modified == modified(stat))
 }
 
-/// Returns whether two stats are of one file with one content, as far as they tell.
-pub(super) fn is_same_file(a: &Stat, b: &Stat) -> bool {
-    (inode(a), size(a), modified(a), kind(a)) == (inode(b), size(b), modified(b), kind(b))
+/// Returns whether two stats show the same kind of file with the same size and time, whatever their inodes.
+pub(super) fn is_alike(a: &Stat, b: &Stat) -> bool {
+    (size(a), modified(a), kind(a)) == (size(b), modified(b), kind(b))
 }
 
-fn is_settled(modified: Timestamp, changed: Timestamp, now: Timestamp) -> bool {
+/// Only the status change time counts: every write moves it, and nobody can set it. Where it lies far in the future a
+/// clock was wrong when it was made; a write today moves it as well.
+fn is_settled(changed: Timestamp, now: Timestamp) -> bool {
     let tick = if changed.nanoseconds == 0 { COARSE_TICK } else { FINE_TICK };
-    let newest = modified.max(changed);
-    newest <= now && now.distance_nanoseconds(newest) >= tick.as_nanos()
+    let least = if changed <= now { tick } else { WRONG_CLOCK };
+    now.distance_nanoseconds(changed) >= least.as_nanos()
 }
 
 fn timestamp<S: TryInto<i64>, N: TryInto<u32>>(seconds: S, nanoseconds: N) -> Timestamp {
@@ -119,19 +123,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fresh_and_future_stamps_prove_nothing() {
+    fn fresh_stamps_and_those_of_a_clock_that_differs_prove_nothing() {
         let at = Timestamp::new;
         let fine = at(100, 500_000_000);
-        for (modified, changed, now, expected) in [
-            (fine, fine, at(100, 519_999_999), false),
-            (fine, fine, at(100, 520_000_000), true),
-            (at(50, 0), fine, at(100, 519_999_999), false),
-            (at(101, 0), fine, at(100, 900_000_000), false),
-            (at(100, 0), at(100, 0), at(101, 999_999_999), false),
-            (at(100, 0), at(100, 0), at(102, 0), true),
-            (at(100, 0), at(100, 0), at(99, 0), false),
+        for (changed, now, expected) in [
+            (fine, at(100, 519_999_999), false),
+            (fine, at(100, 520_000_000), true),
+            (at(100, 0), at(101, 999_999_999), false),
+            (at(100, 0), at(102, 0), true),
+            (at(100, 0), at(99, 0), false),
+            (at(86_500, 0), at(101, 0), false),
+            (at(86_500, 0), at(100, 0), true),
         ] {
-            assert_eq!(is_settled(modified, changed, now), expected, "{modified:?} {changed:?} {now:?}");
+            assert_eq!(is_settled(changed, now), expected, "{changed:?} {now:?}");
         }
     }
 }

@@ -23,7 +23,7 @@ use super::root::{changed, failure, join, open_child, open_folder, split};
 use super::{Local, spelling, stat};
 use crate::client::{ListRequest, Listed, RootIdentity, SkipReason};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{Key, RESERVED_FOLDER, is_reserved_name};
+use crate::key::{Key, RESERVED_FOLDER, escape, is_reserved_name};
 
 /// How many items travel together.
 const BATCH_ITEMS: usize = 512;
@@ -196,7 +196,7 @@ impl<'a> Walk<'a> {
             }
         }
         match (kind, seen) {
-            (FileType::RegularFile, Some(stat)) => self.emit(Listed::File(stat::entry(key, &stat, now))),
+            (FileType::RegularFile, Some(stat)) => self.emit(Listed::File(self.local.entry(key, &stat, now))),
             (FileType::Directory, _) => self.visit_folder(key),
             (FileType::Symlink, _) => self.emit(Listed::Skipped(key, SkipReason::Symlink)),
             _ => self.emit(Listed::Skipped(key, SkipReason::Special)),
@@ -225,6 +225,9 @@ impl<'a> Walk<'a> {
                 return self.emit(Listed::Unknown(key, error));
             }
         };
+        if self.request.must_not_meet.is_some_and(|other| other.is_same(&frame.identity)) {
+            return Err(Halt::Failed(nested(self.local, key.as_str())));
+        }
         if frame.identity.device != self.device {
             return self.emit(Listed::Skipped(key, SkipReason::OtherFileSystem));
         }
@@ -307,6 +310,15 @@ fn broken_off(key: Key) -> Listed {
     Listed::Unknown(key, error)
 }
 
+/// The other tree lies in this one, whatever its path says: files would multiply with every run.
+fn nested(local: &Local, path: &str) -> Error {
+    let whole = format!("{}/{path}", local.root.location().trim_end_matches('/'));
+    let message = format!("one tree is inside the other: `{}` is the root of both", escape(whole.as_bytes()));
+    Error::new(ErrorKind::Invalid, message)
+        .with_hint("name two folders that lie apart; a bind mount makes no copy")
+        .ending_the_run()
+}
+
 fn is_regular(folder: &OwnedFd, name: &str) -> bool {
     rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
         .is_ok_and(|stat| stat::kind(&stat) == FileType::RegularFile)
@@ -367,7 +379,7 @@ pub(super) fn head(local: &Local, key: &Key) -> Result<Option<Listed>> {
         }
     };
     Ok(match stat::kind(&stat) {
-        FileType::RegularFile => Some(Listed::File(stat::entry(key.clone(), &stat, now))),
+        FileType::RegularFile => Some(Listed::File(local.entry(key.clone(), &stat, now))),
         FileType::Directory => head_of_folder(&root, &folder, key),
         FileType::Symlink => Some(Listed::Skipped(key.clone(), SkipReason::Symlink)),
         _ => Some(Listed::Skipped(key.clone(), SkipReason::Special)),

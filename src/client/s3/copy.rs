@@ -114,7 +114,7 @@ impl S3Client {
     }
 
     async fn copy_to(&self, source: &From, from: &Entry, target: &Target) -> Result<Entry, Fault> {
-        let writing = self.writing(target, None)?;
+        let writing = self.writing(target, None, None)?;
         self.insist(Act::Copy(&writing.condition)).await?;
         self.make_room(target).await?;
         let turn = self.turn_to_create(target).await?;

@@ -3,6 +3,7 @@
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
+use crate::code::FailureCode;
 use crate::error::{Error, ErrorKind};
 use crate::key::escape;
 
@@ -168,6 +169,11 @@ impl Fault {
     /// Returns the fault as the error of `doing` something.
     pub(super) fn error(self, doing: impl Into<String>) -> Error {
         let error = Error::new(self.kind(), doing);
+        let error = match self.code.as_str() {
+            TAKEN => error.with_code(FailureCode::NameClash),
+            RESPELLED => error.with_code(FailureCode::UnmappableName),
+            _ => error,
+        };
         let error = match self.hint() {
             Some(hint) => error.with_hint(hint),
             None => error,
@@ -283,7 +289,7 @@ where
 }
 
 /// Returns the messages of an error and its causes. Those of the SDK name hosts and system errors, no secrets.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

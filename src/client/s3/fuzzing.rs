@@ -20,7 +20,7 @@ use aws_smithy_types::date_time::Format;
 use super::connect::check_endpoint;
 use super::document::children;
 use super::fault::Fault;
-use super::metadata::{MTIME, content_type, mtime_of, read_mtime, write_mtime};
+use super::metadata::{MTIME, content_type, mtime_of, read_mode, read_mtime, write_mode, write_mtime};
 use super::page::{Object, Page, Position};
 use super::requests::{ENTRY, whole_listing};
 use crate::error::ErrorKind;
@@ -217,6 +217,9 @@ pub fn metadata(data: &[u8]) {
     let named = HashMap::from([(MTIME.to_uppercase(), text.to_string()), (text.to_string(), "5".into())]);
     let found = mtime_of(Some(&named));
     assert!(found.is_none() || found == read_mtime(&text) || text.eq_ignore_ascii_case(MTIME), "{text}");
+    if let Some(mode) = read_mode(&text) {
+        assert_eq!(read_mode(&write_mode(mode)), Some(mode), "{text}");
+    }
     assert!(content_type(&text).contains('/'), "{text}");
     let (code, message) = text.split_once('\n').unwrap_or((&text, &text));
     told(Fault::of_key(code, message));

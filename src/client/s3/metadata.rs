@@ -65,6 +65,27 @@ pub(super) fn mtime_of(metadata: Option<&HashMap<String, String>>) -> Option<Tim
     time
 }
 
+/// The name under which rclone keeps the kind and the permission bits of a file, and so do we.
+pub(super) const MODE: &str = "mode";
+
+/// Writes permission bits in octal behind the kind of a regular file, as rclone does.
+pub(super) fn write_mode(bits: u32) -> String {
+    format!("{:o}", 0o100_000 | (bits & 0o777))
+}
+
+/// Reads permission bits in octal, with or without the kind of a regular file; `None` if they are none.
+pub(super) fn read_mode(text: &str) -> Option<u32> {
+    let digits = text.bytes().all(|b| matches!(b, b'0'..=b'7')) && (3..=7).contains(&text.len());
+    let mode = u32::from_str_radix(text, 8).ok().filter(|_| digits)?;
+    matches!(mode & !0o7777, 0 | 0o100_000).then_some(mode & 0o777)
+}
+
+/// Returns the permission bits in an object's metadata.
+pub(super) fn mode_of(metadata: Option<&HashMap<String, String>>) -> Option<u32> {
+    let (_, text) = metadata?.iter().find(|(name, _)| name.eq_ignore_ascii_case(MODE))?;
+    read_mode(text)
+}
+
 /// Returns a time the SDK has read.
 pub(super) fn timestamp(time: &DateTime) -> Timestamp {
     Timestamp::new(time.secs(), time.subsec_nanos())
@@ -110,6 +131,35 @@ mod tests {
         let named = |name: &str| HashMap::from([(name.to_owned(), "5".to_owned())]);
         assert_eq!(mtime_of(Some(&named("Mtime"))), Some(Timestamp::new(5, 0)));
         assert_eq!(mtime_of(Some(&named("other"))), None);
+    }
+
+    #[test]
+    fn bits_are_read_in_every_form_that_rclone_and_others_write() {
+        for (text, expected) in [
+            ("100644", Some(0o644)),
+            ("0100755", Some(0o755)),
+            ("644", Some(0o644)),
+            ("0644", Some(0o644)),
+            ("000", Some(0)),
+            ("104755", Some(0o755)),
+            ("4755", Some(0o755)),
+            ("40755", None),
+            ("120777", None),
+            ("8", None),
+            ("64", None),
+            ("+644", None),
+            ("-644", None),
+            ("0o644", None),
+            ("rw-r--r--", None),
+            ("00000644", None),
+            ("", None),
+        ] {
+            assert_eq!(read_mode(text), expected, "{text}");
+        }
+        assert_eq!(write_mode(0o755), "100755");
+        assert_eq!(write_mode(0o40_644), "100644");
+        let named = HashMap::from([("Mode".to_owned(), "600".to_owned())]);
+        assert_eq!((mode_of(Some(&named)), mode_of(None)), (Some(0o600), None));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use md5::{Digest, Md5};
 use super::S3Client;
 use super::fault::Fault;
 use super::ledger::{Shape, Wish};
-use super::metadata::{MTIME, content_type, write_mtime};
+use super::metadata::{content_type, write_mtime};
 use super::object::quoted;
 use super::stage::{Writing, checksum, wrong_length};
 use super::store::Store;
@@ -79,11 +79,11 @@ impl S3Client {
         let can = self.capabilities().await.map_err(fail)?;
         let part = part_bytes(body.size, self.setup.part_bytes);
         let modified = writing.modified.map(write_mtime);
-        let shape = Shape { size: body.size, part_bytes: part, modified: modified.clone() };
+        let shape = Shape { size: body.size, part_bytes: part, modified };
         let upload = if let Some(upload) = self.go_on(&writing.key, &shape).await.map_err(fail)? {
             upload
         } else {
-            let metadata = modified.map(|time| HashMap::from([(MTIME.to_owned(), time)]));
+            let metadata = writing.metadata();
             let kind = content_type(&writing.key);
             self.store.begin_upload(&writing.key, kind, metadata, Some(shape)).await.map_err(fail)?
         };

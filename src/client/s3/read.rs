@@ -15,7 +15,7 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use super::S3Client;
 use super::fault::Fault;
 use super::limits::Limits;
-use super::metadata::{mtime_of, timestamp};
+use super::metadata::{mode_of, mtime_of, timestamp};
 use super::object::{etag_of, quoted};
 use super::store::Store;
 use crate::client::Body;
@@ -58,11 +58,12 @@ impl S3Client {
         let answer =
             version.store.send(|| version.get(&first)).await.map_err(|fault| gone(fault).error(doing()))?;
         let modified = mtime_of(answer.metadata.as_ref()).or(answer.last_modified.as_ref().map(timestamp));
+        let mode = mode_of(answer.metadata.as_ref());
         let proof = if hides_its_hash(&answer) { None } else { version.proof().await };
         let chunks = version.chunks(first, answer);
         let doing = doing();
         let chunks = chunks.map_err(move |fault| gone(fault).error(&doing)).boxed();
-        Ok(Body { size: entry.size, modified, executable: None, proof, chunks })
+        Ok(Body { size: entry.size, modified, mode, folder_modes: Vec::new(), proof, chunks })
     }
 }
 

@@ -1,27 +1,35 @@
 //! Trash and deletion: nothing is removed or replaced before it can be had back, nor if it is not what was seen.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use futures::stream::{self, StreamExt, TryStreamExt};
+use md5::{Digest, Md5};
 
 use super::S3Client;
 use super::copy::From;
 use super::fault::Fault;
 use super::list::run_of;
 use super::object::{etag_of, quoted};
-use super::stage::meanwhile;
+use super::stage::{MAX_OBJECT_KEY_BYTES, meanwhile};
 use super::store::Store;
 use super::strict::Act;
-use crate::client::{Disposal, Target};
-use crate::entry::{Entry, Timestamp};
+use crate::client::{Disposal, Expiry, Target};
+use crate::entry::Entry;
 use crate::error::{ErrorKind, Result};
 use crate::fingerprint::ETag;
 use crate::key::Key;
 
 /// Where the trash is, below a prefix.
 pub(super) const TRASH: &str = ".syncengine/trash/";
+
+/// What comes behind the name of every run: those begin with a digit.
+const AFTER_EVERY_RUN: &str = ":";
+
+/// How many bytes the numbers may have that keep names in the trash apart. Ours: far more runs than remove one name.
+const NUMBER_BYTES: usize = 16;
 
 /// Objects in one multi-object delete (S3).
 const OBJECTS_PER_DELETE: usize = 1000;
@@ -112,36 +120,70 @@ impl S3Client {
     /// Returns a name in the trash that this run has not used yet.
     fn trash_key(&self, run: &str, key: &Key) -> String {
         let mut used = self.trashed.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = free_name(&used, &format!("{}{run}", self.trash_prefix()), key);
+        let folder = format!("{}{run}", self.trash_prefix());
+        let name = free_name(&used, &folder, &fitting(&folder, key.as_str()));
         used.insert(name.clone());
         name
     }
 
-    /// Deletes the trash of the runs that began before `before`; never a version by its name.
-    pub(super) async fn purge(&self, before: Timestamp) -> Result<u64> {
-        let store = self.trash_store();
-        let prefix = self.trash_prefix();
-        let mut runs = BTreeSet::new();
+    /// Deletes the trash that is to go; never a version by its name.
+    pub(super) async fn purge(&self, expiry: &Expiry) -> Result<u64> {
+        let spared = expiry.spared.as_deref();
         let purged = async {
-            let mut pages = store.old_trash(prefix.clone(), before.compact());
-            while let Some(objects) = pages.try_next().await? {
-                let names = objects.iter().filter_map(|object| run_of(&prefix, &object.key));
-                runs.extend(names.map(str::to_owned));
-                let old = objects.into_iter().map(|object| Doomed { key: object.key, etag: object.etag });
-                let old: Vec<Doomed> = old.collect();
-                for chunk in old.chunks(OBJECTS_PER_DELETE) {
-                    store
-                        .delete_many(chunk.to_vec(), false)
-                        .await
-                        .into_iter()
-                        .collect::<Result<(), Fault>>()?;
-                }
+            let mut runs = self.purge_before(expiry.before.compact(), spared).await?;
+            if let Some(most) = expiry.most_bytes
+                && let Some(last) = self.last_beyond(most, spared).await?
+            {
+                // The byte after the last of its name: the run itself, and none behind it.
+                runs += self.purge_before(format!("{last}\u{0}"), spared).await?;
             }
-            Ok(())
+            Ok(runs)
         };
         let doing = || format!("purge the trash of `{}`", self.location);
-        purged.await.map_err(|fault: Fault| fault.error(doing()))?;
+        purged.await.map_err(|fault: Fault| fault.error(doing()))
+    }
+
+    /// Deletes the trash of the runs whose names come before `before`, but for that of `spared`.
+    async fn purge_before(&self, before: String, spared: Option<&str>) -> Result<u64, Fault> {
+        let (store, prefix) = (self.trash_store(), self.trash_prefix());
+        let mut runs = BTreeSet::new();
+        let mut pages = store.old_trash(prefix.clone(), before);
+        while let Some(mut objects) = pages.try_next().await? {
+            objects.retain(|object| run_of(&prefix, &object.key) != spared);
+            let names = objects.iter().filter_map(|object| run_of(&prefix, &object.key));
+            runs.extend(names.map(str::to_owned));
+            let old: Vec<Doomed> =
+                objects.into_iter().map(|object| Doomed { key: object.key, etag: object.etag }).collect();
+            for chunk in old.chunks(OBJECTS_PER_DELETE) {
+                let deleted = store.delete_many(chunk.to_vec(), false).await;
+                deleted.into_iter().collect::<Result<(), Fault>>()?;
+            }
+        }
         Ok(runs.len() as u64)
+    }
+
+    /// Returns the last of the oldest runs that must go for the trash to have at most `most` bytes, if any must.
+    async fn last_beyond(&self, most: u64, spared: Option<&str>) -> Result<Option<String>, Fault> {
+        let (store, prefix) = (self.trash_store(), self.trash_prefix());
+        let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
+        let mut pages = store.old_trash(prefix.clone(), AFTER_EVERY_RUN.to_owned());
+        while let Some(objects) = pages.try_next().await? {
+            for object in objects {
+                if let Some(run) = run_of(&prefix, &object.key).filter(|run| Some(*run) != spared) {
+                    *sizes.entry(run.to_owned()).or_default() += object.size;
+                }
+            }
+        }
+        let mut left: u64 = sizes.values().sum();
+        let mut last = None;
+        for (run, size) in sizes {
+            if left <= most {
+                break;
+            }
+            left -= size;
+            last = Some(run);
+        }
+        Ok(last)
     }
 
     /// Returns the bucket the trash is in.
@@ -188,11 +230,30 @@ impl S3Client {
     }
 }
 
+/// Returns a name for `key` that fits into a store below `folder`: itself, or its end behind what tells it from others.
+fn fitting<'k>(folder: &str, key: &'k str) -> Cow<'k, str> {
+    // A slash, and the numbers that keep names apart.
+    let room = MAX_OBJECT_KEY_BYTES.saturating_sub(folder.len() + 1 + NUMBER_BYTES);
+    if key.len() <= room {
+        return key.into();
+    }
+    let digest: [u8; 16] = Md5::digest(key).into();
+    let mark = format!("~{:08x}", u128::from_be_bytes(digest) >> 96);
+    let mut start = key.len() - room.saturating_sub(mark.len() + 1).min(key.len());
+    while !key.is_char_boundary(start) {
+        start += 1;
+    }
+    // Whole segments, if any fit.
+    let whole = key[start..].find('/').map_or(start, |slash| start + slash + 1);
+    let kept = if whole < key.len() { &key[whole..] } else { &key[start..] };
+    if kept.is_empty() { mark.into() } else { format!("{mark}/{kept}").into() }
+}
+
 /// Returns a name for `key` below `folder` that is not used, and neither above nor below one that is: some
 /// stores list nothing below an object.
-fn free_name(used: &BTreeSet<String>, folder: &str, key: &Key) -> String {
+fn free_name(used: &BTreeSet<String>, folder: &str, key: &str) -> String {
     let mut name = folder.to_owned();
-    let mut parts = key.as_str().split('/').peekable();
+    let mut parts = key.split('/').peekable();
     while let Some(part) = parts.next() {
         let is_last = parts.peek().is_none();
         let is_taken = |name: &String| {
@@ -286,5 +347,28 @@ impl Store {
             )),
         });
         Ok(failed.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_the_trash_fit_into_a_store() {
+        let folder = "photos/.syncengine/trash/20260101T000000Z-0000000a";
+        assert_eq!(fitting(folder, "a/b"), "a/b");
+        let deep = format!("{}/name.txt", vec!["d".repeat(240); 4].join("/"));
+        let long = format!("a/{}", "é".repeat(500));
+        let mut fitted = Vec::new();
+        for key in [deep.clone(), deep.replacen('d', "e", 1), long.clone(), long.replacen('a', "b", 1)] {
+            let name = free_name(&BTreeSet::new(), folder, &fitting(folder, &key));
+            assert!(name.len() <= MAX_OBJECT_KEY_BYTES - NUMBER_BYTES && name.starts_with(folder), "{name}");
+            fitted.push(name);
+        }
+        assert!(fitted[0].ends_with("/name.txt"), "{}", fitted[0]);
+        let different: BTreeSet<_> = fitted.iter().collect();
+        assert_eq!(different.len(), fitted.len(), "{fitted:?}");
+        assert_eq!(fitting(&"p".repeat(1000), "abcdefghij").len(), 9, "a prefix that leaves no room");
     }
 }

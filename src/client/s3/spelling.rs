@@ -7,6 +7,7 @@
 //! it was written is taken back (I-43). On a store that tells names apart this costs four requests of the probe, and
 //! nothing for any object.
 
+use futures::TryStreamExt;
 use tokio::sync::MutexGuard;
 
 use super::S3Client;
@@ -14,10 +15,12 @@ use super::fault::Fault;
 use super::page::Position;
 use super::stage::meanwhile;
 use super::store::Store;
-use crate::client::Target;
+use super::walk::Walk;
+use crate::client::{Respelled, Target};
 use crate::error::ErrorKind;
 use crate::fingerprint::ETag;
-use crate::key::RESERVED_FOLDER;
+use crate::key::{Key, RESERVED_FOLDER};
+use crate::spelling::folded;
 
 /// While it lives nobody else makes a new object, where that could be the same one.
 pub(super) type Turn<'a> = Option<MutexGuard<'a, ()>>;
@@ -71,9 +74,36 @@ impl S3Client {
 
     /// Returns whether an object that was found under `name` has this very name, as far as anybody has asked.
     pub(super) async fn has_name(&self, name: &str) -> Result<bool, Fault> {
+        if self.is_known_to_fold() { self.store.is_listed(name).await } else { Ok(true) }
+    }
+
+    /// Returns the name by which the store lists what it shows for `key`, if that is another one and the store is known
+    /// to take names for others.
+    pub(super) async fn listed_as(&self, key: &Key) -> Result<Option<Respelled>, Fault> {
+        let name = self.object_key(key);
+        if !self.is_known_to_fold()
+            || self.store.head(&name).await?.is_none()
+            || self.store.is_listed(&name).await?
+        {
+            return Ok(None);
+        }
+        let prefix = &name[..name.rfind('/').map_or(0, |slash| slash + 1)];
+        let wanted = folded(&name);
+        let mut pages = std::pin::pin!(Walk::in_any_order(&self.store, prefix, None).pages());
+        while let Some(objects) = pages.try_next().await? {
+            let mut names = objects.iter().filter_map(|object| object.key.strip_prefix(&self.at.prefix));
+            let found = names.find(|name| folded(&format!("{}{name}", self.at.prefix)) == wanted);
+            if let Some(listed) = found.and_then(|name| Key::parse(name).ok()) {
+                return Ok(Some(Respelled { asked: key.clone(), listed }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_known_to_fold(&self) -> bool {
         let now = self.store.ports.clock.now().seconds;
         let known = self.capabilities.get().copied().or_else(|| self.probe.remembered(now));
-        if known.is_some_and(|known| known.folds_names) { self.store.is_listed(name).await } else { Ok(true) }
+        known.is_some_and(|known| known.folds_names)
     }
 }
 

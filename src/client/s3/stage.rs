@@ -4,6 +4,7 @@
 //! and the write carries a condition. When an answer does not come, the store is asked what is there before
 //! another try: a condition that our own first try has met must not look like somebody else's write.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use aws_sdk_s3::primitives::ByteStream;
@@ -14,7 +15,7 @@ use futures::TryStreamExt;
 
 use super::S3Client;
 use super::fault::Fault;
-use super::metadata::{MTIME, content_type, write_mtime};
+use super::metadata::{MODE, MTIME, content_type, write_mode, write_mtime};
 use super::object::{Condition, Object};
 use super::probe::Capabilities;
 use super::strict::Act;
@@ -24,7 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{ContentHash, ETag, HashForm, Hasher};
 
 /// Longest name of an object, in bytes (S3).
-const MAX_OBJECT_KEY_BYTES: usize = 1024;
+pub(super) const MAX_OBJECT_KEY_BYTES: usize = 1024;
 
 /// What is written.
 #[derive(Debug, Clone)]
@@ -32,14 +33,27 @@ pub(super) struct Writing {
     /// The name of the object.
     pub(super) key: String,
     pub(super) modified: Option<Timestamp>,
+    /// The permission bits of the file.
+    pub(super) mode: Option<u32>,
     pub(super) condition: Condition,
+}
+
+impl Writing {
+    /// Returns what is kept with the object.
+    pub(super) fn metadata(&self) -> Option<HashMap<String, String>> {
+        let time = self.modified.map(|time| (MTIME.to_owned(), write_mtime(time)));
+        let mode = self.mode.map(|mode| (MODE.to_owned(), write_mode(mode)));
+        let metadata: HashMap<_, _> = time.into_iter().chain(mode).collect();
+        (!metadata.is_empty()).then_some(metadata)
+    }
 }
 
 impl S3Client {
     /// Writes a version.
     pub(super) async fn stage_object(&self, target: Target, body: Body) -> Result<Staged> {
         let doing = || format!("write `{}`", target.key);
-        let writing = self.writing(&target, body.modified).map_err(|fault| fault.error(doing()))?;
+        let writing =
+            self.writing(&target, body.modified, body.mode).map_err(|fault| fault.error(doing()))?;
         let (size, modified) = (body.size, body.modified);
         let condition = &writing.condition;
         let act = if size > self.threshold() { Act::Complete(condition) } else { Act::Put(condition) };
@@ -64,7 +78,12 @@ impl S3Client {
     }
 
     /// Returns what a write to `target` is, if it can be.
-    pub(super) fn writing(&self, target: &Target, modified: Option<Timestamp>) -> Result<Writing, Fault> {
+    pub(super) fn writing(
+        &self,
+        target: &Target,
+        modified: Option<Timestamp>,
+        mode: Option<u32>,
+    ) -> Result<Writing, Fault> {
         let key = self.object_key(&target.key);
         if target.key.is_reserved() {
             return Err(Fault::new(ErrorKind::Invalid, "the name is reserved"));
@@ -73,7 +92,7 @@ impl S3Client {
             let what = format!("the name has {} bytes, and a store takes {MAX_OBJECT_KEY_BYTES}", key.len());
             return Err(Fault::new(ErrorKind::Invalid, what));
         }
-        Ok(Writing { key, modified, condition: Condition::of(target.replaces.as_ref())? })
+        Ok(Writing { key, modified, mode, condition: Condition::of(target.replaces.as_ref())? })
     }
 
     /// Writes bytes with one request.
@@ -98,12 +117,9 @@ impl S3Client {
                     .body(ByteStream::from(bytes.clone()))
                     .checksum_crc32(&crc)
                     .content_type(content_type(&writing.key))
+                    .set_metadata(writing.metadata())
                     .set_if_none_match(if_none_match)
                     .set_if_match(if_match);
-                let request = match writing.modified {
-                    Some(time) => request.metadata(MTIME, write_mtime(time)),
-                    None => request,
-                };
                 // The checksum above protects the bytes; hashing them for the signature too costs as much again.
                 let request = request
                     .customize()

@@ -12,6 +12,7 @@ use self::peer::{Answer, Asked, Behind, Peer, Reply, answer, object, page, refus
 use super::*;
 use crate::clock::{Clock, SystemClock, SystemEntropy};
 use crate::control::SyncController;
+use crate::entry::Timestamp;
 use crate::fingerprint::{ETag, Fingerprint};
 
 pub(in crate::client::s3) mod peer;
@@ -143,7 +144,14 @@ fn old(name: &str) -> Entry {
 
 fn body(content: &'static str) -> Body {
     let chunks = stream::iter([Ok(Bytes::from_static(content.as_bytes()))]).boxed();
-    Body { size: content.len() as u64, modified: None, executable: None, proof: None, chunks }
+    Body {
+        size: content.len() as u64,
+        modified: None,
+        mode: None,
+        folder_modes: Vec::new(),
+        proof: None,
+        chunks,
+    }
 }
 
 fn target(name: &str, replaces: Option<Entry>) -> Target {
@@ -539,7 +547,8 @@ async fn i34_f18_a_source_of_another_length_is_never_completed() {
     ] {
         let peer = Peer::start(well);
         let chunks = stream::iter(chunks).boxed();
-        let body = Body { size: 5, modified: None, executable: None, proof: None, chunks };
+        let body =
+            Body { size: 5, modified: None, mode: None, folder_modes: Vec::new(), proof: None, chunks };
         assert!(client(&peer, limits()).stage(target("new", None), body).await.is_err(), "{what}");
         let asked = peer.operations();
         assert_eq!(asked.last(), Some(&"AbortMultipartUpload"), "{what}: {asked:?}");

@@ -140,7 +140,6 @@ fn without_credentials_a_store_is_exit_4_within_5_seconds() {
         "plan s3://one1 s3://two2 --endpoint-url https://s3.example.org",
         "check a s3://bucket",
         "state show s3://bucket b",
-        "sync a s3://bucket --profile nobody",
     ] {
         let began = SystemClock.monotonic();
         let (code, document) = json(&bench, words, &[]);

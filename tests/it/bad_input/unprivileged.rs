@@ -198,7 +198,10 @@ fn b50_a_umask_of_777_locks_nobody_out_of_his_own() {
     let output = command.current_dir(bench.dir.path()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(read_tree(&bench.path("b")), tree("d/f=first g=second"));
-    let mut folders = vec![bench.path("state"), bench.path("b/.syncengine"), bench.path("b/d")];
+    let inside = fs::metadata(bench.path("b/.syncengine")).unwrap().permissions().mode() & 0o777;
+    let root = fs::metadata(bench.path("b")).unwrap().permissions().mode() & 0o777;
+    assert_eq!(inside, root, "what is ours in a tree is as open as the tree");
+    let mut folders = vec![bench.path("state"), bench.path("b/d")];
     while let Some(folder) = folders.pop() {
         assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700, "{folder:?}");
         for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {

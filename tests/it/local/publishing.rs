@@ -122,7 +122,14 @@ async fn i36_a_temporary_is_private_and_made_where_nothing_is() {
         let name = if replaces.is_some() { "d/open" } else { "d/new" };
         let (mut sender, receiver) = futures::channel::mpsc::channel(0);
         let chunks = receiver.boxed();
-        let coming = Body { size: 30, modified: None, executable: Some(true), proof: None, chunks };
+        let coming = Body {
+            size: 30,
+            modified: None,
+            mode: Some(0o755),
+            folder_modes: Vec::new(),
+            proof: None,
+            chunks,
+        };
         let staging = on.client.stage(target(name, replaces), coming);
         let watching = async {
             for number in 0..3 {

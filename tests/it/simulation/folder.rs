@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use syncengine::client::{Body, Disposal, Held, ListRequest, Listed, RootIdentity, Staged, Target};
+use syncengine::client::{Body, Disposal, Expiry, Held, ListRequest, Listed, RootIdentity, Staged, Target};
 use syncengine::entry::Entry;
 use syncengine::fingerprint::Fingerprint;
 use syncengine::{Error, ErrorKind, Key, Result, StorageClient, Timestamp};
@@ -305,7 +305,7 @@ impl StorageClient for SimFolder {
     fn root(&self) -> BoxFuture<'_, Result<Option<RootIdentity>>> {
         async {
             self.port.call("root", "").await?;
-            Ok(Some(RootIdentity { device: 1, inode: 2 }))
+            Ok(Some(RootIdentity { device: 1, inode: 2, file_system: None }))
         }
         .boxed()
     }
@@ -413,8 +413,8 @@ impl StorageClient for SimFolder {
         .boxed()
     }
 
-    fn purge_trash(&self, before: Timestamp) -> BoxFuture<'_, Result<u64>> {
-        async move { Ok(self.port.world.inner().purge(self.port.place, before)) }.boxed()
+    fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<u64>> {
+        async move { Ok(self.port.world.inner().purge(self.port.place, expiry.before)) }.boxed()
     }
 
     fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>> {

@@ -89,7 +89,8 @@ impl Port {
         Body {
             size: content.len() as u64,
             modified: entry.modified,
-            executable: None,
+            mode: None,
+            folder_modes: Vec::new(),
             proof,
             chunks: chunks.boxed(),
         }

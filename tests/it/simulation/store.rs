@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use syncengine::client::{Body, Disposal, Held, ListRequest, Listed, RootIdentity, Staged, Target};
+use syncengine::client::{Body, Disposal, Expiry, Held, ListRequest, Listed, RootIdentity, Staged, Target};
 use syncengine::entry::Entry;
 use syncengine::{Error, ErrorKind, Key, Result, StorageClient, Timestamp};
 
@@ -339,8 +339,8 @@ impl StorageClient for SimStore {
         async { Ok(()) }.boxed()
     }
 
-    fn purge_trash(&self, before: Timestamp) -> BoxFuture<'_, Result<u64>> {
-        async move { Ok(self.port.world.inner().purge(self.port.place, before)) }.boxed()
+    fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<u64>> {
+        async move { Ok(self.port.world.inner().purge(self.port.place, expiry.before)) }.boxed()
     }
 
     fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>> {

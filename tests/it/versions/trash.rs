@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_sdk_s3::types::BucketVersioningStatus::{self, Enabled, Suspended};
+use syncengine::client::Expiry;
 use syncengine::embedded::Disturbance;
 use syncengine::{Outcome, StorageClient, SyncController, SyncOptions, Timestamp};
 
@@ -242,7 +243,13 @@ fn b60_old_trash_is_removed_and_no_version_is() {
         ids.collect::<Vec<_>>()
     };
     let before = versions();
-    let purged = block(async { world.bucket.open(None).purge_trash(Timestamp::new(1_700_000_000, 0)).await });
+    let purged = block(async {
+        world
+            .bucket
+            .open(None)
+            .purge_trash(Expiry { before: Timestamp::new(1_700_000_000, 0), ..Expiry::default() })
+            .await
+    });
     assert_eq!(purged.unwrap(), 1);
     assert_eq!(world.bucket.names(), [new, "f"]);
     assert_eq!((versions(), before.len()), (before, 4));

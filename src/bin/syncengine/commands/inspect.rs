@@ -13,8 +13,7 @@ use crate::render::{self, inspect};
 
 /// `syncengine check SOURCE DESTINATION`.
 pub(super) async fn check(session: &Session, args: &CheckArgs) -> Result<Finished> {
-    let mut pair = options::located(&args.locations)?;
-    pair.rules = options::rules(&args.filter)?;
+    let pair = options::filtered(options::located(&args.locations)?, &args.filter)?;
     // A check needs no past, and so no place for it.
     let engine = SyncEngine::new("").state(Arc::new(MemoryState::new()), Found::Nothing);
     let report = engine.check(&pair, args.quick, &session.connected(SyncOptions::new())).await?;

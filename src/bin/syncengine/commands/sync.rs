@@ -4,7 +4,7 @@ use std::path::Path;
 
 use syncengine::code::NoticeCode;
 use syncengine::key::escape;
-use syncengine::{Error, ErrorKind, Outcome, Report, Result, SyncPair};
+use syncengine::{Error, ErrorKind, Outcome, Report, Result, Side, StoreOptions, SyncPair};
 
 use super::{Finished, Session};
 use crate::args::{PlanArgs, SyncArgs};
@@ -26,6 +26,9 @@ pub(super) async fn sync(session: &Session, args: &SyncArgs) -> Result<Finished>
 
 /// `syncengine plan SOURCE DESTINATION`.
 pub(super) async fn plan(session: &Session, args: &PlanArgs) -> Result<Finished> {
+    if let Some(path) = &args.save {
+        options::check_tilde("--save", path)?;
+    }
     planned(session, &args.sync, args.save.as_deref().map(Path::new)).await
 }
 
@@ -53,6 +56,13 @@ fn save_plan(
     // Canonical, so that the plan means the same wherever it is applied.
     pair.source.clone_from(&report.source);
     pair.destination.clone_from(&report.destination);
+    // What the surroundings say may be something else in another shell.
+    for side in Side::BOTH {
+        if let Some(store) = report.stores.get(side) {
+            let embedded_dir = pair.store_options(side).embedded_dir.clone();
+            pair = pair.store(side, StoreOptions { embedded_dir, ..store.clone() });
+        }
+    }
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),

@@ -56,6 +56,7 @@ fn environment_text(name: &str) -> Result<Option<String>> {
 }
 
 fn secret_of_file(path: &Path) -> Result<(String, Option<String>)> {
+    super::check_tilde("--secret-key-file", path.as_os_str())?;
     let shown = escape(path.as_os_str().as_encoded_bytes());
     let doing = || format!("read the secret key from `{shown}`");
     let mut text = String::new();

@@ -115,6 +115,7 @@ fn path(given: &Given) -> Result<PathBuf> {
     if given.value == OsStr::new("") {
         return Err(invalid(format!("`{option}` is empty"), "name a path, or leave it out"));
     }
+    super::check_tilde(option, &given.value)?;
     let doing = || format!("resolve the path `{}` of `{option}`", escape(given.value.as_encoded_bytes()));
     std::path::absolute(&given.value).map_err(|error| Error::io(doing(), error))
 }

@@ -72,6 +72,9 @@ fn totals(report: &Report) -> String {
     part(counts.left_alone, format!("leave {} alone", words::files(counts.left_alone)));
     part(counts.failed, format!("{} cannot be synced", words::plural(counts.failed, "path")));
     let unchanged = format!("{} unchanged", words::files(counts.unchanged));
+    if report.outcome == Outcome::Refused && parts.is_empty() && report.actions.is_empty() {
+        return "no plan was made\n".into();
+    }
     if parts.is_empty() {
         return format!("nothing to do: {unchanged} ({})\n", words::elapsed(report.elapsed_seconds));
     }

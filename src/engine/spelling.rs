@@ -1,0 +1,105 @@
+//! Asks both sides about the names of a plan that they may take for one, before anything is judged or done.
+
+use std::collections::BTreeSet;
+
+use crate::error::Result;
+use crate::examine::Clients;
+use crate::key::Key;
+use crate::mode::{Side, Sides};
+use crate::plan::spelling::{Clash, block, clear_way, created, doubts};
+use crate::plan::{Plan, Work};
+use crate::state::{BaseRow, StateStore};
+
+/// Takes out of `plan` what would touch one of two names that a side cannot hold apart. Where only trying tells, it is
+/// tried on the sides that `may_write` names.
+///
+/// # Errors
+/// A side that could not be asked, or the state that could not be read.
+pub(super) async fn settle(
+    plan: &mut Plan,
+    clients: &Clients,
+    state: &dyn StateStore,
+    may_write: Sides<bool>,
+) -> Result<()> {
+    let mut clashes = BTreeSet::new();
+    for side in Side::BOTH {
+        let concerns = |action: &crate::plan::Action| {
+            created(action, side).is_some()
+                || matches!(&action.work, Work::Delete { on, .. } if *on == side.other())
+        };
+        let (client, may_write) = (clients.get(side), *may_write.get(side));
+        if plan.actions.iter().any(concerns) && answered(client.folds_names(may_write).await)? == Some(true) {
+            let pair = Asking { plan, side, client: client.as_ref(), state };
+            pair.ask(may_write, &mut clashes).await?;
+        }
+    }
+    block(plan, &clashes);
+    Ok(())
+}
+
+/// One side that may take names for others.
+struct Asking<'a> {
+    plan: &'a mut Plan,
+    side: Side,
+    client: &'a dyn crate::client::StorageClient,
+    state: &'a dyn StateStore,
+}
+
+impl Asking<'_> {
+    async fn ask(self, may_write: bool, clashes: &mut BTreeSet<Clash>) -> Result<()> {
+        let side = self.side;
+        for (one, other) in doubts(self.plan, side) {
+            if answered(self.client.tells_apart(&one, &other, may_write).await)? == Some(false) {
+                clashes.insert(Clash { side, one, other });
+            }
+        }
+        let created: Vec<Key> =
+            self.plan.actions.iter().filter_map(|action| created(action, side)).cloned().collect();
+        for key in created {
+            if clashes.iter().any(|clash| is_within(&key, &clash.one) || is_within(&key, &clash.other)) {
+                continue;
+            }
+            if let Some(Some(found)) = answered(self.client.spelled(&key).await)?
+                && !clear_way(self.plan, side, &found.listed)
+            {
+                clashes.insert(Clash { side, one: found.asked, other: found.listed });
+            }
+        }
+        self.ask_about_deletions(clashes).await
+    }
+
+    /// A name that is gone here because another one has taken its place, which the base has too, was not deleted.
+    async fn ask_about_deletions(self, clashes: &mut BTreeSet<Clash>) -> Result<()> {
+        let elsewhere = self.side.other();
+        let gone = self.plan.actions.iter().filter_map(|action| match &action.work {
+            Work::Delete { on, entry, .. } if *on == elsewhere => Some(entry.key.clone()),
+            _ => None,
+        });
+        for key in gone.collect::<Vec<_>>() {
+            let Some(Some(found)) = answered(self.client.spelled(&key).await)? else { continue };
+            let rest = &key.as_str()[found.asked.as_str().len()..];
+            let Ok(other) = Key::parse(&format!("{}{rest}", found.listed)) else { continue };
+            if matches!(self.state.get(&other).await?, Some(BaseRow::Agreed(_))) {
+                clashes.insert(Clash { side: self.side, one: key, other });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns what a side says of names; nothing if it cannot tell: then whoever makes the file meets the name, or the
+/// fault.
+fn answered<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.ends_the_run() => Err(error),
+        Err(error) => {
+            tracing::debug!(error = error.chain(), "a side cannot tell which names it takes for one");
+            Ok(None)
+        }
+    }
+}
+
+fn is_within(key: &Key, name: &Key) -> bool {
+    key == name || key.is_below(name.as_str())
+}

@@ -1,0 +1,211 @@
+//! Names of a plan that a side may take for one: which to ask about, and what becomes of the actions.
+//!
+//! Of two names that a side cannot hold apart neither is touched. A name that only makes way for another spelling of
+//! itself goes first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Action, Plan, Reason, Work};
+use crate::key::Key;
+use crate::mode::Side;
+use crate::spelling::folded;
+
+/// Two names that a side takes for one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Clash {
+    /// The side.
+    pub side: Side,
+    /// One name: of a file, or of a folder that files are in.
+    pub one: Key,
+    /// The other.
+    pub other: Key,
+}
+
+/// Returns the name that an action makes on `side`.
+pub fn created(action: &Action, side: Side) -> Option<&Key> {
+    match &action.work {
+        Work::Copy(copy) if copy.to == side && copy.replaces.is_none() => Some(&action.key),
+        Work::Rename { on, .. } if *on == side => Some(&action.key),
+        _ => None,
+    }
+}
+
+/// Returns the name that an action takes away from `side`.
+fn removed(action: &Action, side: Side) -> Option<&Key> {
+    match &action.work {
+        Work::Delete { on, entry, .. } if *on == side => Some(&entry.key),
+        Work::Rename { on, entry, keep_old: false, .. } if *on == side => Some(&entry.key),
+        _ => None,
+    }
+}
+
+/// Returns pairs of names, of files or of folders, that are both to be new on `side` and alike but for their spelling.
+pub fn doubts(plan: &Plan, side: Side) -> Vec<(Key, Key)> {
+    let mut seen: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let mut last = "";
+    for key in plan.actions.iter().filter_map(|action| created(action, side)) {
+        // Keys come in order, so that the folders of one were mostly seen with the one before.
+        let paths = key.ancestors().filter(|path| !last.starts_with(&format!("{path}/")));
+        for path in paths.chain([key.as_str()]) {
+            let names = seen.entry(folded(path)).or_default();
+            if !names.contains(&path) {
+                names.push(path);
+            }
+        }
+        last = key.as_str();
+    }
+    let mut pairs = Vec::new();
+    for names in seen.into_values().filter(|names| names.len() > 1) {
+        let keys: Vec<Key> = names.into_iter().filter_map(|name| Key::parse(name).ok()).collect();
+        for (at, one) in keys.iter().enumerate() {
+            // Where a folder differs what is in it differs too: asking about the folder says it all.
+            let others = keys[at + 1..].iter().filter(|other| one.parent() == other.parent());
+            pairs.extend(others.map(|other| (one.clone(), other.clone())));
+        }
+    }
+    pairs
+}
+
+/// Lets what leaves `listed`, or files in it, on `side` go before anything is made; returns whether anything does.
+pub fn clear_way(plan: &mut Plan, side: Side, listed: &Key) -> bool {
+    let mut leaves = false;
+    for action in &mut plan.actions {
+        let is_meant =
+            removed(action, side).is_some_and(|key| key == listed || key.is_below(listed.as_str()));
+        if !is_meant {
+            continue;
+        }
+        leaves = true;
+        if let Work::Delete { clears_way, .. } = &mut action.work {
+            *clears_way = true;
+        }
+    }
+    leaves
+}
+
+/// Keeps the plan from touching names that a side cannot hold apart.
+pub fn block(plan: &mut Plan, clashes: &BTreeSet<Clash>) {
+    for Clash { side, one, other } in clashes {
+        for (name, with) in [(one, other), (other, one)] {
+            let mut is_told = false;
+            for action in &mut plan.actions {
+                let is_below = created(action, *side).is_some_and(|key| key.is_below(name.as_str()));
+                if action.key == *name || is_below {
+                    is_told = true;
+                    action.work = Work::Clash { name: name.clone(), with: with.clone() };
+                    (action.reason, action.conflict) = (Reason::NameClash(*side), false);
+                }
+            }
+            if !is_told {
+                let work = Work::Clash { name: name.clone(), with: with.clone() };
+                let action =
+                    Action { key: name.clone(), work, reason: Reason::NameClash(*side), conflict: false };
+                let at = plan.actions.partition_point(|action| action.key < *name);
+                plan.actions.insert(at, action);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Entry;
+    use crate::fingerprint::{ETag, Fingerprint};
+    use crate::plan::Copy;
+
+    fn key(name: &str) -> Key {
+        Key::parse(name).unwrap()
+    }
+
+    fn entry(name: &str) -> Entry {
+        let fingerprint = Fingerprint::Object(ETag::new("x"));
+        Entry { key: key(name), size: 1, modified: None, fingerprint }
+    }
+
+    /// Writes a plan for the destination: `+a` makes, `=a` replaces, `-a` deletes, `a>b` renames.
+    fn plan(words: &str) -> Plan {
+        let on = Side::Destination;
+        let actions = words.split_whitespace().map(|word| {
+            let (name, work) = match word.split_once('>') {
+                Some((old, new)) => {
+                    let (entry, renamed) = (entry(old), entry(new));
+                    (new, Work::Rename { on, entry, renamed, hash: None, edited: false, keep_old: false })
+                }
+                None => {
+                    let name = &word[1..];
+                    let replaces = word.starts_with('=').then(|| entry(name));
+                    let copy = Copy { to: on, from: entry(name), replaces, over_stranger: false };
+                    let delete = Work::Delete { on, entry: entry(name), clears_way: false, copied_as: None };
+                    (name, if word.starts_with('-') { delete } else { Work::Copy(copy) })
+                }
+            };
+            Action { key: key(name), work, reason: Reason::Unchanged, conflict: false }
+        });
+        let mut actions: Vec<_> = actions.collect();
+        actions.sort_by(|a, b| a.key.cmp(&b.key));
+        Plan { actions }
+    }
+
+    #[test]
+    fn names_that_are_alike_are_asked_about_once() {
+        for (words, expected) in [
+            ("+a +b", ""),
+            ("+FILE +file", "FILE file"),
+            ("+A/x +a/y", "A a"),
+            ("+A/x +A/y +a/x +a/y", "A a"),
+            ("+d/A/x +d/a/y", "d/A d/a"),
+            ("+D/a +d/A", "D d"),
+            ("=FILE +file", ""),
+            ("-FILE +file", ""),
+            ("x>FILE +file", "FILE file"),
+            ("+\u{e9} +e\u{301}", "e\u{301} \u{e9}"),
+            ("+aa +Aa +AA", "AA Aa, AA aa, Aa aa"),
+        ] {
+            let found = doubts(&plan(words), Side::Destination);
+            let found: Vec<_> = found.iter().map(|(one, other)| format!("{one} {other}")).collect();
+            assert_eq!(found.join(", "), expected, "{words}");
+            assert!(doubts(&plan(words), Side::Source).is_empty(), "{words}");
+        }
+    }
+
+    #[test]
+    fn of_names_that_clash_neither_is_touched() {
+        for (words, one, other, expected) in [
+            ("+FILE +file +other", "FILE", "file", "FILE! file! other"),
+            ("+FILE =file", "FILE", "file", "FILE! file!"),
+            ("+FILE", "FILE", "file", "FILE! file!"),
+            ("+A/x +a/y =a/z", "A", "a", "A/x! a/y! a/z"),
+            ("+A/x =a/z", "A", "a", "A/x! a! a/z"),
+        ] {
+            let mut plan = plan(words);
+            let clash = Clash { side: Side::Destination, one: key(one), other: key(other) };
+            block(&mut plan, &BTreeSet::from([clash]));
+            let told = plan.actions.iter().map(|action| match &action.work {
+                Work::Clash { name, with } => {
+                    let names = BTreeSet::from([name.as_str(), with.as_str()]);
+                    assert_eq!(names, BTreeSet::from([one, other]), "{words}");
+                    format!("{}!", action.key)
+                }
+                _ => action.key.to_string(),
+            });
+            assert_eq!(told.collect::<Vec<_>>().join(" "), expected, "{words}");
+        }
+    }
+
+    #[test]
+    fn what_leaves_makes_way() {
+        let mut one = plan("+README -readme -other");
+        assert!(clear_way(&mut one, Side::Destination, &key("readme")));
+        let first = |plan: &Plan| {
+            let first = |action: &&Action| matches!(action.work, Work::Delete { clears_way: true, .. });
+            plan.actions.iter().filter(first).map(|action| action.key.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(first(&one), ["readme"]);
+        let mut folder = plan("+docs/a -Docs/a -Docs/b/c -Docs2/a");
+        assert!(clear_way(&mut folder, Side::Destination, &key("Docs")));
+        assert_eq!(first(&folder), ["Docs/a", "Docs/b/c"]);
+        assert!(!clear_way(&mut plan("+README =readme"), Side::Destination, &key("readme")));
+        assert!(!clear_way(&mut plan("-readme"), Side::Source, &key("readme")));
+    }
+}
