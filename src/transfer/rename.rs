@@ -5,7 +5,7 @@
 
 use futures::{FutureExt, StreamExt};
 
-use super::respell::Respelled;
+use super::respell::{Respelled, as_respelled};
 use super::{Executed, Job, Transfer, look_again, seen};
 use crate::diff::Observed;
 use crate::entry::Entry;
@@ -105,7 +105,7 @@ impl Transfer<'_> {
         };
         self.rights.allow_copy(on)?;
         let client = self.clients.get(on);
-        let entry = &self.as_respelled(on, entry, respelled).await?;
+        let entry = &as_respelled(on, entry, respelled);
         if entry.key == *to {
             return Ok(entry.clone());
         }

@@ -69,26 +69,11 @@ impl Transfer<'_> {
         }
         Ok(true)
     }
+}
 
-    /// Returns the version `entry` of `side` under the name it has by now.
-    pub(super) async fn as_respelled(
-        &self,
-        side: Side,
-        entry: &Entry,
-        respelled: &Respelled,
-    ) -> Result<Entry> {
-        let key = current(&entry.key, respelled.get(side));
-        if key == entry.key {
-            return Ok(entry.clone());
-        }
-        match look_again(self.clients, side, &key).await? {
-            Observed::File(now) if now.size == entry.size && now.fingerprint == entry.fingerprint => Ok(now),
-            _ => {
-                let message = format!("`{key}` changed while its folder got another spelling");
-                Err(crate::Error::new(crate::ErrorKind::Changed, message))
-            }
-        }
-    }
+/// Returns the version `entry` of `side` under the name it has by now: nothing else of it has changed.
+pub(super) fn as_respelled(side: Side, entry: &Entry, respelled: &Respelled) -> Entry {
+    Entry { key: current(&entry.key, respelled.get(side)), ..entry.clone() }
 }
 
 /// Returns the next folder to be respelled for the renames on `side`.

@@ -12,6 +12,8 @@ mod disks;
 mod documents;
 #[cfg(all(feature = "cli", feature = "embedded"))]
 mod embedded;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod evidence;
 #[cfg(all(feature = "s3", feature = "embedded"))]
 mod folding;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]

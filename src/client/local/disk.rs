@@ -60,6 +60,11 @@ impl Local {
         !self.disk.distrusted.load(Ordering::Relaxed) && self.kind().keeps_inodes
     }
 
+    /// Returns whether the kernel may answer for names that are gone: on the file systems of programs and of networks.
+    pub(super) fn remembers_names(&self) -> bool {
+        !self.kind().keeps_inodes
+    }
+
     /// Returns the entry of a regular file whose stat was read at `now` or later. It has inode 0 where inode numbers
     /// do not last.
     pub(super) fn entry(&self, key: Key, stat: &Stat, now: Timestamp) -> Entry {

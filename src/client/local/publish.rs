@@ -13,9 +13,10 @@ use rustix::io::Errno;
 
 use super::batch::{Aside, Batch, FEW, sync_all};
 use super::give_way::give_way;
+use super::respell::is_free;
 use super::root::{changed, failure, open_folder};
 use super::rung::PublishRung;
-use super::spelling::{is_exact, taken};
+use super::spelling::{is_exact, is_listed, taken};
 use super::stage::drop_temporary;
 use super::{Local, stat};
 use crate::client::{Disposal, Held, Staged, Target};
@@ -150,6 +151,12 @@ impl Batch<'_> {
         let place = || self.rung.place(folder, member.temporary, folder, name);
         let placed = match place() {
             Err(Errno::EXIST) if give_way(folder, name) => place(),
+            // What answered may be gone.
+            Err(Errno::EXIST)
+                if is_listed(folder, name) == Ok(false) && is_free(folder, name) == Ok(true) =>
+            {
+                place()
+            }
             other => other,
         };
         match placed {

@@ -3,6 +3,8 @@
 //! They go by way of a name of ours: once the old name is gone, the folder shows whether the new one was the same file or
 //! another's. An intent written down before lets a later run put back what a kill leaves between the two steps.
 
+use std::time::Duration;
+
 use rustix::fd::OwnedFd;
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
@@ -11,12 +13,20 @@ use super::batch::{Aside, Batch};
 use super::reserved::anonymous_name;
 use super::root::{changed, failure, join, open_folder, split};
 use super::rung::PublishRung;
-use super::spelling::{is_listed, respelled, taken};
+use super::spelling::{is_listed, list, respelled, taken};
 use super::{Local, stat};
 use crate::client::Disposal;
 use crate::entry::Entry;
 use crate::error::Result;
 use crate::key::Key;
+use crate::spelling::folded;
+
+/// How long the kernel answers from memory where a program serves a file system, with room to spare: the library that most
+/// such programs use says one second.
+const STALE: Duration = Duration::from_millis(2500);
+
+/// How often it is looked meanwhile.
+const STALE_LOOKS: u32 = 25;
 
 impl Batch<'_> {
     /// Gives the file `from` the name `to`, which its folder takes for the one it has.
@@ -49,7 +59,25 @@ impl Batch<'_> {
 }
 
 fn place(kept: &Aside, folder: &OwnedFd, name: &str) -> Result<(), Errno> {
-    PublishRung::Rename.place(&kept.folder, &kept.name, folder, name)
+    if !is_free(folder, name)? {
+        return Err(Errno::EXIST);
+    }
+    rustix::fs::renameat(&*kept.folder, &kept.name, folder, name)
+}
+
+/// Returns whether nothing answers to `name` any more. The kernel may go on answering for a moment where a program
+/// serves the file system; the listing does not, so that it is waited for only if that has no such name either.
+pub(super) fn is_free(folder: &OwnedFd, name: &str) -> Result<bool, Errno> {
+    let wanted = folded(name);
+    for pause in std::iter::repeat_n(STALE / STALE_LOOKS, usize::try_from(STALE_LOOKS).unwrap_or(1)) {
+        match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(true),
+            Err(error) => return Err(error),
+            Ok(_) if list(folder)?.iter().any(|listed| folded(listed) == wanted) => return Ok(false),
+            Ok(_) => std::thread::sleep(pause),
+        }
+    }
+    Ok(false)
 }
 
 /// Gives the folder `from`, with all in it, the name `to`, which the folder above takes for the same.
@@ -70,13 +98,13 @@ pub(super) fn folder(local: &Local, from: &Key, to: &Key) -> Result<()> {
     let aside = anonymous_name(local);
     let intent = local.intend(from.as_str(), &join(above, &aside))?;
     let renamed =
-        rustix::fs::renameat(&above_handle, old, &above_handle, &aside).and_then(
-            |()| match rustix::fs::statat(&above_handle, new, AtFlags::SYMLINK_NOFOLLOW) {
-                Err(Errno::NOENT) => rustix::fs::renameat(&above_handle, &aside, &above_handle, new),
-                Ok(_) => Err(Errno::EXIST),
+        rustix::fs::renameat(&above_handle, old, &above_handle, &aside).and_then(|()| {
+            match is_free(&above_handle, new) {
+                Ok(true) => rustix::fs::renameat(&above_handle, &aside, &above_handle, new),
+                Ok(false) => Err(Errno::EXIST),
                 Err(error) => Err(error),
-            },
-        );
+            }
+        });
     let spelled = renamed.and_then(|()| is_listed(&above_handle, new));
     let outcome = match spelled {
         Ok(true) => Ok(()),

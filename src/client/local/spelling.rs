@@ -76,7 +76,7 @@ pub(super) fn taken_for(folder: &OwnedFd, name: &str) -> Result<Option<String>, 
     Ok(same.map(ToString::to_string))
 }
 
-fn list(folder: &OwnedFd) -> Result<BTreeSet<Box<str>>, Errno> {
+pub(super) fn list(folder: &OwnedFd) -> Result<BTreeSet<Box<str>>, Errno> {
     // By a handle of its own: where a listing has got to belongs to the handle.
     let read = names::read(&open_folder(folder, "")?, "", &mut Vec::new())?;
     Ok(read.names.into_iter().map(|name| name.text).collect())
@@ -113,6 +113,12 @@ pub(super) fn respelled(path: &str) -> Error {
 }
 
 impl Local {
+    /// Returns whether what answers to `name` is there by this very name. Where a program serves the file system the
+    /// kernel answers for a moment by what it remembers, and only the listing tells.
+    pub(super) fn is_there(&self, folder: &OwnedFd, name: &str) -> Result<bool, Errno> {
+        if self.remembers_names() { is_listed(folder, name) } else { is_exact(folder, name) }
+    }
+
     /// Checks that every folder `key` is in has the very name that the key gives it.
     pub(super) fn check_folders(&self, root: &OwnedFd, key: &Key) -> Result<()> {
         match self.misspelled(root, key) {

@@ -14,7 +14,7 @@ use super::belonging::{Belonging, mode};
 use super::read::{check_unchanged, open_version};
 use super::reserved::{self, CREATE, PRIVATE, write_all};
 use super::root::{changed, failure, open_child, open_folder, split};
-use super::spelling::{is_exact, keep_reserved, taken};
+use super::spelling::{is_exact, is_listed, keep_reserved, taken};
 use super::{Local, hop, stat};
 use crate::client::{Body, Held, Staged, Target};
 use crate::entry::{Entry, Timestamp};
@@ -285,8 +285,14 @@ fn allowed(folder: &OwnedFd, target: &Target, mode: Option<u32>) -> Result<Belon
         (Err(Errno::NOENT), Some(_)) => Err(changed(path, "is no longer there")),
         // An empty folder gives way when the version is published.
         (Ok(stat), None) if stat::kind(&stat) != FileType::Directory => {
-            let is_other = is_exact(folder, name) == Ok(false);
-            Err(if is_other { taken(folder, path) } else { changed(path, "appeared meanwhile") })
+            if is_exact(folder, name) == Ok(false) {
+                return Err(taken(folder, path));
+            }
+            // What is not listed any more only seems to be there.
+            match is_listed(folder, name) {
+                Ok(false) => Ok(Belonging::of_new(mode)),
+                _ => Err(changed(path, "appeared meanwhile")),
+            }
         }
         (Ok(_) | Err(Errno::NOENT), None) => Ok(Belonging::of_new(mode)),
         (Err(error), _) => Err(failure("look at", path, error)),

@@ -20,7 +20,7 @@ use super::names::{self, Name};
 use super::read::read_ignore_file;
 use super::reserved;
 use super::root::{changed, failure, join, open_child, open_folder, split};
-use super::{Local, spelling, stat};
+use super::{Local, stat};
 use crate::client::{ListRequest, Listed, RootIdentity, SkipReason};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, RESERVED_FOLDER, escape, is_reserved_name};
@@ -363,8 +363,7 @@ pub(super) fn head(local: &Local, key: &Key) -> Result<Option<Listed>> {
     let seen = open_folder(&root, key.parent().unwrap_or("")).and_then(|folder| {
         let stat = rustix::fs::statat(&folder, key.file_name(), AtFlags::SYMLINK_NOFOLLOW)?;
         // What has another name than the one asked for is not it.
-        let is_there =
-            spelling::is_exact(&folder, key.file_name())? && local.misspelled(&root, key)?.is_none();
+        let is_there = local.is_there(&folder, key.file_name())? && local.misspelled(&root, key)?.is_none();
         if is_there { Ok((folder, stat)) } else { Err(Errno::NOENT) }
     });
     let (folder, stat) = match seen {

@@ -446,6 +446,11 @@ impl Embedded {
         Self::with(options, Some(dir))
     }
 
+    /// Starts a server with these options.
+    pub(crate) fn of(options: EmbeddedOptions) -> Self {
+        Self::with(options, None)
+    }
+
     fn with(options: EmbeddedOptions, dir: Option<tempfile::TempDir>) -> Self {
         let (access_key, secret_key) = (options.access_key.clone(), options.secret_key.clone());
         let running = block(async { EmbeddedServer::start(options).await.unwrap() });

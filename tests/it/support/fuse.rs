@@ -60,6 +60,8 @@ pub(crate) struct Faults {
     pub(crate) silent: Option<String>,
     /// When a folder of this name is opened, something is moved: its path and its new one.
     pub(crate) moves: Option<(String, String, String)>,
+    /// Every look at a name finds another inode number, as where the kernel has forgotten the file.
+    pub(crate) forgets: bool,
     /// After this many more changes the power fails: every request ends in an error.
     pub(crate) power_for: Option<u64>,
 }
@@ -83,6 +85,8 @@ pub(crate) struct Disk {
     names: BTreeMap<u64, String>,
     /// Files whose last content the disk did not take.
     forgotten: BTreeSet<u64>,
+    /// What is added to the numbers of files to make inode numbers.
+    numbering: u64,
 }
 
 /// A disk and where it is mounted, until it is dropped.
@@ -115,6 +119,89 @@ pub(crate) fn in_own_mounts(test: &str, skip: fn(&str)) -> bool {
     command.args(flags).arg(binary).args(["--exact", test, "--nocapture"]).env(INSIDE, "1");
     assert!(command.status().unwrap().success(), "{test} in its own mount namespace");
     false
+}
+
+/// A stick with a file system of its own, mounted by the program that serves it.
+#[derive(Debug)]
+pub(crate) struct Stick {
+    pub(crate) path: PathBuf,
+    kind: &'static str,
+    device: Option<String>,
+    folder: tempfile::TempDir,
+}
+
+impl Stick {
+    /// The kinds of file systems there are.
+    pub(crate) const KINDS: [&'static str; 2] = ["exfat", "ntfs"];
+
+    /// Makes and mounts one; says why if it cannot be had. To be called in a mount namespace of its own.
+    pub(crate) fn new(kind: &'static str, skip: fn(&str)) -> Option<Self> {
+        let (make, options): (&str, &[&str]) =
+            if kind == "exfat" { ("mkfs.exfat", &[]) } else { ("mkfs.ntfs", &["-F", "-q"]) };
+        let folder = tempfile::tempdir().unwrap();
+        let (image, path) = (folder.path().join("image"), folder.path().join("mounted"));
+        std::fs::create_dir(&path).unwrap();
+        File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        let made = Command::new(make).args(options).arg(&image).output();
+        if !made.as_ref().is_ok_and(|output| output.status.success()) {
+            skip(&format!("a stick with {kind} needs {make}: {made:?}"));
+            return None;
+        }
+        let mut stick = Self { path, kind, device: None, folder };
+        if let Err(why) = stick.plug() {
+            skip(&format!("a stick with {kind} cannot be mounted: {why}"));
+            return None;
+        }
+        Some(stick)
+    }
+
+    fn plug(&mut self) -> Result<(), String> {
+        let run = |program: &str, words: &[&str]| {
+            let output =
+                Command::new(program).args(words).output().map_err(|error| format!("{program}: {error}"))?;
+            if output.status.success() { Ok(output) } else { Err(format!("{program}: {output:?}")) }
+        };
+        let image = self.folder.path().join("image");
+        let found = run("losetup", &["-f", "--show", image.to_str().unwrap()])?;
+        let device = String::from_utf8(found.stdout).unwrap().trim().to_owned();
+        self.device = Some(device.clone());
+        let path = self.path.to_str().unwrap();
+        let program = if self.kind == "exfat" { "mount.exfat-fuse" } else { "ntfs-3g" };
+        run(program, &[&device, path]).map(drop)
+    }
+
+    fn unplug(&mut self) {
+        // The program that serves it may still write.
+        for _ in 0..50 {
+            let done = Command::new("umount").arg(&self.path).output();
+            if done.is_ok_and(|output| output.status.success()) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        if let Some(device) = self.device.take() {
+            drop(Command::new("losetup").args(["-d", &device]).output());
+        }
+    }
+
+    /// Takes it out and puts it in again.
+    pub(crate) fn replug(&mut self) {
+        self.unplug();
+        // Until the program has let go of the device.
+        let mut left = 50;
+        while let Err(why) = self.plug() {
+            left -= 1;
+            assert!(left > 0, "{why}");
+            self.unplug();
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Stick {
+    fn drop(&mut self) {
+        self.unplug();
+    }
 }
 
 /// Names as they are.
@@ -158,7 +245,13 @@ impl Disk {
             changes: 0,
             names: BTreeMap::from([(ROOT, String::new())]),
             forgotten: BTreeSet::new(),
+            numbering: 0,
         }
+    }
+
+    /// From now on two names are one if `fold` makes them equal; returns what has gone because of it.
+    pub(crate) fn begin_to_fold(&mut self, fold: Rule) {
+        self.fold = fold;
     }
 
     /// Mounts the disk on a new folder.
@@ -491,6 +584,7 @@ fn answer(disk: &mut Disk, operation: u32, number: u64, words: &Words<'_>) -> Re
         // LOOKUP
         1 => {
             let (_, found) = disk.find(number, words.text(0).0)?;
+            disk.numbering += if disk.faults.forgets { 1_000_000 } else { 0 };
             entry(disk, found)
         }
         // GETATTR
@@ -613,7 +707,9 @@ fn attribute_words(disk: &Disk, number: u64) -> Result<Vec<u8>, Errno> {
         Content::Folder(_) => 4096,
     };
     let mut body = Vec::new();
-    for word in [number, size, size.div_ceil(512), node.modified.0, node.modified.0, node.changed.0] {
+    for word in
+        [number + disk.numbering, size, size.div_ceil(512), node.modified.0, node.modified.0, node.changed.0]
+    {
         body.extend(word.to_ne_bytes());
     }
     for word in [node.modified.1, node.modified.1, node.changed.1, node.mode, node.links, 0, 0, 0, 4096, 0] {

@@ -15,6 +15,15 @@ pub(crate) struct Passing {
     bytes: Vec<u8>,
 }
 
+impl Passing {
+    /// Returns the access key that the request is signed with.
+    pub(crate) fn signer(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.bytes);
+        let (_, rest) = text.split_once("Credential=")?;
+        Some(rest.split('/').next()?.to_owned())
+    }
+}
+
 /// What becomes of a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Meeting {
