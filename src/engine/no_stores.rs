@@ -26,6 +26,11 @@ impl SyncEngine {
         Setup
     }
 
+    #[expect(clippy::unused_self, clippy::unused_async, reason = "as in a build with stores")]
+    pub(super) async fn check_store(&self, _: &StoreOptions) -> Result<()> {
+        Ok(())
+    }
+
     #[expect(clippy::unused_async, reason = "as in a build with stores")]
     pub(super) async fn bucket(
         &self,

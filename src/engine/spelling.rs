@@ -1,12 +1,14 @@
 //! Asks both sides about the names of a plan that they may take for one, before anything is judged or done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::TryStreamExt;
 
 use crate::error::Result;
 use crate::examine::Clients;
 use crate::key::Key;
 use crate::mode::{Side, Sides};
-use crate::plan::spelling::{Clash, block, clear_way, created, doubts};
+use crate::plan::spelling::{Clash, block, clear_way, created, doubts, leaving};
 use crate::plan::{Plan, Work};
 use crate::state::{BaseRow, StateStore};
 
@@ -55,17 +57,40 @@ impl Asking<'_> {
         }
         let created: Vec<Key> =
             self.plan.actions.iter().filter_map(|action| created(action, side)).cloned().collect();
+        // Of a folder that holds many new files it is asked once.
+        let mut known = BTreeMap::new();
         for key in created {
             if clashes.iter().any(|clash| is_within(&key, &clash.one) || is_within(&key, &clash.other)) {
                 continue;
             }
-            if let Some(Some(found)) = answered(self.client.spelled(&key).await)?
-                && !clear_way(self.plan, side, &found.listed)
-            {
+            let Some(Some(found)) = answered(self.client.spelled(&key).await)? else { continue };
+            let makes_way = match known.get(&found.listed) {
+                Some(makes_way) => *makes_way,
+                None => self.makes_way(&found.listed).await?,
+            };
+            known.insert(found.listed.clone(), makes_way);
+            if makes_way {
+                clear_way(self.plan, side, &key, &found.listed);
+            } else {
                 clashes.insert(Clash { side, one: found.asked, other: found.listed });
             }
         }
         self.ask_about_deletions(clashes).await
+    }
+
+    /// Returns whether all that is known to be at or below `listed` leaves it.
+    async fn makes_way(&self, listed: &Key) -> Result<bool> {
+        let leaving = leaving(self.plan, self.side, listed);
+        if leaving.is_empty() || leaving.contains(listed) {
+            return Ok(!leaving.is_empty());
+        }
+        let mut rows = self.state.scan();
+        while let Some((key, _)) = rows.try_next().await? {
+            if key.is_below(listed.as_str()) && !leaving.contains(&key) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// A name that is gone here because another one has taken its place, which the base has too, was not deleted.

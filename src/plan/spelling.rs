@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Action, Plan, Reason, Work};
+use super::{Action, Copy, Plan, Reason, Work};
 use crate::key::Key;
 use crate::mode::Side;
 use crate::spelling::folded;
@@ -66,21 +66,54 @@ pub fn doubts(plan: &Plan, side: Side) -> Vec<(Key, Key)> {
     pairs
 }
 
-/// Lets what leaves `listed`, or files in it, on `side` go before anything is made; returns whether anything does.
-pub fn clear_way(plan: &mut Plan, side: Side, listed: &Key) -> bool {
-    let mut leaves = false;
-    for action in &mut plan.actions {
-        let is_meant =
-            removed(action, side).is_some_and(|key| key == listed || key.is_below(listed.as_str()));
-        if !is_meant {
-            continue;
+/// Returns the names at or below `listed` that leave `side`, or would in a plan that may take names away.
+pub fn leaving(plan: &Plan, side: Side, listed: &Key) -> BTreeSet<Key> {
+    let is_meant = |key: &&Key| *key == listed || key.is_below(listed.as_str());
+    let leaves = |action| removed(action, side).or_else(|| respelled(action, side));
+    plan.actions.iter().filter_map(leaves).filter(is_meant).cloned().collect()
+}
+
+/// Returns the old name of a rename that a backup would make by a copy, if only its spelling changes.
+fn respelled(action: &Action, side: Side) -> Option<&Key> {
+    match &action.work {
+        Work::Rename { on, entry, .. } if *on == side => {
+            (folded(entry.key.as_str()) == folded(action.key.as_str())).then_some(&entry.key)
         }
-        leaves = true;
-        if let Work::Delete { clears_way, .. } = &mut action.work {
-            *clears_way = true;
+        _ => None,
+    }
+}
+
+/// Lets what leaves `listed` on `side` go before `key` is made there.
+pub fn clear_way(plan: &mut Plan, side: Side, key: &Key, listed: &Key) {
+    for action in &mut plan.actions {
+        // A side that cannot have both names has the new one only.
+        let is_respelled = respelled(action, side).is_some();
+        match &mut action.work {
+            Work::Delete { on, entry, clears_way, .. } if *on == side => {
+                *clears_way |= entry.key == *listed || entry.key.is_below(listed.as_str());
+            }
+            Work::Rename { keep_old, .. } if is_respelled => *keep_old = false,
+            _ => {}
         }
     }
-    leaves
+    part(plan, side, key, listed);
+}
+
+/// Makes a deletion and a copy of a rename out of the folder whose name the file is to have.
+fn part(plan: &mut Plan, side: Side, key: &Key, listed: &Key) {
+    let is_meant = |action: &&mut Action| {
+        action.key == *key
+            && matches!(&action.work, Work::Rename { on, entry, edited: false, .. }
+                if *on == side && entry.key.is_below(listed.as_str()) && !key.is_below(listed.as_str()))
+            && folded(key.as_str()) == folded(listed.as_str())
+    };
+    let Some(action) = plan.actions.iter_mut().find(is_meant) else { return };
+    let Work::Rename { entry, renamed, .. } = action.work.clone() else { return };
+    action.work = Work::Copy(Copy { to: side, from: renamed, replaces: None, over_stranger: false });
+    let (key, reason) = (entry.key.clone(), action.reason);
+    let work = Work::Delete { on: side, entry, clears_way: true, copied_as: None };
+    let at = plan.actions.partition_point(|action| action.key < key);
+    plan.actions.insert(at, Action { key, work, reason, conflict: false });
 }
 
 /// Keeps the plan from touching names that a side cannot hold apart.
@@ -112,7 +145,6 @@ mod tests {
     use super::*;
     use crate::entry::Entry;
     use crate::fingerprint::{ETag, Fingerprint};
-    use crate::plan::Copy;
 
     fn key(name: &str) -> Key {
         Key::parse(name).unwrap()
@@ -195,17 +227,29 @@ mod tests {
 
     #[test]
     fn what_leaves_makes_way() {
-        let mut one = plan("+README -readme -other");
-        assert!(clear_way(&mut one, Side::Destination, &key("readme")));
         let first = |plan: &Plan| {
             let first = |action: &&Action| matches!(action.work, Work::Delete { clears_way: true, .. });
-            plan.actions.iter().filter(first).map(|action| action.key.to_string()).collect::<Vec<_>>()
+            let keys = plan.actions.iter().filter(first).map(|action| action.key.to_string());
+            keys.collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(first(&one), ["readme"]);
-        let mut folder = plan("+docs/a -Docs/a -Docs/b/c -Docs2/a");
-        assert!(clear_way(&mut folder, Side::Destination, &key("Docs")));
-        assert_eq!(first(&folder), ["Docs/a", "Docs/b/c"]);
-        assert!(!clear_way(&mut plan("+README =readme"), Side::Destination, &key("readme")));
-        assert!(!clear_way(&mut plan("-readme"), Side::Source, &key("readme")));
+        for (words, created, listed, leaves, goes_first) in [
+            ("+README -readme -other", "README", "readme", "readme", "readme"),
+            ("+docs/a -Docs/a -Docs/b/c -Docs2/a", "docs/a", "Docs", "Docs/a Docs/b/c", "Docs/a Docs/b/c"),
+            ("Docs/a>docs/a", "docs/a", "Docs", "Docs/a", ""),
+            ("readme>README", "README", "readme", "readme", ""),
+            ("+README =readme", "README", "readme", "", ""),
+            ("A/x>a", "a", "A", "A/x", "A/x"),
+        ] {
+            let mut plan = plan(words);
+            let (created, listed) = (key(created), key(listed));
+            let leaving = leaving(&plan, Side::Destination, &listed);
+            let shown: Vec<_> = leaving.iter().map(ToString::to_string).collect();
+            assert_eq!(shown.join(" "), leaves, "{words}");
+            clear_way(&mut plan, Side::Source, &created, &listed);
+            assert_eq!(first(&plan), "", "{words}: of the other side");
+            clear_way(&mut plan, Side::Destination, &created, &listed);
+            assert_eq!(first(&plan), goes_first, "{words}");
+            assert!(plan.actions.is_sorted_by_key(|action| action.key.clone()), "{words}");
+        }
     }
 }

@@ -14,6 +14,7 @@ use crate::event::Line;
 use crate::fingerprint::Fingerprint;
 use crate::plan::{Action, Reason, Work};
 use crate::retry::{Schedule, retry};
+use crate::spelling::folded;
 use crate::state::{Agreed, BaseRow, RowChange};
 
 impl Transfer<'_> {
@@ -111,7 +112,10 @@ impl Transfer<'_> {
         }
         let attempt = || async {
             if !keep_old {
-                self.rights.allow_delete(on)?;
+                // A name that is only spelled anew is not deleted.
+                if folded(entry.key.as_str()) != folded(to.as_str()) {
+                    self.rights.allow_delete(on)?;
+                }
                 return client.rename(entry, to).await;
             }
             let staged = client.copy(entry, self.target(to.clone(), None)).await?;

@@ -50,7 +50,6 @@ impl Transfer<'_> {
         new: &Key,
     ) -> Result<bool> {
         self.rights.allow_copy(side)?;
-        self.rights.allow_delete(side)?;
         let found = self.clients.get(side).spelled(new).await?;
         let is_it = found.is_some_and(|found| found.asked == *new && found.listed == *old);
         if !is_it || jobs.iter().any(|job| job.to == side && job.target.key.is_below(old.as_str())) {

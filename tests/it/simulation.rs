@@ -61,8 +61,11 @@ const IMPORTANT: &[(&str, u64)] = &[
     ("files removed", 100),
     ("files replaced", 200),
     ("two machines", 50),
-    ("names taken for others", 20),
+    ("names taken for others", 1),
     ("names that differ by case", 20),
+    ("names spelled anew", 2),
+    ("disks put in again", 200),
+    ("inode numbers found not to last", 20),
 ];
 
 type Kinds = BTreeMap<&'static str, u64>;

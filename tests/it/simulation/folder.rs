@@ -4,17 +4,21 @@
 //! its run, a batch is renamed file by file and then made durable, and each replaced version is in the trash at
 //! the same instant. What is not durable yet a power cut can undo.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use syncengine::client::{Body, Disposal, Expiry, Held, ListRequest, Listed, RootIdentity, Staged, Target};
+use syncengine::client::{
+    Body, Disposal, Expiry, Held, ListRequest, Listed, Respelled, RootIdentity, Staged, Target,
+};
+use syncengine::code::FailureCode;
 use syncengine::entry::Entry;
 use syncengine::fingerprint::Fingerprint;
 use syncengine::{Error, ErrorKind, Key, Result, StorageClient, Timestamp};
 
-use super::place::File;
+use super::place::{File, Inodes, Kind, are_alike, prefixes};
 use super::port::{Fate, Port, changed, lost};
 use super::store::mark;
 
@@ -22,6 +26,8 @@ use super::store::mark;
 pub(crate) struct SimFolder {
     pub(crate) port: Port,
     pub(crate) location: String,
+    /// Whether the engine has said that inode numbers do not last.
+    pub(crate) distrusts: AtomicBool,
 }
 
 /// What a walk comes upon.
@@ -38,6 +44,7 @@ fn denied(key: &Key) -> Error {
 /// Returns the error for a name that the folder takes for that of something else.
 fn taken(key: &Key) -> Error {
     Error::new(ErrorKind::Invalid, format!("`{key}` cannot be here beside a name in another case"))
+        .with_code(FailureCode::NameClash)
 }
 
 /// Returns the error for an operation on the disk that failed after it was done.
@@ -46,6 +53,18 @@ fn undone(key: &str) -> Error {
 }
 
 impl SimFolder {
+    /// Returns the entry as the client gives it: without the number of a file where numbers do not last.
+    fn told(&self, mut entry: Entry) -> Entry {
+        let kind = self.port.world.inner().places[self.port.place].kind;
+        let forgets = matches!(kind, Kind::Folder { inodes: Inodes::Forgotten, .. });
+        if let Fingerprint::File(stat) = &mut entry.fingerprint
+            && (forgets || self.distrusts.load(Ordering::Relaxed))
+        {
+            stat.inode = 0;
+        }
+        entry
+    }
+
     fn is_hidden(&self, key: &Key) -> bool {
         let world = self.port.world.inner();
         let unreadable = world.places[self.port.place].unreadable.clone();
@@ -198,8 +217,8 @@ impl SimFolder {
 
     /// Looks at a version that was just made; it must still be that one.
     fn look(&self, key: &Key, ours: &File) -> Result<Entry> {
-        let world = self.port.world.inner();
-        let now = world.listed(self.port.place, key.as_str()).map(|mut entry| {
+        let listed = self.port.world.inner().listed(self.port.place, key.as_str());
+        let now = listed.map(|mut entry| {
             // In whole seconds an edit can have the stamps of the moment before.
             if let Fingerprint::File(stat) = &mut entry.fingerprint {
                 stat.settled &= stat.changed.nanoseconds != 0;
@@ -211,7 +230,9 @@ impl SimFolder {
                 && matches!(entry.fingerprint, Fingerprint::File(stat)
                     if (stat.inode, stat.modified, stat.changed) == (ours.inode, ours.modified, ours.changed))
         };
-        now.filter(is_ours).ok_or_else(|| changed(key, "was changed just after it was written"))
+        let ours =
+            now.filter(is_ours).ok_or_else(|| changed(key, "was changed just after it was written"))?;
+        Ok(self.told(ours))
     }
 
     async fn publish_all(&self, staged: Vec<Staged>) -> Vec<Result<Entry>> {
@@ -237,7 +258,10 @@ impl SimFolder {
     async fn rename_file(&self, from: &Entry, to: &Key) -> Result<Entry> {
         let (old, new) = (from.key.as_str(), to.as_str());
         self.port.call("rename", old).await?;
-        self.check_spelling(to)?;
+        // What only answers because it is itself may be spelled anew.
+        if self.port.world.inner().places[self.port.place].spelling(new) != old {
+            self.check_spelling(to)?;
+        }
         let file = {
             let mut world = self.port.world.inner();
             let (machine, at) = (self.port.machine, self.port.place);
@@ -305,13 +329,84 @@ impl StorageClient for SimFolder {
     fn root(&self) -> BoxFuture<'_, Result<Option<RootIdentity>>> {
         async {
             self.port.call("root", "").await?;
-            Ok(Some(RootIdentity { device: 1, inode: 2, file_system: None }))
+            let inode = 2 + self.port.place as u64;
+            Ok(Some(RootIdentity { device: 1, inode, file_system: None }))
         }
         .boxed()
     }
 
     fn create_root(&self) -> BoxFuture<'_, Result<()>> {
         async { Ok(()) }.boxed()
+    }
+
+    fn distrust_inodes(&self) {
+        if !self.distrusts.swap(true, Ordering::Relaxed) {
+            self.port.world.inner().note("inode numbers found not to last");
+        }
+    }
+
+    fn folds_names(&self, _: bool) -> BoxFuture<'_, Result<bool>> {
+        async { Ok(self.port.world.inner().places[self.port.place].folds()) }.boxed()
+    }
+
+    fn tells_apart<'a>(&'a self, a: &'a Key, b: &'a Key, _: bool) -> BoxFuture<'a, Result<bool>> {
+        async move {
+            self.port.call("ask about names", a.as_str()).await?;
+            let folds = self.port.world.inner().places[self.port.place].folds();
+            Ok(!(folds && are_alike(a.as_str(), b.as_str())))
+        }
+        .boxed()
+    }
+
+    fn spelled<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Respelled>>> {
+        async move {
+            self.port.call("ask for a name", key.as_str()).await?;
+            let listed = self.port.world.inner().places[self.port.place].spelling(key.as_str());
+            let mut pairs = prefixes(key.as_str()).zip(prefixes(&listed));
+            let Some((asked, listed)) = pairs.find(|(asked, listed)| asked != listed) else {
+                return Ok(None);
+            };
+            let key = |name: &str| Key::parse(name).unwrap();
+            Ok(Some(Respelled { asked: key(asked), listed: key(listed) }))
+        }
+        .boxed()
+    }
+
+    fn respell_folder<'a>(&'a self, from: &'a Key, to: &'a Key) -> BoxFuture<'a, Result<()>> {
+        async move {
+            self.port.call("respell", from.as_str()).await?;
+            {
+                let mut world = self.port.world.inner();
+                let (machine, at) = (self.port.machine, self.port.place);
+                if world.places[at].spelling(to.as_str()) != from.as_str() {
+                    return Err(changed(from, "is no longer spelled as it was"));
+                }
+                let inside = |name: &String| Key::parse(name).unwrap().is_below(from.as_str());
+                let names: Vec<String> =
+                    world.places[at].files.keys().filter(|name| inside(name)).cloned().collect();
+                let tick = world.tick;
+                for name in &names {
+                    let new = format!("{to}{}", &name[from.as_str().len()..]);
+                    world.judge_renaming(machine, at, name, &new);
+                    let place = &mut world.places[at];
+                    place.begin(&[name, &new]);
+                    let Some(file) = place.take(name, tick) else { continue };
+                    place.free_inode = None;
+                    place.set(&new, file, tick);
+                }
+                let place = &mut world.places[at];
+                let temporaries: Vec<String> =
+                    place.temporaries.keys().filter(|name| inside(name)).cloned().collect();
+                for name in temporaries {
+                    let new = format!("{to}{}", &name[from.as_str().len()..]);
+                    if let Some(held) = place.temporaries.remove(&name) {
+                        place.temporaries.insert(new, held);
+                    }
+                }
+            }
+            self.sync(to.as_str()).await
+        }
+        .boxed()
     }
 
     fn list(&self, request: ListRequest) -> BoxStream<'_, Result<Listed>> {
@@ -322,7 +417,7 @@ impl StorageClient for SimFolder {
                 self.port.call("walk", &after).await?;
                 let Some(met) = self.next(&after) else { return Ok(None) };
                 let listed = match met {
-                    Met::File(entry) => Listed::File(entry),
+                    Met::File(entry) => Listed::File(self.told(entry)),
                     Met::Temporary(key, tag) if tags.contains(&tag) => Listed::Leftover(key),
                     Met::Temporary(key, _) => Listed::Foreign(key),
                     Met::Unreadable(key) => Listed::Unknown(key.clone(), denied(&key)),
@@ -340,11 +435,13 @@ impl StorageClient for SimFolder {
             if self.is_hidden(key) {
                 return Ok(Some(Listed::Unknown(key.clone(), denied(key))));
             }
-            let world = self.port.world.inner();
-            let place = &world.places[self.port.place];
-            let now = world.now(self.port.machine);
-            let file = place.files.get(key.as_str());
-            Ok(file.map(|file| Listed::File(place.entry(key.as_str(), file, now))))
+            let found = {
+                let world = self.port.world.inner();
+                let place = &world.places[self.port.place];
+                let now = world.now(self.port.machine);
+                place.files.get(key.as_str()).map(|file| place.entry(key.as_str(), file, now))
+            };
+            Ok(found.map(|entry| Listed::File(self.told(entry))))
         }
         .boxed()
     }

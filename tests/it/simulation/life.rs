@@ -8,7 +8,7 @@ use syncengine::{ComparisonMode, ConflictStrategy, InitialSyncPreference, Outcom
 
 use super::base::Content;
 use super::machines::{Ended, Machines};
-use super::place::{Ignored, Kind, Place};
+use super::place::{Ignored, Inodes, Kind, Place};
 use super::world::{Inner, Weather, World};
 use crate::support::Random;
 
@@ -64,9 +64,12 @@ fn begin(seed: u64, is_told: bool) -> (Machines, bool) {
         Place::new(Kind::Bucket { opaque: is_opaque, ignores })
     };
     let buckets = [bucket(), bucket()];
+    let mut odd = Random::new(seed ^ 0x1d0d_e5);
     let mut folder = || {
         let tick = *chance.pick(&[1, 1, 1_000_000_000, 2_000_000_000]);
-        Place::new(Kind::Folder { tick, folds: chance.below(6) == 0 })
+        let inodes =
+            *odd.pick(&[Inodes::Last, Inodes::Last, Inodes::Last, Inodes::Forgotten, Inodes::Renumbered]);
+        Place::new(Kind::Folder { tick, folds: chance.below(6) == 0, inodes })
     };
     let folders = [folder(), folder()];
     let ([b, b2], [f, f2]) = (buckets, folders);
@@ -147,6 +150,7 @@ async fn disturb(machines: &mut Machines, step: usize) {
         let (conflict, preference) = (owner.conflict, owner.preference);
         machines.set(0, mode, conflict, preference);
     }
+    world.inner().put_in_again();
     {
         let mut inner = world.inner();
         let places = inner.places.len();

@@ -4,10 +4,13 @@ use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt;
+use syncengine::code::FailureCode;
+use syncengine::event::Failure;
 use syncengine::state::{BaseRow, FirstSync, Found, StateStore};
 use syncengine::{
     ConflictStrategy, InitialSyncPreference, Outcome, Report, Side, Sides, StorageClient, SyncEngine,
@@ -16,10 +19,11 @@ use syncengine::{
 
 use super::base::{Content, SimState};
 use super::folder::SimFolder;
+use super::place::are_alike;
 use super::port::{Port, Ports};
 use super::rules::RunView;
 use super::store::SimStore;
-use super::world::{Weather, World};
+use super::world::{CASE, Weather, World};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -45,6 +49,18 @@ pub(crate) struct Owner {
     pub(crate) has_lost: bool,
 }
 
+/// Returns whether nothing failed but names that collide, each of which is told with the one it collides with.
+fn are_collisions(report: &Report) -> bool {
+    let clashes = |failure: &&Failure| failure.code == FailureCode::NameClash;
+    let clashing: Vec<&str> =
+        report.failures.iter().filter(clashes).map(|failure| failure.path.as_str()).collect();
+    report.failures.iter().all(|failure| match failure.code {
+        FailureCode::NameClash => clashing.iter().any(|other| are_alike(other, &failure.path)),
+        FailureCode::NameCollision => true,
+        _ => false,
+    })
+}
+
 /// All machines and the world they are in.
 #[derive(Debug)]
 pub(crate) struct Machines {
@@ -62,7 +78,7 @@ impl Machines {
                 let location = format!("place {}", port.place);
                 let is_folder = world.inner().places[port.place].is_folder();
                 if is_folder {
-                    Arc::new(SimFolder { port, location })
+                    Arc::new(SimFolder { port, location, distrusts: AtomicBool::new(false) })
                 } else {
                     Arc::new(SimStore { port, location })
                 }
@@ -251,7 +267,11 @@ impl Machines {
             self.world.inner().machines[machine].run.effects += effects;
         }
         let report = match ended {
-            Ended::Told(report) if collides.is_some() || report.counts.failed == 0 => report,
+            Ended::Told(report) if report.counts.failed == 0 => report,
+            Ended::Told(report) if collides.is_some() && are_collisions(&report) => {
+                self.world.inner().note(collides.unwrap_or_default());
+                return None;
+            }
             Ended::Told(report) => {
                 let failures = &report.failures;
                 self.world.inner().broken(format!("an undisturbed run fails: {failures:?}"));
@@ -262,7 +282,8 @@ impl Machines {
                 return None;
             }
         };
-        if let Some(kind) = collides {
+        // What is a file here and a folder there may wait for its user; names do not.
+        if let Some(kind) = collides.filter(|kind| *kind != CASE) {
             self.world.inner().note(kind);
             return None;
         }

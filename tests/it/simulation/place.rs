@@ -29,7 +29,18 @@ pub(crate) enum Kind {
         tick: u32,
         /// It takes names that differ only in the case of letters for one.
         folds: bool,
+        inodes: Inodes,
     },
+}
+
+/// What inode numbers are worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inodes {
+    Last,
+    /// They do not last, and the client knows it.
+    Forgotten,
+    /// They are others whenever the disk is put in again, and nobody knows it before.
+    Renumbered,
 }
 
 /// Which conditions a store does not look at.
@@ -159,8 +170,17 @@ impl Place {
     }
 
     /// Returns the contents that `fingerprint` stood for under a name.
-    pub(crate) fn shown_as(&self, name: &str, fingerprint: &Fingerprint) -> Option<&BTreeSet<Bytes>> {
-        self.shown.get(&(name.to_owned(), print(fingerprint)))
+    pub(crate) fn shown_as(&self, name: &str, fingerprint: &Fingerprint) -> Option<BTreeSet<Bytes>> {
+        let wanted = print(fingerprint);
+        let Print::File(modified, changed, 0) = wanted else {
+            return self.shown.get(&(name.to_owned(), wanted)).cloned();
+        };
+        // Without a number it can be any that had these times.
+        let first = (name.to_owned(), Print::File(modified, changed, 0));
+        let last = (name.to_owned(), Print::File(modified, changed, u64::MAX));
+        let found: BTreeSet<Bytes> =
+            self.shown.range(first..=last).flat_map(|(_, contents)| contents.iter().cloned()).collect();
+        (!found.is_empty()).then_some(found)
     }
 
     /// Returns `time` as this place stores it.
@@ -197,9 +217,10 @@ impl Place {
     /// Returns the file as a listing at `now` shows it.
     pub(crate) fn entry(&self, name: &str, file: &File, now: Timestamp) -> Entry {
         let fingerprint = if self.is_folder() {
-            let newest = file.modified.max(file.changed);
             let tick = if file.changed.nanoseconds == 0 { 2_000_000_000 } else { 20_000_000 };
-            let settled = newest <= now && now.distance_nanoseconds(newest) >= tick;
+            let day = 86_400 * 1_000_000_000;
+            let least = if file.changed <= now { tick } else { day };
+            let settled = now.distance_nanoseconds(file.changed) >= least;
             let File { modified, changed, inode, .. } = *file;
             Fingerprint::File(FileStat { modified, changed, inode, settled })
         } else {
@@ -213,7 +234,28 @@ impl Place {
     pub(crate) fn expect(&self, entry: &Entry) -> Option<&File> {
         let file = self.files.get(entry.key.as_str())?;
         let now = self.entry(entry.key.as_str(), file, file.changed);
-        (now.size == entry.size && now.fingerprint == entry.fingerprint).then_some(file)
+        let is_it = match (&now.fingerprint, &entry.fingerprint) {
+            (Fingerprint::File(now), Fingerprint::File(then)) => now.is_same(then),
+            (now, then) => now == then,
+        };
+        (now.size == entry.size && is_it).then_some(file)
+    }
+
+    /// Gives every file another inode number, as when the disk was taken out and put in again.
+    pub(crate) fn renumber(&mut self, mut next: impl FnMut() -> u64) {
+        for (name, mut file) in self.files.clone() {
+            file.inode = next();
+            let print = print(&self.entry(&name, &file, file.changed).fingerprint);
+            self.shown.entry((name.clone(), print)).or_default().insert(file.content.clone());
+            self.files.insert(name, file);
+        }
+        self.free_inode = None;
+    }
+
+    /// Returns whether the place has, besides `name`, something of which it or a folder it is in differs from it in the
+    /// case of letters only.
+    pub(crate) fn has_alike(&self, name: &str) -> bool {
+        self.files.keys().any(|other| are_alike(other, name))
     }
 
     /// Returns what a store calls this content.
@@ -274,6 +316,13 @@ impl Place {
     pub(crate) fn tree(&self) -> BTreeMap<String, Bytes> {
         self.files.iter().map(|(name, file)| (name.clone(), file.content.clone())).collect()
     }
+}
+
+/// Returns whether two names, or folders they are in, differ in the case of letters only.
+pub(crate) fn are_alike(one: &str, other: &str) -> bool {
+    let differ = |(one, other): &(&str, &str)| one != other;
+    let first = prefixes(one).zip(prefixes(other)).find(differ);
+    first.is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
 }
 
 /// Returns the folders a name is in, and the name itself.

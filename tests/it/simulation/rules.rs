@@ -11,7 +11,7 @@ use syncengine::fingerprint::Fingerprint;
 use syncengine::state::{Agreed, BaseRow, RowChange};
 use syncengine::{ConflictStrategy, Side, Sides, SyncMode};
 
-use super::place::prefixes;
+use super::place::{are_alike, prefixes};
 use super::world::Inner;
 
 /// What the run of a machine may do and what has befallen it.
@@ -151,6 +151,7 @@ impl Inner {
         }
         // What is in the way now may have gone since the plan was made, so names that can be are not judged.
         let makes_room = self.places[other].is_in_the_way(&name)
+            || self.places[other].has_alike(&name)
             || prefixes(&name).any(|path| path.eq_ignore_ascii_case("a"));
         if run.mode.is_mirror() && run.failed && !makes_room {
             wrong.push("I-32: in a mirror in which something failed");
@@ -179,6 +180,9 @@ impl Inner {
         self.judge_staging(machine, place, to);
         self.machines[machine].run.effects += 1;
         let (mode, side) = (self.machines[machine].run.mode, self.machines[machine].side_of(place));
+        if are_alike(from, to) {
+            return self.note("names spelled anew");
+        }
         if !mode.allows_delete(side) {
             self.broken(format!("I-14: {mode} takes the name {from} at place {place}"));
         }
@@ -211,7 +215,7 @@ impl Inner {
         };
         // An edit can hide behind a stat that is not settled; it is read again.
         let is_sure = |side: Side| !matches!(row.fingerprint(side), Fingerprint::File(stat) if !stat.settled);
-        if source.is_disjoint(destination) && Side::BOTH.into_iter().all(is_sure) {
+        if source.is_disjoint(&destination) && Side::BOTH.into_iter().all(is_sure) {
             self.broken(format!("I-23: the row of {name} calls two contents equal: {row:?}"));
         }
         if Side::BOTH.iter().any(|side| self.places[*sides.get(*side)].is_pending(name)) {

@@ -12,7 +12,7 @@ use syncengine::{
 
 use super::life::on_paused_time;
 use super::machines::{Ended, Machines};
-use super::place::{Ignored, Kind, LARGE, Place};
+use super::place::{Ignored, Inodes, Kind, LARGE, Place};
 use super::port::Port;
 use super::store::SimStore;
 use super::world::{Trouble, Weather, World};
@@ -30,7 +30,7 @@ pub(crate) struct Scene {
 
 const BUCKET: Kind =
     Kind::Bucket { opaque: false, ignores: Ignored { create: false, replace: false, delete: false } };
-const FOLDER: Kind = Kind::Folder { tick: 1, folds: false };
+const FOLDER: Kind = Kind::Folder { tick: 1, folds: false, inodes: Inodes::Last };
 
 /// All scenes: each mode, and each strategy that settles, from folder to bucket, back, and between two of a kind.
 pub(crate) fn all() -> Vec<Scene> {

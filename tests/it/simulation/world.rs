@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use syncengine::{Side, Sides, Timestamp};
 
-use super::place::{Place, prefixes};
+use super::place::{Inodes, Kind, Place, prefixes};
 use super::rules::RunView;
 use crate::support::Random;
 
@@ -39,6 +39,9 @@ pub(crate) struct Weather {
     /// Whether listings of stores show what was there a moment ago.
     pub(crate) stale: bool,
 }
+
+/// The kind of collision that is between names which differ in the case of letters only.
+pub(crate) const CASE: &str = "names that differ by case";
 
 /// What can go wrong with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -270,6 +273,21 @@ impl Inner {
         self.now(keeper.unwrap_or(0))
     }
 
+    /// Disks that do not keep inode numbers are taken out and put in again.
+    pub(crate) fn put_in_again(&mut self) {
+        for at in 0..self.places.len() {
+            if let Kind::Folder { inodes: Inodes::Renumbered, .. } = self.places[at].kind {
+                self.note("disks put in again");
+                let mut next = self.inodes;
+                self.places[at].renumber(|| {
+                    next += 1;
+                    next
+                });
+                self.inodes = next;
+            }
+        }
+    }
+
     pub(crate) fn next_inode(&mut self) -> u64 {
         self.inodes += 1;
         self.inodes
@@ -311,7 +329,7 @@ impl Inner {
             self.places.iter().flat_map(|place| place.files.keys().flat_map(|name| prefixes(name))).collect();
         let folded: BTreeSet<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
         let is_double = folded.len() < names.len() && self.places.iter().any(Place::folds);
-        is_double.then_some("names that differ by case")
+        is_double.then_some(CASE)
     }
 
     /// Returns whether a content is live or in a trash anywhere.
