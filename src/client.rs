@@ -201,7 +201,7 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
 pub struct RootIdentity {
     /// Device number, 0 where there is none.
     pub device: u64,
-    /// Inode number, 0 where there is none.
+    /// Inode number, 0 where there is none that lasts.
     pub inode: u64,
     /// What the file system calls itself, where that does not follow from the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -214,6 +214,12 @@ impl RootIdentity {
         let same_disk = self.device == other.device
             || (self.file_system.is_some() && self.file_system == other.file_system);
         same_disk && self.inode == other.inode
+    }
+
+    /// As [`Self::is_same`], of what was seen at another time: an inode number that does not last is 0, and tells nothing.
+    pub fn is_still(&self, then: &Self) -> bool {
+        let lasting = self.inode != 0 && then.inode != 0;
+        self.is_same(&if lasting { *then } else { Self { inode: self.inode, ..*then } })
     }
 }
 

@@ -153,7 +153,14 @@ impl StorageClient for LocalClient {
     }
 
     fn root(&self) -> BoxFuture<'_, Result<Option<RootIdentity>>> {
-        self.step(|local| local.root.identity()).boxed()
+        self.step(|local| {
+            let found = local.root.identity()?;
+            Ok(found.map(|root| RootIdentity {
+                inode: if local.keeps_inodes() { root.inode } else { 0 },
+                ..root
+            }))
+        })
+        .boxed()
     }
 
     fn create_root(&self) -> BoxFuture<'_, Result<()>> {

@@ -69,7 +69,7 @@ impl Prepared {
         for side in Side::BOTH {
             let client = self.clients.get(side);
             let now = client.root().await?;
-            let same = matches!((now, self.roots.get(side)), (Some(now), Some(then)) if now.is_same(then));
+            let same = matches!((now, self.roots.get(side)), (Some(now), Some(then)) if now.is_still(then));
             if !same {
                 let doing =
                     format!("the {side} `{}` was replaced or unmounted during the run", client.location());
@@ -110,7 +110,9 @@ impl SyncEngine {
             }
         }
         let anchors = anchors(&clients).await?;
-        if let (Some(source), Some(destination)) = (roots.source, roots.destination)
+        if let (Some(source), Some(destination)) = (anchors.source, anchors.destination)
+            && roots.source.is_some()
+            && roots.destination.is_some()
             && clients.source.is_folder()
             && clients.destination.is_folder()
             && source.is_same(&destination)

@@ -284,7 +284,7 @@ pub(super) fn view(
     found: &Survey,
 ) -> View {
     let differs = |side| match (past.record.roots.get(side), prepared.roots.get(side)) {
-        (Some(then), Some(now)) => !then.is_same(now),
+        (Some(then), Some(now)) => !now.is_still(then),
         _ => false,
     };
     View {

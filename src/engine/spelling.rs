@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::TryStreamExt;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::examine::Clients;
 use crate::key::Key;
 use crate::mode::{Side, Sides};
@@ -78,7 +78,7 @@ impl Asking<'_> {
         self.ask_about_deletions(clashes).await
     }
 
-    /// Returns whether all that is known to be at or below `listed` leaves it.
+    /// Returns whether all that is known to be at or below `listed` leaves it, or has left it.
     async fn makes_way(&self, listed: &Key) -> Result<bool> {
         let leaving = leaving(self.plan, self.side, listed);
         if leaving.is_empty() || leaving.contains(listed) {
@@ -86,14 +86,17 @@ impl Asking<'_> {
         }
         let mut rows = self.state.scan();
         while let Some((key, _)) = rows.try_next().await? {
-            if key.is_below(listed.as_str()) && !leaving.contains(&key) {
+            if key.is_below(listed.as_str())
+                && !leaving.contains(&key)
+                && answered(self.client.head(&key).await)?.is_none_or(|found| found.is_some())
+            {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// A name that is gone here because another one has taken its place, which the base has too, was not deleted.
+    /// A name that is gone here because another one has taken its place, was not deleted, if both were agreed on.
     async fn ask_about_deletions(self, clashes: &mut BTreeSet<Clash>) -> Result<()> {
         let elsewhere = self.side.other();
         let gone = self.plan.actions.iter().filter_map(|action| match &action.work {
@@ -104,7 +107,9 @@ impl Asking<'_> {
             let Some(Some(found)) = answered(self.client.spelled(&key).await)? else { continue };
             let rest = &key.as_str()[found.asked.as_str().len()..];
             let Ok(other) = Key::parse(&format!("{}{rest}", found.listed)) else { continue };
-            if matches!(self.state.get(&other).await?, Some(BaseRow::Agreed(_))) {
+            let is_agreed =
+                async |key| Ok::<_, Error>(matches!(self.state.get(key).await?, Some(BaseRow::Agreed(_))));
+            if is_agreed(&other).await? && is_agreed(&key).await? {
                 clashes.insert(Clash { side: self.side, one: key, other });
             }
         }

@@ -16,6 +16,9 @@ use syncengine::{
 
 use crate::support::{Folder, Random, Root, Tree, variable};
 
+#[cfg(target_os = "linux")]
+mod odd;
+
 const NAMES: [&str; 9] = ["a", "a-b", "a/x", "a/y.txt", "b", "b.txt", "d/a", "d/e/f", "z"];
 
 struct History {
@@ -24,6 +27,7 @@ struct History {
     destination: Box<dyn Root>,
     engine: SyncEngine,
     pair: SyncPair,
+    names: &'static [&'static str],
     written: u32,
     seed: u64,
     log: Vec<String>,
@@ -54,7 +58,8 @@ impl History {
             .conflict(*random.pick(ConflictStrategy::ALL))
             .pull(random.below(4) > 0);
         let log = Vec::new();
-        Self { random, source, destination, engine, pair, written: 0, seed, log, counts: Kinds::default() }
+        let (names, counts) = (&NAMES[..], Kinds::default());
+        Self { random, source, destination, engine, pair, names, written: 0, seed, log, counts }
     }
 
     /// A user does something on one side.
@@ -63,7 +68,7 @@ impl History {
         let side = if at_source { &self.source } else { &self.destination };
         let files: Vec<String> = side.files().into_keys().collect();
         let when = Timestamp::new(1_600_000_000 + i64::try_from(self.random.below(50)).unwrap(), 0);
-        let name = (*self.random.pick(&NAMES)).to_owned();
+        let name = (*self.random.pick(self.names)).to_owned();
         let what = self.random.below(12);
         let some = (!files.is_empty()).then(|| self.random.pick(&files).clone());
         self.written += 1;

@@ -56,7 +56,8 @@ impl Local {
         self.root.handle().map_or(Kind::USUAL, |root| self.disk.kind(&root))
     }
 
-    fn keeps_inodes(&self) -> bool {
+    /// Returns whether a file has the same inode number the next time it is looked at.
+    pub(super) fn keeps_inodes(&self) -> bool {
         !self.disk.distrusted.load(Ordering::Relaxed) && self.kind().keeps_inodes
     }
 

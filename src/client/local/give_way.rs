@@ -22,6 +22,11 @@ pub(super) fn give_way(folder: &OwnedFd, name: &str) -> bool {
     folders.iter().rev().all(|path| remove(folder, path).is_ok())
 }
 
+/// Returns whether the folder `name` in `folder` would give way.
+pub(super) fn gives_way(folder: &OwnedFd, name: &str) -> bool {
+    matches!(only_folders(folder, name), Ok(Some(_)))
+}
+
 /// Returns the folder and those below it, each before what is in it; `None` if there is anything else.
 fn only_folders(folder: &OwnedFd, name: &str) -> Result<Option<Vec<String>>, Errno> {
     let mut found = vec![name.to_owned()];

@@ -90,7 +90,10 @@ fn make_child(local: &Local, parent: &OwnedFd, name: &str) -> Result<OwnedFd, Er
     let opened = match open_child(parent, name) {
         Err(Errno::NOENT) => {
             match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
-                Ok(()) => rustix::fs::fsync(parent).or_else(ignore_unsupported)?,
+                Ok(()) => rustix::fs::fsync(parent).or_else(ignore_unsupported).inspect_err(|_| {
+                    // What is found there the next time counts as durable.
+                    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).ok();
+                })?,
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error),
             }

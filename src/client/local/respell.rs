@@ -10,6 +10,7 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::batch::{Aside, Batch};
+use super::give_way::gives_way;
 use super::reserved::anonymous_name;
 use super::root::{changed, failure, join, open_folder, split};
 use super::rung::PublishRung;
@@ -146,14 +147,16 @@ impl Local {
         let (above, name) = split(asked);
         let above_handle = open_folder(&root, above).map_err(fail)?;
         let listed = super::spelling::taken_for(&above_handle, name).map_err(fail)?;
+        let listed = listed.filter(|listed| !gives_way(&above_handle, listed));
         let listed = listed.and_then(|listed| Key::parse(&join(above, &listed)).ok());
         let asked = Key::parse(asked).ok();
         Ok(asked.zip(listed).map(|(asked, listed)| crate::client::Respelled { asked, listed }))
     }
 
-    /// Forgets that the folder `folder`, and those in it, have the names they are asked for by.
-    fn forget_exact(&self, folder: &str) {
-        let below = format!("{folder}/");
+    /// Forgets that the folder `folder`, and those in it, have the names they are asked for by: somebody may have spelled
+    /// them anew.
+    pub(super) fn forget_exact(&self, folder: &str) {
+        let below = if folder.is_empty() { String::new() } else { format!("{folder}/") };
         let mut exact = self.exact.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         exact.retain(|path| path != folder && !path.starts_with(&below));
     }

@@ -17,8 +17,10 @@ use rustix::fs::{AtFlags, Stat};
 use rustix::io::Errno;
 
 use super::batch::Batch;
+use super::give_way::give_way;
 use super::publish::remove_ours;
 use super::reserved::make_folder;
+use super::respell::is_free;
 use super::root::{failure, join, open_child, open_folder, split};
 use super::{Local, names, stat};
 use crate::client::Staged;
@@ -61,19 +63,26 @@ pub(super) fn is_listed(folder: &OwnedFd, name: &str) -> Result<bool, Errno> {
     Ok(list(folder)?.contains(name))
 }
 
+/// Returns whether two stats may be of one file that was asked for by two names, whatever number it has by each.
+fn is_one(a: &Stat, b: &Stat) -> bool {
+    stat::is_alike(a, b) && stat::changed(a) == stat::changed(b)
+}
+
 /// Returns the name of what `folder` shows when it is asked for `name`, which it does not list.
 pub(super) fn taken_for(folder: &OwnedFd, name: &str) -> Result<Option<String>, Errno> {
     let wanted = folded(name);
     let names = list(folder)?;
-    let alike = names.iter().find(|listed| folded(listed) == wanted);
-    if let Some(listed) = alike {
-        return Ok(Some(listed.to_string()));
-    }
-    // It folds names in a way of its own; then numbers may tell.
     let look = |name: &str| rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
-    let asked = stat::root_identity(&look(name)?);
-    let same = names.iter().find(|listed| look(listed).is_ok_and(|stat| stat::root_identity(&stat) == asked));
-    Ok(same.map(ToString::to_string))
+    let asked = look(name)?;
+    let alike = || names.iter().filter(|listed| folded(listed) == wanted);
+    // It may fold case and not accents, and have both; or fold names in a way of its own: then numbers may tell.
+    let same_stat = alike().find(|listed| look(listed).is_ok_and(|stat| is_one(&stat, &asked)));
+    let same_file = || {
+        let asked = stat::root_identity(&asked);
+        names.iter().find(|listed| look(listed).is_ok_and(|stat| stat::root_identity(&stat) == asked))
+    };
+    let found = same_stat.or_else(|| alike().next()).or_else(same_file);
+    Ok(found.map(ToString::to_string))
 }
 
 pub(super) fn list(folder: &OwnedFd) -> Result<BTreeSet<Box<str>>, Errno> {
@@ -128,6 +137,21 @@ impl Local {
                 Err(above.map_or_else(|_| clash(path, None), |above| taken(&above, path)))
             }
             Err(error) => Err(failure("look at the folder of", key.as_str(), error)),
+        }
+    }
+
+    /// Removes folders that have another spelling of the name of a folder of `key`, if there are no files in them.
+    pub(super) fn clear_way(&self, root: &OwnedFd, key: &Key) {
+        while let Ok(Some(path)) = self.misspelled(root, key) {
+            let (above, name) = split(path);
+            let cleared = open_folder(root, above).and_then(|above| {
+                let listed = taken_for(&above, name)?;
+                Ok(listed.is_some_and(|listed| give_way(&above, &listed)) && is_free(&above, name)?)
+            });
+            if cleared != Ok(true) {
+                // Whoever wants to make something there is told why it cannot.
+                return;
+            }
         }
     }
 

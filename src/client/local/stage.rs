@@ -235,6 +235,7 @@ pub(super) fn make_parents(local: &Local, key: &Key, modes: &[u32]) -> Result<Ow
     let folder = key.parent().unwrap_or("");
     let fail = |error| failure("create the folder of", key.as_str(), error);
     keep_reserved(local, key)?;
+    local.clear_way(&root, key);
     match open_folder(&root, folder) {
         Err(Errno::NOENT) if !folder.is_empty() => {}
         other => {

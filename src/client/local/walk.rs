@@ -95,6 +95,7 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn new(local: &'a Local, request: ListRequest, sender: &'a mpsc::Sender<Message>) -> Result<Self, Halt> {
         let root = local.root.handle()?;
+        local.forget_exact("");
         let mut walk = Self {
             local,
             device: 0,
@@ -228,6 +229,9 @@ impl<'a> Walk<'a> {
         if self.request.must_not_meet.is_some_and(|other| other.is_same(&frame.identity)) {
             return Err(Halt::Failed(nested(self.local, key.as_str())));
         }
+        if !self.local.keeps_inodes() {
+            frame.identity.inode = 0;
+        }
         if frame.identity.device != self.device {
             return self.emit(Listed::Skipped(key, SkipReason::OtherFileSystem));
         }
@@ -278,7 +282,7 @@ impl Frame {
             });
             let (handle, identity) =
                 opened.map_err(|error| failure("list the folder", &self.folder, error))?;
-            if identity != self.identity {
+            if !identity.is_still(&self.identity) {
                 return Err(changed(&self.folder, "was replaced while it was listed"));
             }
             self.handle = Some(handle);

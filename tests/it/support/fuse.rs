@@ -35,6 +35,8 @@ struct Node {
     modified: (u64, u32),
     changed: (u64, u32),
     links: u32,
+    /// User and group.
+    owner: [u32; 2],
 }
 
 /// A change to names that is not durable yet: the folders it touches, and what the names become.
@@ -232,6 +234,7 @@ impl Disk {
             modified: now(),
             changed: now(),
             links: 2,
+            owner: [0, 0],
         };
         Self {
             nodes: BTreeMap::from([(ROOT, root)]),
@@ -353,6 +356,11 @@ impl Disk {
         self.rename((from.0, &from.1), (to.0, &to.1), 0).unwrap();
     }
 
+    /// Gives every file another inode number, as when it is mounted again.
+    pub(crate) fn renumber(&mut self) {
+        self.numbering += 1_000_000;
+    }
+
     /// Makes everything durable, as after a minute.
     #[cfg(feature = "cli")]
     pub(crate) fn settle(&mut self) {
@@ -421,7 +429,8 @@ impl Disk {
         }
         let number = self.next;
         self.next += 1;
-        self.nodes.insert(number, Node { content, mode, modified: now(), changed: now(), links: 1 });
+        let (modified, changed) = (now(), now());
+        self.nodes.insert(number, Node { content, mode, modified, changed, links: 1, owner: [0, 0] });
         self.change(vec![(folder, (self.spell)(name), Some(number))])?;
         Ok(number)
     }
@@ -712,7 +721,11 @@ fn attribute_words(disk: &Disk, number: u64) -> Result<Vec<u8>, Errno> {
     {
         body.extend(word.to_ne_bytes());
     }
-    for word in [node.modified.1, node.modified.1, node.changed.1, node.mode, node.links, 0, 0, 0, 4096, 0] {
+    let [user, group] = node.owner;
+    for word in [node.modified.1, node.modified.1, node.changed.1, node.mode, node.links, user, group] {
+        body.extend(word.to_ne_bytes());
+    }
+    for word in [0, 4096, 0_u32] {
         body.extend(word.to_ne_bytes());
     }
     Ok(body)
@@ -737,6 +750,11 @@ fn set_attributes(disk: &mut Disk, number: u64, words: &Words<'_>) -> Result<Opt
     let node = disk.nodes.get_mut(&number).ok_or(Errno::STALE)?;
     if has(0) {
         node.mode = (node.mode & 0o170_000) | (words.u32(68) & 0o7777);
+    }
+    for (bit, at) in [(1, 76), (2, 80)] {
+        if has(bit) {
+            node.owner[bit as usize - 1] = words.u32(at);
+        }
     }
     if has(3)
         && let Content::File(bytes) = &mut node.content
