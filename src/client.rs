@@ -375,6 +375,9 @@ pub struct Target {
     pub key: Key,
     /// The version it replaces; `None` if nothing may have that name.
     pub replaces: Option<Entry>,
+    /// A version here that had this name until now: its owner, permissions and attributes are taken over, as those of a
+    /// version that is replaced are.
+    pub heir_of: Option<Entry>,
     /// What becomes of the replaced version.
     pub disposal: Disposal,
     /// Names the run in temporaries, so that a later run knows them.

@@ -288,7 +288,7 @@ impl<'a> Transfer<'a> {
     }
 
     fn target(&self, key: Key, replaces: Option<Entry>) -> Target {
-        Target { key, replaces, disposal: self.disposal.clone(), run_tag: self.run_tag }
+        Target { key, replaces, heir_of: None, disposal: self.disposal.clone(), run_tag: self.run_tag }
     }
 
     /// Records rows and flushes when it is time.

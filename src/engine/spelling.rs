@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::examine::Clients;
 use crate::key::Key;
 use crate::mode::{Side, Sides};
-use crate::plan::spelling::{Clash, block, clear_way, created, doubts, leaving};
+use crate::plan::spelling::{Clash, block, clear_way, created, doubts, follow, leaving};
 use crate::plan::{Plan, Work};
 use crate::state::{BaseRow, StateStore};
 
@@ -48,7 +48,7 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    async fn ask(self, may_write: bool, clashes: &mut BTreeSet<Clash>) -> Result<()> {
+    async fn ask(mut self, may_write: bool, clashes: &mut BTreeSet<Clash>) -> Result<()> {
         let side = self.side;
         for (one, other) in doubts(self.plan, side) {
             if answered(self.client.tells_apart(&one, &other, may_write).await)? == Some(false) {
@@ -63,19 +63,38 @@ impl Asking<'_> {
             if clashes.iter().any(|clash| is_within(&key, &clash.one) || is_within(&key, &clash.other)) {
                 continue;
             }
-            let Some(Some(found)) = answered(self.client.spelled(&key).await)? else { continue };
+            self.ask_about(key, &mut known, clashes).await?;
+        }
+        self.ask_about_deletions(clashes).await
+    }
+
+    /// Asks whether `key` can be made, and what must happen first.
+    async fn ask_about(
+        &mut self,
+        mut key: Key,
+        known: &mut BTreeMap<Key, bool>,
+        clashes: &mut BTreeSet<Clash>,
+    ) -> Result<()> {
+        while let Some(Some(found)) = answered(self.client.spelled(&key).await)? {
             let makes_way = match known.get(&found.listed) {
                 Some(makes_way) => *makes_way,
                 None => self.makes_way(&found.listed).await?,
             };
             known.insert(found.listed.clone(), makes_way);
             if makes_way {
-                clear_way(self.plan, side, &key, &found.listed);
-            } else {
-                clashes.insert(Clash { side, one: found.asked, other: found.listed });
+                clear_way(self.plan, self.side, &key, &found.listed);
+                return Ok(());
+            }
+            match follow(self.plan, self.side, &key, (&found.asked, &found.listed)) {
+                // A folder further down may be spelled anew too.
+                Some(new) => key = new,
+                None => {
+                    clashes.insert(Clash { side: self.side, one: found.asked, other: found.listed });
+                    return Ok(());
+                }
             }
         }
-        self.ask_about_deletions(clashes).await
+        Ok(())
     }
 
     /// Returns whether all that is known to be at or below `listed` leaves it, or has left it.

@@ -83,6 +83,31 @@ fn respelled(action: &Action, side: Side) -> Option<&Key> {
     }
 }
 
+/// Where the other side's folder is spelled anew, as `listed` is here, what is new in it goes with it: returns the name by
+/// which `key` is copied to `side` then.
+pub fn follow(plan: &mut Plan, side: Side, key: &Key, (asked, listed): (&Key, &Key)) -> Option<Key> {
+    let above = format!("{}/", folded(listed.as_str()));
+    let is_old = |old: &Key| !old.is_below(listed.as_str()) && folded(old.as_str()).starts_with(&above);
+    let is_spelled_anew = |action: &Action| match &action.work {
+        Work::Rename { on, entry, keep_old: false, .. } if *on == side.other() => {
+            action.key.is_below(listed.as_str()) && is_old(&entry.key)
+        }
+        _ => false,
+    };
+    if !plan.actions.iter().any(is_spelled_anew) {
+        return None;
+    }
+    let new = Key::parse(&format!("{listed}{}", key.as_str().strip_prefix(asked.as_str())?)).ok()?;
+    let is_copy = |action: &Action| matches!(&action.work, Work::Copy(copy) if copy.to == side);
+    let at = plan.actions.iter().position(|action| action.key == *key && is_copy(action))?;
+    let free = plan.actions.binary_search_by(|action| action.key.cmp(&new)).err()?;
+    plan.actions[at].key = new.clone();
+    // Both places are counted before either moves.
+    let action = plan.actions.remove(at);
+    plan.actions.insert(if at < free { free - 1 } else { free }, action);
+    Some(new)
+}
+
 /// Lets what leaves `listed` on `side` go before `key` is made there.
 pub fn clear_way(plan: &mut Plan, side: Side, key: &Key, listed: &Key) {
     for action in &mut plan.actions {
@@ -222,6 +247,31 @@ mod tests {
                 _ => action.key.to_string(),
             });
             assert_eq!(told.collect::<Vec<_>>().join(" "), expected, "{words}");
+        }
+    }
+
+    #[test]
+    fn what_is_new_in_a_folder_that_is_spelled_anew_goes_with_it() {
+        for (elsewhere, words, new) in [
+            ("d/b>D/b", "+d/e/z", Some("D/e/z")),
+            ("d/b>D/b", "+d/e/z +D/e/z", None),
+            ("d/b>x/b", "+d/e/z", None),
+            ("", "+d/e/z", None),
+        ] {
+            let mut all = plan(words);
+            let other = plan(elsewhere).actions.into_iter().map(|mut action| {
+                if let Work::Rename { on, .. } = &mut action.work {
+                    *on = Side::Source;
+                }
+                action
+            });
+            all.actions.extend(other);
+            all.actions.sort_by(|a, b| a.key.cmp(&b.key));
+            let followed = follow(&mut all, Side::Destination, &key("d/e/z"), (&key("d"), &key("D")));
+            assert_eq!(followed, new.map(key), "{words}");
+            let has = |name: &str| all.actions.iter().any(|action| action.key == key(name));
+            assert_eq!((has("d/e/z"), has("D/e/z")), (new.is_none(), words.len() > 6 || new.is_some()));
+            assert!(all.actions.is_sorted_by_key(|action| action.key.clone()), "{words}");
         }
     }
 

@@ -5,7 +5,7 @@
 
 use futures::{FutureExt, StreamExt};
 
-use super::respell::{Respelled, as_respelled};
+use super::respell::{Respelled, as_respelled, follow};
 use super::{Executed, Job, Transfer, look_again, seen};
 use crate::diff::Observed;
 use crate::entry::Entry;
@@ -26,8 +26,7 @@ impl Transfer<'_> {
         executed: &mut Executed,
     ) -> Result<()> {
         self.announce(&actions).await?;
-        let respelled = self.respell_folders(&actions, jobs).await?;
-        let respelled = &respelled;
+        let respelled = &self.respell_folders(&actions, jobs).await?;
         let mut results = futures::stream::iter(actions)
             .map(|action| {
                 let renamed = async move {
@@ -60,6 +59,7 @@ impl Transfer<'_> {
                 break;
             }
         }
+        follow(jobs, respelled, executed);
         end
     }
 
@@ -158,9 +158,13 @@ impl Transfer<'_> {
             }
             Work::KeepBoth { winner, versions, .. } => {
                 line.effects = crate::event::Effects::default();
-                jobs.extend(self.job(*winner, entry, None, action.reason));
                 let kept = versions.get(*winner).clone();
-                jobs.extend(self.job(winner.other(), kept, None, action.reason));
+                let mut in_its_place = self.job(winner.other(), kept, None, action.reason);
+                if let Some(job) = &mut in_its_place {
+                    job.target.heir_of = Some(entry.clone());
+                }
+                jobs.extend(self.job(*winner, entry, None, action.reason));
+                jobs.extend(in_its_place);
             }
             _ => {}
         }

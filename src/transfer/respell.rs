@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 
 use futures::TryStreamExt;
 
-use super::{Job, Transfer, look_again};
+use super::{Executed, Job, Transfer, look_again};
 use crate::diff::Observed;
 use crate::entry::Entry;
 use crate::error::Result;
 use crate::key::Key;
 use crate::mode::{Side, Sides};
 use crate::plan::{Action, Work};
-use crate::spelling::respelled_folder;
+use crate::spelling::{folded, respelled_folder};
 
 /// The folders that have another spelling now: their names before and after.
 pub(super) type Respelled = Sides<Vec<(Key, Key)>>;
@@ -73,6 +73,24 @@ impl Transfer<'_> {
 /// Returns the version `entry` of `side` under the name it has by now: nothing else of it has changed.
 pub(super) fn as_respelled(side: Side, entry: &Entry, respelled: &Respelled) -> Entry {
     Entry { key: current(&entry.key, respelled.get(side)), ..entry.clone() }
+}
+
+/// Lets copies of what is in respelled folders begin at the name it has by now. Whose folder has kept its spelling after all
+/// is looked at again.
+pub(super) fn follow(jobs: &mut Vec<Job>, respelled: &Respelled, executed: &mut Executed) {
+    jobs.retain_mut(|job| {
+        let is_to_follow = job.from.key != job.target.key
+            && folded(job.from.key.as_str()) == folded(job.target.key.as_str());
+        if !is_to_follow {
+            return true;
+        }
+        job.from = as_respelled(job.to.other(), &job.from, respelled);
+        let follows = job.from.key == job.target.key;
+        if !follows {
+            executed.moved.extend([job.from.key.clone(), job.target.key.clone()]);
+        }
+        follows
+    });
 }
 
 /// Returns the next folder to be respelled for the renames on `side`.

@@ -133,7 +133,7 @@ pub(crate) fn kept() -> Disposal {
 }
 
 pub(crate) fn target(name: &str, replaces: Option<Entry>) -> Target {
-    Target { key: key(name), replaces, disposal: kept(), run_tag: TAG }
+    Target { key: key(name), replaces, heir_of: None, disposal: kept(), run_tag: TAG }
 }
 
 pub(crate) fn body(bytes: &[u8]) -> Body {

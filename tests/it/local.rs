@@ -115,6 +115,13 @@ pub(crate) fn skip(why: &str) {
     eprintln!("skipped: {why}");
 }
 
+/// Says that the system refuses what a test needs, as containers do: nothing that could be installed.
+#[cfg(target_os = "linux")]
+#[expect(clippy::print_stderr, reason = "the reader of a test run must know")]
+pub(crate) fn refused(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
 #[tokio::test]
 async fn b21_links_are_shown_and_never_followed() {
     let on = Tree::new();

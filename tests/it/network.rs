@@ -658,7 +658,7 @@ async fn f18_i34_a_large_source_of_another_length_makes_no_object() {
             chunks,
         };
         let key = Key::parse("large").unwrap();
-        let target = Target { key, replaces: None, disposal: Disposal::Discard, run_tag: 1 };
+        let target = Target { key, replaces: None, heir_of: None, disposal: Disposal::Discard, run_tag: 1 };
         assert!(client.stage(target, body).await.is_err(), "{what}");
         assert_eq!(world.bucket.names(), Vec::<String>::new(), "{what}");
         assert_eq!(world.bucket.uploads(), Vec::<String>::new(), "{what}");

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::io::Errno;
 
 use super::batch::Batch;
@@ -140,18 +140,20 @@ impl Local {
         }
     }
 
-    /// Removes folders that have another spelling of the name of a folder of `key`, if there are no files in them.
+    /// Removes folders that have another spelling of the name of `key`, or of a folder it is in, if there are no files in them.
+    /// Whoever then still cannot make something there is told why.
     pub(super) fn clear_way(&self, root: &OwnedFd, key: &Key) {
         while let Ok(Some(path)) = self.misspelled(root, key) {
-            let (above, name) = split(path);
-            let cleared = open_folder(root, above).and_then(|above| {
-                let listed = taken_for(&above, name)?;
-                Ok(listed.is_some_and(|listed| give_way(&above, &listed)) && is_free(&above, name)?)
-            });
-            if cleared != Ok(true) {
-                // Whoever wants to make something there is told why it cannot.
+            if clear(root, path) != Ok(true) {
                 return;
             }
+        }
+        if let Ok(folder) = open_folder(root, key.parent().unwrap_or(""))
+            && let Ok(stat) = rustix::fs::statat(&folder, key.file_name(), AtFlags::SYMLINK_NOFOLLOW)
+            && stat::kind(&stat) == FileType::Directory
+            && is_exact(&folder, key.file_name()) == Ok(false)
+        {
+            clear(root, key.as_str()).ok();
         }
     }
 
@@ -183,6 +185,14 @@ impl Local {
         }
         Ok(None)
     }
+}
+
+/// Removes what answers to `path` by another name, if it is a folder without files; returns whether the name is free now.
+fn clear(root: &OwnedFd, path: &str) -> Result<bool, Errno> {
+    let (above, name) = split(path);
+    let above = open_folder(root, above)?;
+    let listed = taken_for(&above, name)?;
+    Ok(listed.is_some_and(|listed| give_way(&above, &listed)) && is_free(&above, name)?)
 }
 
 /// Makes our own folder before another name that may be taken for its name.

@@ -140,6 +140,7 @@ impl Temporary {
         for _ in 0..8 {
             let folder = make_parents(local, &target.key, &wanted.folder_modes)?;
             let belonging = allowed(&folder, &target, wanted.mode)?;
+            let belonging = inherited(local, &target, wanted.mode).unwrap_or(belonging);
             let name = reserved::temporary_name(local, target.run_tag);
             let (file, created) = match create_private(&folder, &name, belonging.created_with) {
                 Ok(created) => created,
@@ -298,6 +299,15 @@ fn allowed(folder: &OwnedFd, target: &Target, mode: Option<u32>) -> Result<Belon
         (Ok(_) | Err(Errno::NOENT), None) => Ok(Belonging::of_new(mode)),
         (Err(error), _) => Err(failure("look at", path, error)),
     }
+}
+
+/// Returns what the version is to have of one that had its name until now, if there is one.
+fn inherited(local: &Local, target: &Target, mode: Option<u32>) -> Option<Belonging> {
+    let (from, root) = (&target.heir_of.as_ref()?.key, local.root.handle().ok()?);
+    let folder = open_folder(&root, from.parent().unwrap_or("")).ok()?;
+    let stat = rustix::fs::statat(&folder, from.file_name(), AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    (stat::kind(&stat) == FileType::RegularFile)
+        .then(|| Belonging::of_replaced(&folder, from.file_name(), &stat, mode))
 }
 
 /// Copies all bytes, within the file system if it can. The offsets of both files move along, so that the

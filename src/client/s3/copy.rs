@@ -100,7 +100,13 @@ impl S3Client {
         let doing = format!("rename `{}` to `{to}`", from.key);
         let renamed = async {
             self.insist(Act::Delete).await?;
-            let target = Target { key: to.clone(), replaces: None, disposal: Disposal::Discard, run_tag: 0 };
+            let target = Target {
+                key: to.clone(),
+                replaces: None,
+                heir_of: None,
+                disposal: Disposal::Discard,
+                run_tag: 0,
+            };
             let source = From::new(&self.store.bucket, self.object_key(&from.key), from)?;
             let entry = self.copy_to(&source, from, &target).await?;
             let Err(fault) = self.delete_version(&source.key, &source.etag).await else { return Ok(entry) };

@@ -155,7 +155,13 @@ fn body(content: &'static str) -> Body {
 }
 
 fn target(name: &str, replaces: Option<Entry>) -> Target {
-    Target { key: key(name), replaces, disposal: Disposal::Trash { run: "run".into() }, run_tag: 1 }
+    Target {
+        key: key(name),
+        replaces,
+        heir_of: None,
+        disposal: Disposal::Trash { run: "run".into() },
+        run_tag: 1,
+    }
 }
 
 async fn content(client: &S3Client, entry: &Entry) -> Result<Bytes> {

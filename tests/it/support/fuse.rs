@@ -150,8 +150,12 @@ impl Stick {
             return None;
         }
         let mut stick = Self { path, kind, device: None, folder };
+        if Command::new(stick.program()).arg("--help").output().is_err() {
+            skip(&format!("a stick with {kind} needs {}", stick.program()));
+            return None;
+        }
         if let Err(why) = stick.plug() {
-            skip(&format!("a stick with {kind} cannot be mounted: {why}"));
+            crate::local::refused(&format!("a stick with {kind} cannot be mounted: {why}"));
             return None;
         }
         Some(stick)
@@ -168,8 +172,11 @@ impl Stick {
         let device = String::from_utf8(found.stdout).unwrap().trim().to_owned();
         self.device = Some(device.clone());
         let path = self.path.to_str().unwrap();
-        let program = if self.kind == "exfat" { "mount.exfat-fuse" } else { "ntfs-3g" };
-        run(program, &[&device, path]).map(drop)
+        run(self.program(), &[&device, path]).map(drop)
+    }
+
+    fn program(&self) -> &'static str {
+        if self.kind == "exfat" { "mount.exfat-fuse" } else { "ntfs-3g" }
     }
 
     fn unplug(&mut self) {
