@@ -143,7 +143,11 @@ impl EmbeddedServer {
         let listener = listen(port).await?;
         let port = listener.local_addr().map_err(|error| Error::io("ask for the port", error))?.port();
         let watch = Arc::new(Watch::new(disturb, Arc::clone(&clock)));
-        let opening = tokio::task::spawn_blocking(move || Store::open(dir, clock));
+        let opening = tokio::task::spawn_blocking(move || {
+            let store = Store::open(dir, clock)?;
+            crate::ownership::give_back(store.dir());
+            Ok::<_, Error>(store)
+        });
         let store = opening.await.map_err(|error| failed("open the embedded store", error))??;
         let store = Arc::new(store);
         let (stopping, stopped) = watch::channel(false);
@@ -193,7 +197,11 @@ impl EmbeddedServer {
         for _ in 0..if in_time { 100 } else { 200 } {
             match Arc::try_unwrap(store) {
                 Ok(whole) => {
-                    let closing = tokio::task::spawn_blocking(move || whole.close());
+                    let closing = tokio::task::spawn_blocking(move || {
+                        let closed = whole.close();
+                        crate::ownership::give_back(&self.dir);
+                        closed
+                    });
                     return closing.await.map_err(|error| failed("close the embedded store", error))?;
                 }
                 Err(shared) => store = shared,

@@ -46,6 +46,7 @@ pub mod pair;
 pub mod client;
 pub mod clock;
 mod lock;
+mod ownership;
 pub mod state;
 
 pub mod diff;

@@ -2,8 +2,7 @@
 //!
 //! It is locked by the file `lock` in it.
 
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -28,7 +27,7 @@ impl Dir {
     /// [`ErrorKind::Locked`] names the process that uses it. [`ErrorKind::Invalid`]: it holds other things.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let failed = |error| Error::io(format!("open the folder `{}`", path.display()), error);
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        crate::ownership::create_private(path).map_err(failed)?;
         let path = path.canonicalize().map_err(failed)?;
         refuse_foreign(&path)?;
         let lock = Exclusive::take(&path.join(LOCK)).map_err(|refused| told(refused, &path))?;

@@ -76,7 +76,8 @@ impl Layout {
 
     /// Creates the state directory, for its owner only.
     pub(super) fn create_dir(&self) -> Result<()> {
-        create_private(&self.dir, true)
+        crate::ownership::create_private(&self.dir)
+            .map_err(|error| failure(format!("create `{}`", self.dir.display()), error))
     }
 
     /// Moves `path`, if it is there, to a new name that ends in `.<what>-<time>`. Nothing is ever deleted.
@@ -106,7 +107,7 @@ impl Layout {
             }
             if aside.is_none() {
                 let to = self.free_name(&database, "stray", now)?;
-                create_private(&to, false)?;
+                create_private(&to)?;
                 aside = Some(to);
             }
             let Some(to) = &aside else { continue };
@@ -194,11 +195,10 @@ pub(super) fn is_stray(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b"snap.") && name.as_bytes().ends_with(b".generating")
 }
 
-/// Creates a directory that only its owner may enter, if it is not there.
-pub(super) fn create_private(path: &Path, exists_is_fine: bool) -> Result<()> {
+/// Creates a directory that only its owner may enter.
+pub(super) fn create_private(path: &Path) -> Result<()> {
     DirBuilder::new()
         .mode(0o700)
-        .recursive(exists_is_fine)
         .create(path)
         .map_err(|error| failure(format!("create `{}`", path.display()), error))
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::failure;
-use super::layout::{self, Layout, Trace, create_private};
+use super::layout::{self, Layout, Trace};
 use super::lock::PairLock;
 use super::memory::MemoryState;
 use super::read_only::ReadOnly;
@@ -190,6 +190,7 @@ fn open_locked(layout: Layout, locations: &Sides<String>, lock: PairLock, now: T
         }
     };
     let checked = finish_fold(&tables, checked)?;
+    crate::ownership::give_back(&layout.dir);
     let store = SledStore::new(tables, checked, layout, floor, Home::Locked(lock.clone()));
     Ok(Opened { store: Arc::new(store), found, lock })
 }
@@ -285,7 +286,8 @@ fn begin(tables: &Tables, locations: &Sides<String>) -> Result<Head> {
 }
 
 fn create(path: &Path, locations: &Sides<String>) -> Result<(Tables, Checked)> {
-    create_private(path, true)?;
+    crate::ownership::create_private(path)
+        .map_err(|error| failure(format!("create `{}`", path.display()), error))?;
     let tables = Tables::open(path)?;
     let checked = check(&tables, locations)?;
     Ok((tables, checked))

@@ -128,7 +128,7 @@ fn unusable(place: &Path, error: io::Error) -> Error {
 }
 
 fn copy_folder(from: &Path, to: &Path, depth: u32) -> Result<()> {
-    create_private(to, false)?;
+    create_private(to)?;
     let failed = |error| Error::io(format!("copy `{}` for reading", from.display()), error);
     let entries = match fs::read_dir(from) {
         // Not a directory: damage, which the empty copy beside a side-car shows as well.

@@ -219,6 +219,7 @@ impl Inner {
         self.tables.put_head(&head)?;
         self.tables.sync()?;
         self.layout.write_sidecar(&record.pair_id, generation)?;
+        crate::ownership::give_back(&self.layout.dir);
         working.head = head;
         working.failed = false;
         *self.record.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);

@@ -42,7 +42,15 @@ const RESERVED_WORDS: &[(&[&str], &[&str])] = &[
     (&["println!", "eprintln!", "print!", "eprint!"], &["src/bin/"]),
     (
         &["std::fs", "tokio::fs"],
-        &["src/client/local/", "src/client/s3/", "src/embedded/", "src/lock.rs", "src/state/", "src/bin/"],
+        &[
+            "src/client/local/",
+            "src/client/s3/",
+            "src/embedded/",
+            "src/lock.rs",
+            "src/ownership.rs",
+            "src/state/",
+            "src/bin/",
+        ],
     ),
     (
         &["rustix"],
@@ -51,6 +59,7 @@ const RESERVED_WORDS: &[(&[&str], &[&str])] = &[
             "src/client/s3/ledger.rs",
             "src/embedded/",
             "src/lock.rs",
+            "src/ownership.rs",
             "src/state/",
             "src/bin/syncengine/signals.rs",
             "src/bin/syncengine/umask.rs",

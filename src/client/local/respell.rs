@@ -195,7 +195,8 @@ impl Local {
         let mut segments = a.as_str().split('/').zip(b.as_str().split('/'));
         let Some((a, b)) = segments.find(|(a, b)| a != b) else { return Ok(true) };
         if !may_write {
-            return Ok(!self.folds_names(false)?);
+            // Whoever folds the case may yet tell accents apart.
+            return Ok(a.to_lowercase() != b.to_lowercase() || !self.folds_names(false)?);
         }
         let folder = super::reserved::make_folder(self, crate::key::RESERVED_FOLDER)?;
         let number = self.entropy.next_u64();

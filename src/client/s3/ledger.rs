@@ -6,9 +6,9 @@
 //! that of a dead one. Uploads that are in no ledger are not ours and are never touched.
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -153,7 +153,7 @@ impl Ledger {
 
 /// Makes a folder that only its owner may enter, if it is not there.
 pub(super) fn make_private(dir: &Path) -> std::io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+    crate::ownership::create_private(dir)
 }
 
 impl Open {

@@ -280,3 +280,35 @@ fn bits_of_a_stick_mean_nothing_in_either_direction() {
         }
     }
 }
+
+/// A state and a store that are used once by root stay their owner's.
+#[cfg(all(feature = "s3", feature = "embedded"))]
+#[test]
+fn a_run_as_root_leaves_state_and_objects_to_their_owner() {
+    if !is_root() {
+        return;
+    }
+    let bench = open_bench();
+    for folder in ["", "a", "home", "tmp"] {
+        chown(bench.path(folder), Some(1234), Some(2000)).unwrap();
+    }
+    let words = "sync a embedded://vault --state-dir home/state/of/mine --embedded-dir home/objects";
+    let as_root = || bench.run(&words.split(' ').collect::<Vec<_>>());
+    for round in 0..3 {
+        let name = format!("a/{round}");
+        bench.write(&name, "x");
+        chown(bench.path(&name), Some(1234), Some(2000)).unwrap();
+        // Whichever of the two begins.
+        let ran = if round == 1 { as_user(&bench, 1234, words) } else { as_root() };
+        assert_eq!(ran.code, 0, "{round}: {ran:?}");
+        let mut waiting = vec![bench.path("home")];
+        while let Some(path) = waiting.pop() {
+            assert_eq!(owner(&path), (1234, 2000), "{round}: {}", path.display());
+            if path.is_dir() {
+                waiting.extend(fs::read_dir(path).unwrap().map(|item| item.unwrap().path()));
+            }
+        }
+    }
+    let ran = as_user(&bench, 1234, words);
+    assert!(ran.code == 0 && ran.stdout.starts_with("in agreement"), "{ran:?}");
+}
