@@ -186,12 +186,12 @@ impl Region {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{World, key, pair_record, puts, rows, run, scanned, shown};
+    use super::super::tests::{Place, key, pair_record, puts, rows, run, scanned, shown};
     use super::super::{Found, RowChange};
     use super::*;
 
     /// Opens what a kill would leave now and compares the rows.
-    async fn assert_survives(world: &World, expected: &[String], what: &str) {
+    async fn assert_survives(world: &Place, expected: &[String], what: &str) {
         let killed = world.killed();
         let opened = killed.open().await;
         assert_eq!(opened.found, Found::Intact, "{what}");
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn a_kill_between_any_two_steps_loses_and_doubles_nothing() {
         run(async {
-            let world = World::new();
+            let world = Place::new();
             let opened = world.open().await;
             let mut model = rows((0..1_500).step_by(3));
             opened.store.record(puts(&model)).await.unwrap();

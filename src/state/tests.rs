@@ -57,9 +57,9 @@ pub(super) fn pair_record() -> PairRecord {
 }
 
 /// A state directory, and a place for copies beside it.
-pub(super) struct World(tempfile::TempDir);
+pub(super) struct Place(tempfile::TempDir);
 
-impl World {
+impl Place {
     pub(super) fn new() -> Self {
         let world = Self(tempfile::tempdir().unwrap());
         fs::create_dir(world.scratch()).unwrap();
@@ -176,7 +176,7 @@ pub(super) fn run<T>(test: impl Future<Output = T>) -> T {
 #[test]
 fn records_of_many_callers_are_all_kept_and_survive_a_kill() {
     run(async {
-        let world = World::new();
+        let world = Place::new();
         let opened = world.open().await;
         opened.store.commit(pair_record()).await.unwrap();
         let calls = (0..200).map(|number| opened.store.record(vec![(key(number), Some(agreed(number)))]));
@@ -189,7 +189,7 @@ fn records_of_many_callers_are_all_kept_and_survive_a_kill() {
 #[test]
 fn a_pair_is_open_for_writing_once() {
     run(async {
-        let world = World::new();
+        let world = Place::new();
         let Opened { store, lock, .. } = world.open().await;
         drop(lock);
         for refused in [world.try_open(Access::Write).await, world.try_open(Access::ReadOnly).await] {
@@ -212,7 +212,7 @@ fn a_pair_is_open_for_writing_once() {
 #[test]
 fn looking_writes_nothing() {
     run(async {
-        let world = World::new();
+        let world = Place::new();
         let looked = world.try_open(Access::ReadOnly).await.unwrap();
         assert_eq!(looked.found, Found::Nothing);
         assert!(!world.dir().exists());
@@ -253,7 +253,7 @@ fn looking_writes_nothing() {
 #[test]
 fn a_forgotten_pair_is_new_and_its_state_is_kept() {
     run(async {
-        let world = World::new();
+        let world = Place::new();
         let forget = || forget(world.dir(), locations(), Arc::new(Standing));
         assert!(!forget().await.unwrap());
         assert!(!world.dir().exists());
@@ -270,7 +270,7 @@ fn a_forgotten_pair_is_new_and_its_state_is_kept() {
 fn the_state_is_for_its_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     run(async {
-        let world = World::new();
+        let world = Place::new();
         world.open().await.store.commit(pair_record()).await.unwrap();
         let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let layout = world.layout();
@@ -282,7 +282,7 @@ fn the_state_is_for_its_owner_only() {
 #[test]
 fn only_the_pair_that_was_opened_is_committed() {
     run(async {
-        let world = World::new();
+        let world = Place::new();
         let opened = world.open().await;
         let other = PairRecord { locations: Sides::default(), ..pair_record() };
         assert_eq!(opened.store.commit(other).await.unwrap_err().kind(), ErrorKind::Internal);
@@ -308,7 +308,7 @@ fn the_base_in_memory_behaves_the_same() {
 #[test]
 fn no_page_grows_into_a_file_of_its_own() {
     run(async {
-        let world = World::new();
+        let world = Place::new();
         let opened = world.open().await;
         for round in 0..3 {
             let changed = rows((0..20_000).filter(|number| round == 0 || number % 3 == round));

@@ -11,8 +11,8 @@ use futures::stream::{self, StreamExt};
 use syncengine::embedded::{Disturb, Disturbance, Request};
 use syncengine::{Report, SyncMode, Timestamp};
 
-use crate::support::bucket::{Bucket, Embedded};
-use crate::support::{Folder, Root, Tree};
+use crate::support::world::World;
+use crate::support::{Root, Tree};
 
 /// What a store takes for one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,37 +77,35 @@ impl Disturb for Folding {
     }
 }
 
-struct World {
-    dir: tempfile::TempDir,
-    folder: Folder,
-    bucket: Bucket,
+/// A world whose store takes names for others.
+struct Folded {
+    world: World,
     folding: Arc<Folding>,
-    _embedded: Embedded,
-    mode: SyncMode,
+}
+
+impl std::ops::Deref for Folded {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
 }
 
 fn time(second: i64) -> Timestamp {
     Timestamp::new(1_600_000_000 + second, 0)
 }
 
-impl World {
+impl Folded {
     fn new(folds: Folds, keeps: Keeps, ignores: bool, mode: SyncMode) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::new(dir.path(), "source");
         let folding =
             Arc::new(Folding { folds, keeps, ignores, listings: u64::MAX.into(), first: Mutex::default() });
-        let embedded = Embedded::disturbed(Arc::clone(&folding) as Arc<dyn Disturb>);
-        let bucket = embedded.server.bucket("vault", "tree/");
-        Self { dir, folder, bucket, folding, _embedded: embedded, mode }
-    }
-
-    async fn sync(&self) -> Report {
-        self.bucket.sync_with(&self.folder, self.mode, self.dir.path()).await
+        let world = World::disturbed_at("tree/", Arc::clone(&folding) as Arc<dyn Disturb>);
+        Self { world: world.in_mode(mode), folding }
     }
 
     fn story(&self, report: &Report) -> String {
         let Folding { folds, keeps, ignores, .. } = &*self.folding;
-        let mode = self.mode;
+        let mode = self.world.mode;
         format!("{mode} {folds:?} {keeps:?} {ignores}: {:?} {:?}", report.counts, report.failures)
     }
 
@@ -136,12 +134,12 @@ fn two_of(folds: Folds) -> [&'static str; 2] {
 }
 
 /// Calls `each` with every such store and every mode that writes to it, several at once.
-async fn with_each(each: impl AsyncFn(World)) -> usize {
+async fn with_each(each: impl AsyncFn(Folded)) -> usize {
     let mut worlds = Vec::new();
     for folds in [Folds::Case, Folds::Accents] {
         for keeps in [Keeps::First, Keeps::Own] {
             for ignores in [false, true] {
-                let world = |mode| World::new(folds, keeps, ignores, mode);
+                let world = |mode| Folded::new(folds, keeps, ignores, mode);
                 worlds.extend(
                     [SyncMode::TwoWay, SyncMode::SourceToDestination, SyncMode::SourceBackup].map(world),
                 );
@@ -162,7 +160,7 @@ fn are_all_but(missing: usize) -> impl Fn(&Tree, &Tree) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn b62_of_two_names_that_are_one_there_neither_is_touched() {
-    let count = with_each(async |world: World| {
+    let count = with_each(async |world: Folded| {
         let names = two_of(world.folding.folds);
         for (number, name) in names.iter().enumerate() {
             world.folder.write(name, format!("content {number}").as_bytes(), time(0));
@@ -191,7 +189,7 @@ async fn b62_of_two_names_that_are_one_there_neither_is_touched() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn b62_a_file_that_is_renamed_to_what_is_the_same_there_stays() {
-    with_each(async |world: World| {
+    with_each(async |world: Folded| {
         let [mut before, mut after] = two_of(world.folding.folds);
         if world.folding.keeps == Keeps::Own {
             // The first name must be the one it keeps.
@@ -216,7 +214,7 @@ async fn b62_a_file_that_is_renamed_to_what_is_the_same_there_stays() {
 async fn b62_a_name_that_the_store_keeps_otherwise_is_taken_back() {
     for (folds, name) in [(Folds::Case, "dir/NAME"), (Folds::Accents, "dir/cafe\u{301}")] {
         for mode in [SyncMode::TwoWay, SyncMode::SourceToDestination, SyncMode::SourceBackup] {
-            let world = World::new(folds, Keeps::Own, false, mode);
+            let world = Folded::new(folds, Keeps::Own, false, mode);
             world.folder.write(name, b"content", time(0));
             world.folder.write("beside", b"beside", time(0));
             world.runs(1, are_all_but(1)).await;
@@ -226,7 +224,7 @@ async fn b62_a_name_that_the_store_keeps_otherwise_is_taken_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn b62_an_object_of_which_nobody_can_tell_the_name_stays() {
-    let world = World::new(Folds::Case, Keeps::First, false, SyncMode::TwoWay);
+    let world = Folded::new(Folds::Case, Keeps::First, false, SyncMode::TwoWay);
     world.folder.write("dir/edited", b"before", time(0));
     world.runs(0, are_all_but(0)).await;
     world.folder.write("dir/edited", b"after", time(9));
@@ -243,7 +241,7 @@ async fn b62_an_object_of_which_nobody_can_tell_the_name_stays() {
 /// Who renames an object there in case alone takes nothing away here.
 #[tokio::test(flavor = "multi_thread")]
 async fn b62_a_name_that_changes_its_case_there_deletes_nothing_here() {
-    let world = World::new(Folds::Case, Keeps::First, false, SyncMode::TwoWay);
+    let world = Folded::new(Folds::Case, Keeps::First, false, SyncMode::TwoWay);
     world.folder.write("dir/name", b"content", time(0));
     world.folder.write("beside", b"beside", time(0));
     world.runs(0, are_all_but(0)).await;

@@ -21,8 +21,8 @@ use syncengine::{
 };
 
 use crate::scenarios::{act_with_bucket, tree};
-use crate::support::bench::{Bench, Ran};
-use crate::support::bucket::{Bucket, Embedded};
+use crate::support::bench::Ran;
+use crate::support::world::World;
 use crate::support::{Folder, Root, Tree, read_tree};
 
 mod broken_off;
@@ -63,21 +63,32 @@ impl Disturb for Meddler {
     }
 }
 
-/// A folder `a`, a bucket `b` on a server of its own, and a state directory.
-pub(crate) struct World {
-    pub(crate) bench: Bench,
-    pub(crate) bucket: Bucket,
+/// A world in whose requests a test can meddle.
+pub(crate) struct Meddled {
+    world: World,
     meddler: Arc<Meddler>,
     pub(crate) clock: Arc<dyn Clock>,
-    _server: Embedded,
 }
 
-impl World {
+impl std::ops::Deref for Meddled {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+impl std::ops::DerefMut for Meddled {
+    fn deref_mut(&mut self) -> &mut World {
+        &mut self.world
+    }
+}
+
+impl Meddled {
     pub(crate) fn new() -> Self {
         let meddler = Arc::new(Meddler::default());
-        let server = Embedded::disturbed(Arc::clone(&meddler) as Arc<dyn Disturb>);
-        let bucket = server.server.bucket("vault", "");
-        Self { bench: Bench::new(), bucket, meddler, clock: Arc::new(SystemClock), _server: server }
+        let world = World::disturbed(Arc::clone(&meddler) as Arc<dyn Disturb>);
+        Self { world, meddler, clock: Arc::new(SystemClock) }
     }
 
     /// Returns a world that has done what a script says, and was synced.

@@ -83,7 +83,7 @@ fn edits(random: &mut Random, count: usize, sizes: &[usize]) -> Vec<Edit> {
 }
 
 /// Two trees and a state directory.
-struct World {
+struct Trees {
     root: tempfile::TempDir,
     source: Folder,
     destination: Place,
@@ -137,7 +137,7 @@ fn left_in(bucket: &Bucket) -> Vec<String> {
 #[cfg(all(feature = "s3", feature = "embedded"))]
 const PROBE: &str = ".syncengine/probe/";
 
-impl World {
+impl Trees {
     fn of_folders(arguments: &[String]) -> Self {
         let root = tempfile::tempdir().unwrap();
         let source = Folder::new(root.path(), "source");
@@ -258,7 +258,7 @@ fn temporaries(root: &Path) -> Vec<String> {
 
 /// Lives through one history in both worlds; returns how many kills hit a running process.
 #[expect(clippy::disallowed_methods, reason = "the length of a run bounds the moment of its kill")]
-fn live_through(seed: u64, sizes: &[usize], world: impl Fn(&[String]) -> World) -> u32 {
+fn live_through(seed: u64, sizes: &[usize], world: impl Fn(&[String]) -> Trees) -> u32 {
     let mut random = Random::new(seed);
     let mode = *random.pick(SyncMode::ALL);
     let mut arguments = vec!["--mode".to_owned(), mode.to_string()];
@@ -321,7 +321,7 @@ fn live_through(seed: u64, sizes: &[usize], world: impl Fn(&[String]) -> World) 
 }
 
 /// Lives through histories until enough kills have hit; returns how many did, and in how many histories.
-fn kill_often(wanted: u32, sizes: &[usize], world: impl Fn(&[String]) -> World) -> (u32, u64) {
+fn kill_often(wanted: u32, sizes: &[usize], world: impl Fn(&[String]) -> Trees) -> (u32, u64) {
     if let Some(seed) = variable("SYNCENGINE_SEED") {
         return (live_through(seed.parse().unwrap(), sizes, world), 1);
     }
@@ -336,14 +336,14 @@ fn kill_often(wanted: u32, sizes: &[usize], world: impl Fn(&[String]) -> World) 
 
 #[test]
 fn f01_a_kill_at_any_moment_costs_nothing() {
-    let (kills, histories) = kill_often(200, &[0, 20, 4_000, 300_000], World::of_folders);
+    let (kills, histories) = kill_often(200, &[0, 20, 4_000, 300_000], Trees::of_folders);
     println!("ci: kills between folders {kills} in {histories} histories of 3 runs each");
 }
 
 #[cfg(all(feature = "s3", feature = "embedded"))]
 #[test]
 fn f01_a_kill_at_any_moment_of_a_sync_with_a_bucket_costs_nothing() {
-    let (kills, histories) = kill_often(200, &SIZES_IN_STORES, World::with_a_bucket);
+    let (kills, histories) = kill_often(200, &SIZES_IN_STORES, Trees::with_a_bucket);
     println!("ci: on embedded: {kills} kills in {histories} histories of 3 runs each");
 }
 
@@ -357,7 +357,7 @@ const SIZES_IN_STORES: [usize; 12] =
 fn f01_a_kill_costs_nothing_on_named_stores() {
     for (name, server) in endpoints::named_or_skipped(|line| println!("{line}")) {
         let damages = name == "localstack";
-        let world = |arguments: &[String]| World { damages, ..World::with_a_server(&server, arguments) };
+        let world = |arguments: &[String]| Trees { damages, ..Trees::with_a_server(&server, arguments) };
         let (kills, histories) = kill_often(20, &SIZES_IN_STORES, world);
         println!("ci: on {name}: {kills} kills in {histories} histories of 3 runs each");
     }

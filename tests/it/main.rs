@@ -14,7 +14,7 @@ mod documents;
 mod embedded;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod evidence;
-#[cfg(all(feature = "s3", feature = "embedded"))]
+#[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
 mod folding;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
 mod hazards;
@@ -24,7 +24,7 @@ mod kills;
 mod local;
 #[cfg(feature = "cli")]
 mod memory;
-#[cfg(all(feature = "s3", feature = "embedded"))]
+#[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
 mod network;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
 mod resume;
@@ -33,7 +33,7 @@ mod scenarios;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
 mod servers;
 mod simulation;
-#[cfg(all(feature = "s3", feature = "embedded"))]
+#[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
 mod stores;
 mod support;
 mod tidy;

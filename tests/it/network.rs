@@ -22,9 +22,10 @@ use syncengine::{
     SyncPair, Timestamp,
 };
 
-use crate::support::bucket::{Bucket, Embedded};
+use crate::support::bucket::Bucket;
 use crate::support::middle::{Meeting, between};
-use crate::support::{Folder, Root, Tree};
+use crate::support::world::World;
+use crate::support::{Root, Tree};
 
 const MIB: usize = 1024 * 1024;
 
@@ -53,31 +54,14 @@ fn time(second: i64) -> Timestamp {
     Timestamp::new(1_600_000_000 + second, 0)
 }
 
-/// A folder and a bucket of a server of their own.
-struct World {
-    dir: tempfile::TempDir,
-    folder: Folder,
-    bucket: Bucket,
-    _embedded: Embedded,
-    mode: SyncMode,
-}
-
 impl World {
-    fn new(disturb: Arc<dyn Disturb>) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::new(dir.path(), "source");
-        let embedded = Embedded::disturbed(disturb);
-        let bucket = embedded.server.bucket("vault", "");
-        Self { dir, folder, bucket, _embedded: embedded, mode: SyncMode::TwoWay }
-    }
-
     /// Returns a client of the store at `endpoint`, wherever that is, with uploads in parts of 5 MiB.
     fn open(&self, endpoint: &str, clock: Arc<dyn Clock>) -> S3Client {
         let ports = Ports { clock, entropy: Arc::new(SystemEntropy), control: SyncController::new() };
         let setup = Setup {
             part_bytes: Some(5 * MIB as u64),
             multipart_threshold: Some(5 * MIB as u64),
-            memory_dir: Some(self.dir.path().join("stores")),
+            memory_dir: Some(self.bench.dir.path().join("stores")),
             ..Setup::new(ports)
         };
         let server = &self.bucket.server;
@@ -89,7 +73,7 @@ impl World {
     /// Runs against the store at `endpoint`, which may be somebody who stands before it.
     async fn sync_at(&self, endpoint: &str) -> (Report, Option<ErrorKind>) {
         let clock: Arc<dyn Clock> = Arc::new(Brisk);
-        let engine = SyncEngine::new(self.dir.path().join("state"));
+        let engine = SyncEngine::new(self.bench.dir.path().join("state"));
         let engine = engine.ports(Arc::clone(&clock), Arc::new(SystemEntropy));
         let client = self.open(endpoint, clock);
         let pair = SyncPair::with_clients(self.folder.client(), Arc::new(client)).mode(self.mode);
@@ -100,7 +84,7 @@ impl World {
         (report, result.err().map(|error| error.kind()))
     }
 
-    async fn sync(&self) -> Report {
+    async fn sync_briskly(&self) -> Report {
         let (report, error) = self.sync_at(&self.bucket.server.endpoint).await;
         assert_eq!(error, None, "{:?}", report.error);
         report
@@ -112,7 +96,7 @@ impl World {
         {
             self.folder.write(name, format!("old {name}").as_bytes(), time(0));
         }
-        self.sync().await;
+        self.sync_briskly().await;
         self.folder.write("edited", b"new edited", time(9));
         self.bucket.put("edited there", b"new edited there", Some(time(9)));
         self.folder.delete("deleted");
@@ -144,7 +128,7 @@ impl World {
         for name in ["edited", "edited there", "kept", "new there"] {
             assert!(there.contains_key(name), "{story}: `{name}` is gone from the bucket");
         }
-        let report = self.sync().await;
+        let report = self.sync_briskly().await;
         assert_eq!(report.counts.failed, 0, "{story}: {:?}", report.failures);
         let (here, there) = (self.folder.files(), self.bucket.files());
         assert!(here == there, "{story}: {:?} and {:?}", here.keys(), there.keys());
@@ -213,7 +197,7 @@ async fn f26_f27_a_success_that_is_none_loses_nothing() {
     let count = rows.len();
     let lived = futures::stream::iter(rows).map(|(operation, what, meeting)| async move {
         let large = operation.contains("Upload");
-        let world = World::new(Arc::new(Calm));
+        let world = World::disturbed(Arc::new(Calm));
         world.make_work(large).await;
         let before = world.contents();
         let met = Arc::new(AtomicU64::new(0));
@@ -261,7 +245,7 @@ impl Disturb for Ending {
 /// Returns whether the run was cut off, if its credentials expire after so many requests.
 async fn expires_after(good: u64) -> bool {
     let expiring = Ending::with(Disturbance::Refuse(403, "ExpiredToken".into()));
-    let world = World::new(Arc::clone(&expiring) as Arc<dyn Disturb>);
+    let world = World::disturbed(Arc::clone(&expiring) as Arc<dyn Disturb>);
     let large = good % 4 == 3;
     world.make_work(large).await;
     let before = world.contents();
@@ -303,7 +287,7 @@ async fn f19_a_store_that_goes_away_ends_the_run_and_loses_nothing() {
         (false, Disturbance::Refuse(503, "ServiceUnavailable".into())),
     ] {
         let ending = Ending::with(end.clone());
-        let world = World::new(Arc::clone(&ending) as Arc<dyn Disturb>);
+        let world = World::disturbed(Arc::clone(&ending) as Arc<dyn Disturb>);
         world.make_work(false).await;
         for number in 0..FILES {
             let (name, content) = (format!("many/{number}"), format!("content {number}"));
@@ -322,7 +306,7 @@ async fn f19_a_store_that_goes_away_ends_the_run_and_loses_nothing() {
         assert!(report.counts.failed < 20 && report.error.is_some(), "{story}");
         let after = world.contents();
         assert!(before.is_subset(&after), "{story}");
-        let report = world.sync().await;
+        let report = world.sync_briskly().await;
         assert_eq!(report.counts.failed, 0, "{story}: {:?}", report.failures);
         assert!(world.folder.files() == world.bucket.files(), "{story}");
         assert_eq!(world.folder.files().len(), expected(false).len() + FILES, "{story}");
@@ -347,17 +331,17 @@ impl Disturb for Stubborn {
 #[tokio::test(flavor = "multi_thread")]
 async fn f19_one_of_many_renames_that_fails_fails_alone() {
     const FILES: usize = 300;
-    let world = World::new(Arc::new(Stubborn));
+    let world = World::disturbed(Arc::new(Stubborn));
     for number in 0..FILES {
         world.folder.write(&format!("many/{number}"), format!("content {number}").as_bytes(), time(0));
     }
-    world.sync().await;
+    world.sync_briskly().await;
     for number in 0..FILES {
         world.folder.rename(&format!("many/{number}"), &format!("many new/{number}"));
         // Edited on the other side too.
         world.bucket.put(&format!("many/{number}"), format!("edit {number}").as_bytes(), Some(time(9)));
     }
-    let report = world.sync().await;
+    let report = world.sync_briskly().await;
     assert_eq!(
         (report.counts.failed, report.counts.renamed_destination),
         (1, FILES as u64 - 1),
@@ -385,13 +369,13 @@ impl Disturb for OneByOne {
 async fn f19_i23_deletions_before_a_store_goes_away_are_recorded() {
     const FILES: usize = 100;
     let ending = Ending::with(Disturbance::Cut);
-    let world = World::new(Arc::new(OneByOne(Arc::clone(&ending))));
+    let world = World::disturbed(Arc::new(OneByOne(Arc::clone(&ending))));
     let write = |number: usize| {
         world.folder.write(&format!("many/{number}"), format!("content {number}").as_bytes(), time(0));
     };
     world.folder.write("kept", b"kept", time(0));
     (0..FILES).for_each(write);
-    world.sync().await;
+    world.sync_briskly().await;
     (0..FILES).for_each(|number| world.folder.delete(&format!("many/{number}")));
     ending.0.store(150, Ordering::SeqCst);
     let (report, error) = world.sync_at(&world.bucket.server.endpoint).await;
@@ -400,7 +384,7 @@ async fn f19_i23_deletions_before_a_store_goes_away_are_recorded() {
     let gone = FILES + 1 - world.bucket.files().len();
     assert!((10..FILES).contains(&gone), "{gone}");
     (0..FILES).for_each(write);
-    let report = world.sync().await;
+    let report = world.sync_briskly().await;
     let counts = report.counts;
     assert_eq!((counts.deleted_source, counts.uploaded), (0, gone as u64), "{counts:?}");
     assert!(world.folder.files().len() == FILES + 1 && world.folder.files() == world.bucket.files());
@@ -435,15 +419,15 @@ async fn f29_i35_bytes_that_are_not_those_of_the_version_are_never_shown() {
         for (times, replaces) in [(1, false), (1, true), (u64::MAX, false), (u64::MAX, true)] {
             let flipping = Arc::new(Flipping { at, times: AtomicU64::new(0), hits: AtomicU64::new(0) });
             let disturb = Arc::clone(&flipping) as Arc<dyn Disturb>;
-            let world = World { mode: SyncMode::DestinationToSource, ..World::new(disturb) };
+            let world = World::disturbed(disturb).in_mode(SyncMode::DestinationToSource);
             if replaces {
                 world.bucket.put("big", b"before", Some(time(0)));
-                world.sync().await;
+                world.sync_briskly().await;
             }
             let content: Vec<u8> = (0..=250).cycle().take(size).collect();
             world.bucket.put("big", &content, Some(time(1)));
             flipping.times.store(times, Ordering::SeqCst);
-            let report = world.sync().await;
+            let report = world.sync_briskly().await;
             let shown = world.folder.files().remove("big");
             let story = format!("{size}, bit {at}, {times} times, replaces {replaces}");
             if times == 1 {
@@ -477,11 +461,11 @@ async fn f37_what_a_stale_listing_lacks_is_not_deleted() {
         format!("{before}<KeyCount>{}<{after}", count.parse::<u32>().unwrap() - 1)
     }
     for mode in [SyncMode::TwoWay, SyncMode::DestinationToSource] {
-        let world = World { mode, ..World::new(Arc::new(Calm)) };
+        let world = World::disturbed(Arc::new(Calm)).in_mode(mode);
         for name in ["a", "kept", "z"] {
             world.bucket.put(name, name.as_bytes(), Some(time(1)));
         }
-        world.sync().await;
+        world.sync_briskly().await;
         assert_eq!(world.folder.files().len(), 3, "{mode}");
         let listings = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&listings);
@@ -503,7 +487,7 @@ async fn f37_what_a_stale_listing_lacks_is_not_deleted() {
         assert!(report.requests.head > 0, "{story}");
         assert_eq!(world.folder.files().len(), 3, "{story}");
         assert_eq!(world.bucket.files().len(), 3, "{story}");
-        assert_eq!(world.sync().await.counts.unchanged, 3, "{story}");
+        assert_eq!(world.sync_briskly().await.counts.unchanged, 3, "{story}");
     }
 }
 
@@ -575,12 +559,12 @@ async fn f41_a_condition_that_is_ignored_is_noticed_and_made_up_for() {
     for (row, ignored, conditions, weak) in ignorant_stores() {
         let ignoring = Arc::new(Ignoring::default());
         *ignoring.ignored.lock().unwrap() = ignored;
-        let world = World::new(Arc::clone(&ignoring) as Arc<dyn Disturb>);
+        let world = World::disturbed(Arc::clone(&ignoring) as Arc<dyn Disturb>);
         for name in ["seen", "old", "gone", "gone too", "going", "before"] {
             world.bucket.put(name, name.as_bytes(), Some(time(0)));
         }
         world.bucket.put("old large", &vec![1; LARGE], Some(time(0)));
-        world.sync().await;
+        world.sync_briskly().await;
         for step in ["create", "replace", "create large", "replace large", "delete", "delete two", "rename"] {
             // Somebody writes what we are about to write; where the store looks itself, it is it who sees it.
             let name = match step {
@@ -608,7 +592,7 @@ async fn f41_a_condition_that_is_ignored_is_noticed_and_made_up_for() {
             if must_look {
                 *ignoring.rival.lock().unwrap() = Some((world.bucket.clone(), name));
             }
-            let report = world.sync().await;
+            let report = world.sync_briskly().await;
             let story = format!("{row}, {step}: {:?} {:?}", report.failures, report.warnings);
             assert_eq!(report.counts.failed, 0, "{story}");
             assert_eq!(is_weak(&report), must_look, "{story}");
@@ -623,7 +607,7 @@ async fn f41_a_condition_that_is_ignored_is_noticed_and_made_up_for() {
                 let there = world.contents();
                 assert!(there.contains(b"theirs".as_slice()), "{story}: the newcomer is lost");
             }
-            world.sync().await;
+            world.sync_briskly().await;
             assert!(world.folder.files() == world.bucket.files(), "{story}");
             cases += 1;
         }
@@ -634,7 +618,7 @@ async fn f41_a_condition_that_is_ignored_is_noticed_and_made_up_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f18_i34_a_large_source_of_another_length_makes_no_object() {
     const SIZE: usize = 20 * MIB;
-    let world = World::new(Arc::new(Calm));
+    let world = World::disturbed(Arc::new(Calm));
     let client = world.bucket.open(None);
     let piece = || Ok(Bytes::from(vec![1; MIB]));
     let broken = || Err(Error::new(ErrorKind::Unavailable, "the network is down"));

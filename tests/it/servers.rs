@@ -8,10 +8,11 @@ use futures::FutureExt;
 use syncengine::Timestamp;
 
 use crate::contract::{CHECKS, store};
-use crate::support::bench::{Bench, Ran};
-use crate::support::bucket::{self, Bucket, Server};
+use crate::support::bench::Ran;
+use crate::support::bucket::{self, Server};
 use crate::support::endpoints;
-use crate::support::{Folder, Root, read_tree};
+use crate::support::world::World;
+use crate::support::{Root, read_tree};
 
 const MIB: usize = 1024 * 1024;
 
@@ -20,21 +21,8 @@ fn servers() -> Vec<(String, Server)> {
     std::iter::once(("embedded".to_owned(), bucket::embedded())).chain(named).collect()
 }
 
-/// A folder and a prefix of a bucket.
-struct World {
-    bench: Bench,
-    folder: Folder,
-    bucket: Bucket,
-}
-
 impl World {
-    fn new(server: &Server) -> Self {
-        let bench = Bench::new();
-        let folder = Folder(bench.path("a"));
-        Self { bench, folder, bucket: server.place("of this/") }
-    }
-
-    fn sync(&self, options: &[&str]) -> Ran {
+    fn sync_by_program(&self, options: &[&str]) -> Ran {
         let location = format!("s3://{}", self.bucket.at);
         let server = &self.bucket.server;
         let words = ["sync", "a", &location, "--endpoint-url", &server.endpoint, "--state-dir", "state"];
@@ -75,16 +63,16 @@ const CONDITIONS: &[(&str, [bool; 3])] = &[
 #[test]
 fn conditions_in_force_on_real_servers() {
     for (name, server) in servers() {
-        let world = World::new(&server);
+        let world = World::on(&server, "of this/");
         for file in ["edited", "deleted", "renamed", "deleted later"] {
             world.folder.write(file, file.as_bytes(), Timestamp::new(1_600_000_000, 0));
         }
-        let first = world.sync(&[]);
+        let first = world.sync_by_program(&[]);
         assert_eq!(first.code, 0, "{name}: {first:?}");
         world.folder.write("edited", b"edited again", Timestamp::new(1_600_000_009, 0));
         world.folder.delete("deleted");
         world.folder.rename("renamed", "renamed now");
-        let second = world.sync(&[]);
+        let second = world.sync_by_program(&[]);
         let report = second.document();
         assert_eq!(second.code, 0, "{name}: {report:#}");
         assert_eq!(world.folder.files(), world.bucket.files(), "{name}");
@@ -98,7 +86,7 @@ fn conditions_in_force_on_real_servers() {
         world.folder.write("edited", b"edited once more", Timestamp::new(1_600_000_019, 0));
         world.folder.write("new", b"new", Timestamp::new(1_600_000_019, 0));
         world.folder.delete("deleted later");
-        let strict = world.sync(&["--strict"]);
+        let strict = world.sync_by_program(&["--strict"]);
         let document = strict.document();
         let refused =
             ["new", "edited", "deleted later"].into_iter().zip(found).filter(|(_, honoured)| !honoured);
@@ -159,7 +147,7 @@ fn odd_names_and_large_files_come_back_from_real_servers() {
         "d.e",
     ];
     for (name, server) in servers() {
-        let world = World::new(&server);
+        let world = World::on(&server, "of this/");
         let time = Timestamp::new(1_600_000_000, 123_456_789);
         for (at, file) in odd.iter().enumerate() {
             world.folder.write(file, format!("{at}").as_bytes(), time);
@@ -167,7 +155,7 @@ fn odd_names_and_large_files_come_back_from_real_servers() {
         let mut large: Vec<u8> = (0..20 * MIB).map(|at| u8::try_from(at % 251).unwrap()).collect();
         large[11 * MIB] = 255;
         world.folder.write("large", &large, time);
-        let up = world.sync(&["--part-size", "5M"]);
+        let up = world.sync_by_program(&["--part-size", "5M"]);
         let report = up.document();
         let refused: Vec<_> =
             report["failures"].as_array().unwrap().iter().map(|f| f["path"].clone()).collect();
@@ -178,7 +166,7 @@ fn odd_names_and_large_files_come_back_from_real_servers() {
         let here = world.folder.files();
         std::fs::rename(&world.folder.0, world.bench.path("first")).unwrap();
         std::fs::remove_dir_all(world.bench.path("state")).unwrap();
-        let down = world.sync(&["--mode", "dts", "--create"]);
+        let down = world.sync_by_program(&["--mode", "dts", "--create"]);
         assert_eq!(down.code, 0, "{name}: {}", down.document());
         let mut there = world.folder.files();
         for file in &refused {
@@ -201,14 +189,14 @@ fn odd_names_and_large_files_come_back_from_real_servers() {
 #[test]
 fn a_file_beside_its_folder_loses_nothing_on_real_servers() {
     for (name, server) in servers() {
-        let world = World::new(&server);
+        let world = World::on(&server, "of this/");
         for file in ["d/one", "d/deep/two", "e"] {
             world.folder.write(file, file.as_bytes(), Timestamp::new(1_600_000_000, 0));
         }
-        assert_eq!(world.sync(&[]).code, 0, "{name}");
+        assert_eq!(world.sync_by_program(&[]).code, 0, "{name}");
         world.bucket.put("d", b"in the way", None);
         world.folder.write("e", b"edited", Timestamp::new(1_600_000_005, 0));
-        let ran = world.sync(&[]);
+        let ran = world.sync_by_program(&[]);
         let report = ran.document();
         assert_eq!(ran.code, 1, "{name}: {report:#}");
         assert!(report["failures"].to_string().contains("of the same name"), "{name}: {report:#}");
@@ -217,7 +205,7 @@ fn a_file_beside_its_folder_loses_nothing_on_real_servers() {
         assert_eq!(kept, ["d/deep/two", "d/one", "e"], "{name}");
         assert_eq!(world.bucket.get("e"), b"edited", "{name}");
         world.bucket.remove("d");
-        let healed = world.sync(&[]);
+        let healed = world.sync_by_program(&[]);
         assert_eq!(
             (healed.code, &healed.document()["counts"]["failed"]),
             (0, &serde_json::json!(0)),

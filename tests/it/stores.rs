@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::StreamExt;
 use syncengine::embedded::{Disturb, Disturbance, Request};
-use syncengine::{Report, SyncEngine, SyncMode, SyncOptions, SyncPair, Timestamp};
+use syncengine::{SyncEngine, SyncMode, SyncOptions, SyncPair, Timestamp};
 
 use crate::support::bucket::{self, AtRest, Bucket, Embedded};
-use crate::support::{Folder, Root, Tree, set_modified};
+use crate::support::world::World;
+use crate::support::{Folder, Root, set_modified};
 
 const MIB: usize = 1024 * 1024;
 
@@ -49,31 +50,9 @@ impl Disturb for Fault {
     }
 }
 
-/// A folder and a bucket of a server of their own.
-struct World {
-    dir: tempfile::TempDir,
-    folder: Folder,
-    bucket: Bucket,
-    _embedded: Embedded,
-    mode: SyncMode,
-}
-
-impl World {
-    fn new(fault: &Arc<Fault>) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::new(dir.path(), "source");
-        let embedded = Embedded::disturbed(Arc::clone(fault) as Arc<dyn Disturb>);
-        let bucket = embedded.server.bucket("vault", "");
-        Self { dir, folder, bucket, _embedded: embedded, mode: SyncMode::TwoWay }
-    }
-
-    async fn sync(&self) -> Report {
-        self.bucket.sync_with(&self.folder, self.mode, self.dir.path()).await
-    }
-
-    fn trees(&self) -> (Tree, Tree) {
-        (self.folder.files(), self.bucket.files())
-    }
+/// Returns a world that a fault befalls.
+fn befallen(fault: &Arc<Fault>) -> World {
+    World::disturbed(Arc::clone(fault) as Arc<dyn Disturb>)
 }
 
 fn time(second: i64) -> Timestamp {
@@ -116,7 +95,7 @@ async fn f19_f24_faults_that_pass_change_nothing() {
 /// Returns whether the fault befell anything.
 async fn live_through(operation: &'static str, what: Disturbance) -> bool {
     let fault = Fault::new(operation, "", 2, what.clone());
-    let world = World::new(&fault);
+    let world = befallen(&fault);
     for name in ["edited", "deleted", "renamed", "kept", "also deleted"] {
         world.folder.write(name, name.as_bytes(), time(0));
     }
@@ -144,7 +123,7 @@ async fn live_through(operation: &'static str, what: Disturbance) -> bool {
 async fn f28_a_body_cut_short_is_asked_for_again() {
     for size in [100, 3 * MIB, 40 * MIB] {
         let fault = Fault::new("GetObject", "big", 1, Disturbance::Truncate(size as u64 / 3));
-        let world = World { mode: SyncMode::DestinationToSource, ..World::new(&fault) };
+        let world = befallen(&fault).in_mode(SyncMode::DestinationToSource);
         let content: Vec<u8> = (0..=250).cycle().take(size).collect();
         world.bucket.put("big", &content, Some(time(1)));
         let report = world.sync().await;
@@ -165,7 +144,7 @@ async fn f43_a_multipart_upload_ends_whole_or_not_at_all() {
             (refused(403, "AccessDenied"), u64::MAX, false),
         ] {
             let fault = Fault::new(operation, "big", times, what.clone());
-            let world = World::new(&fault);
+            let world = befallen(&fault);
             world.folder.write("big", &content, time(1));
             let report = world.sync().await;
             let story = format!("{operation} {what:?} {:?}", report.failures);
@@ -344,7 +323,7 @@ fn b45_i44_no_secret_gets_into_logs_plans_or_the_state() {
 #[tokio::test(flavor = "multi_thread")]
 async fn b10_a_name_too_long_for_a_store_is_refused_before_any_request() {
     let fault = Fault::new("PutObject", "too-long", 0, Disturbance::Pass);
-    let world = World::new(&fault);
+    let world = befallen(&fault);
     let folders = format!("{}/", "d".repeat(200)).repeat(4);
     let fits = format!("{folders}{}", "f".repeat(1024 - folders.len()));
     let beyond = format!("{folders}{}too-long", "f".repeat(1025 - folders.len() - 8));

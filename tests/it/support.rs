@@ -18,6 +18,8 @@ pub(crate) mod endpoints;
 pub(crate) mod fuse;
 #[cfg(all(feature = "s3", feature = "embedded"))]
 pub(crate) mod middle;
+#[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
+pub(crate) mod world;
 
 /// Files by name.
 pub(crate) type Tree = BTreeMap<String, Vec<u8>>;

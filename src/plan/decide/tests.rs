@@ -50,7 +50,7 @@ type Content = Option<char>;
 
 /// The pretended contents of both sides and of the base.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct World {
+struct Scene {
     source: Content,
     destination: Content,
     base: Option<Content>,
@@ -60,7 +60,7 @@ struct World {
     trash: BTreeSet<char>,
 }
 
-impl World {
+impl Scene {
     fn of(facts: Facts) -> Self {
         let edited =
             |side| if facts.equal { 'e' } else { ['s', 'd'][usize::from(side == Side::Destination)] };
@@ -226,7 +226,7 @@ fn i08_nothing_is_decided_from_something_unknown() {
 #[test]
 fn i01_every_version_is_afterwards_live_or_in_trash_and_losers_leave_visibly() {
     every_case(|facts, policy, verdict| {
-        let before = World::of(facts);
+        let before = Scene::of(facts);
         let mut after = before.clone();
         after.carry_out(verdict.step);
         let kept: BTreeSet<char> = after.live().union(&after.trash).copied().collect();
@@ -284,7 +284,7 @@ fn i11_merge_and_the_backup_modes_never_delete() {
 #[test]
 fn i06_what_is_equal_is_not_transferred() {
     every_case(|facts, policy, verdict| {
-        let (source, destination) = (World::of(facts).source, World::of(facts).destination);
+        let (source, destination) = (Scene::of(facts).source, Scene::of(facts).destination);
         if source.is_some() && source == destination {
             let edited = facts.source.is_edited();
             let touched = facts.source == Sight::Touched || facts.destination == Sight::Touched;
@@ -298,7 +298,7 @@ fn i06_what_is_equal_is_not_transferred() {
 #[test]
 fn i15_a_second_run_does_nothing() {
     every_case(|facts, policy, verdict| {
-        let mut world = World::of(facts);
+        let mut world = Scene::of(facts);
         if facts.source == Sight::Unknown || facts.destination == Sight::Unknown {
             return;
         }
@@ -320,7 +320,7 @@ fn i19_after_a_two_way_run_both_sides_and_the_base_agree() {
         if policy.mode != SyncMode::TwoWay || !known || verdict.step == Step::Unresolved {
             return;
         }
-        let mut world = World::of(facts);
+        let mut world = Scene::of(facts);
         world.carry_out(verdict.step);
         assert_eq!(world.source, world.destination, "{facts:?} {policy:?} {verdict:?}");
         let base = if verdict.step == Step::Nothing { world.base } else { world.base.or(Some(None)) };
@@ -339,7 +339,7 @@ fn i04_in_a_two_way_pair_edits_travel_and_survive() {
             if facts.sight(edited) != Sight::Changed || other == Sight::Changed || other == Sight::Unknown {
                 continue;
             }
-            let mut world = World::of(facts);
+            let mut world = Scene::of(facts);
             let edit = *world.at(edited);
             world.carry_out(verdict.step);
             assert_eq!((world.source, world.destination), (edit, edit), "{facts:?} {policy:?} {verdict:?}");
@@ -357,7 +357,7 @@ fn a_conflict_ends_as_its_strategy_says() {
         if policy.mode != SyncMode::TwoWay || !clash || by_winner {
             return;
         }
-        let mut world = World::of(facts);
+        let mut world = Scene::of(facts);
         world.carry_out(verdict.step);
         let ends = |content| (world.source, world.destination) == (Some(content), Some(content));
         let case = format!("{facts:?} {policy:?} {verdict:?}");
@@ -391,7 +391,7 @@ fn with_authority_the_other_side_follows() {
         if facts.source == Sight::Unknown || facts.destination == Sight::Unknown {
             return;
         }
-        let before = World::of(facts);
+        let before = Scene::of(facts);
         let mut world = before.clone();
         world.carry_out(verdict.step);
         let case = format!("{facts:?} {policy:?} {verdict:?}");
@@ -433,7 +433,7 @@ fn the_winner_of_a_first_sync_is_obeyed_once() {
         if !acts {
             assert_eq!(verdict, without, "{case}");
         } else if acts && facts.source != Sight::Unknown && facts.destination != Sight::Unknown {
-            let mut world = World::of(facts);
+            let mut world = Scene::of(facts);
             let wins = *world.at(winner);
             world.carry_out(verdict.step);
             assert_eq!((world.source, world.destination), (wins, wins), "{case}");

@@ -7,8 +7,8 @@ use crate::state::tables::{Head, SCHEMA, Tables};
 const ROWS: usize = 2_000;
 
 /// Returns a state of generation 3 with [`ROWS`] rows.
-async fn committed() -> World {
-    let world = World::new();
+async fn committed() -> Place {
+    let world = Place::new();
     for part in [0..ROWS / 2, ROWS / 2..ROWS] {
         let opened = world.open().await;
         opened.store.commit(pair_record()).await.unwrap();
@@ -19,7 +19,7 @@ async fn committed() -> World {
 }
 
 /// Opens, for looking and for writing, a state that must be lost.
-async fn assert_lost(world: &World, what: &str) -> String {
+async fn assert_lost(world: &Place, what: &str) -> String {
     let looked = world.try_open(Access::ReadOnly).await.unwrap();
     assert!(matches!(looked.found, Found::Lost { .. }), "{what}: {:?}", looked.found);
     assert!(scanned(looked.store.as_ref()).await.is_empty(), "{what}");
@@ -31,7 +31,7 @@ async fn assert_lost(world: &World, what: &str) -> String {
     why
 }
 
-async fn assert_intact(world: &World, what: &str) {
+async fn assert_intact(world: &Place, what: &str) {
     let opened = world.open().await;
     assert_eq!(opened.found, Found::Intact, "{what}");
     assert_eq!(opened.store.pair_record(), Some(pair_record()), "{what}");
@@ -40,7 +40,7 @@ async fn assert_intact(world: &World, what: &str) {
 }
 
 /// Opens a damaged state: whole or lost, both are right. Returns whether it was lost.
-async fn assert_never_wrong(world: &World, what: &str) -> bool {
+async fn assert_never_wrong(world: &Place, what: &str) -> bool {
     let files = fs::read_dir(world.layout().database()).map(Iterator::count);
     let opened = world.open().await;
     let rows_now = scanned(opened.store.as_ref()).await;
@@ -78,7 +78,7 @@ fn spoil(file: &Path, trial: usize, seed: &mut u64) -> usize {
     at
 }
 
-fn files_named(world: &World, prefix: &str) -> Vec<PathBuf> {
+fn files_named(world: &Place, prefix: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(world.layout().database()).unwrap();
     let all = entries.map(|entry| entry.unwrap().path());
     all.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(prefix)).collect()
@@ -246,7 +246,7 @@ fn b52_side_cars_that_disagree() {
 fn b51_states_of_others() {
     run(async {
         let base = committed().await;
-        let write_head = |world: &World, change: &dyn Fn(&mut Head)| {
+        let write_head = |world: &Place, change: &dyn Fn(&mut Head)| {
             let tables = Tables::open(&world.layout().database()).unwrap();
             let mut head = tables.head().unwrap().unwrap();
             change(&mut head);

@@ -27,7 +27,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 async fn follow(steps: Vec<Step>) {
-    let mut world = World::new();
+    let mut world = Place::new();
     let mut opened = world.open().await;
     assert_eq!(opened.found, Found::Nothing);
     opened.store.commit(pair_record()).await.unwrap();

@@ -114,12 +114,12 @@ fn f08_a_run_on_a_disk_that_fails_records_nothing_and_the_next_one_makes_it_good
 
 /// Two trees and their state on one disk.
 #[cfg(feature = "cli")]
-struct World {
+struct OneDisk {
     disk: crate::support::fuse::Mounted,
 }
 
 #[cfg(feature = "cli")]
-impl World {
+impl OneDisk {
     /// Runs the program, which ends with the power as any process does; `None` if it ended without a report.
     fn sync(&self) -> Option<Value> {
         let program = env!("CARGO_BIN_EXE_syncengine");
@@ -164,7 +164,7 @@ fn f02_i23_i37_a_power_cut_at_any_moment_costs_nothing() {
         return;
     }
     let cuts: u64 = variable("SYNCENGINE_POWER_CUTS").map_or(40, |text| text.parse().unwrap());
-    let undisturbed = World::new();
+    let undisturbed = OneDisk::new();
     let before = undisturbed.disk.disk().changes;
     undisturbed.sync().unwrap();
     let changes = undisturbed.disk.disk().changes - before;
@@ -172,7 +172,7 @@ fn f02_i23_i37_a_power_cut_at_any_moment_costs_nothing() {
     assert_eq!(expected, undisturbed.contents("b"));
     let (mut within, mut lost_states) = (0, 0);
     for cut in 0..cuts {
-        let world = World::new();
+        let world = OneDisk::new();
         let known: BTreeSet<Vec<u8>> =
             ["a", "b"].iter().flat_map(|side| world.contents(side).into_values()).collect();
         world.disk.disk().faults.power_for = Some(1 + cut * changes / cuts);

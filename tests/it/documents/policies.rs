@@ -12,8 +12,8 @@ use serde_json::Value;
 use syncengine::embedded::{Disturb, Disturbance, Request};
 
 use super::{blocks, read};
-use crate::support::bench::Bench;
-use crate::support::bucket::{Bucket, Embedded};
+use crate::support::bucket::Bucket;
+use crate::support::world::World;
 
 /// Every action of S3 that has a place in these policies, by its name in IAM.
 const ACTIONS: &[&str] = &[
@@ -166,28 +166,35 @@ impl Disturb for Gate {
     }
 }
 
-/// A folder `a`, a bucket behind a gate, and the program.
-struct World {
-    bench: Bench,
+/// A world whose store stands behind a gate.
+struct Gated {
+    world: World,
     gate: Arc<Gate>,
-    embedded: Embedded,
 }
 
-impl World {
+impl std::ops::Deref for Gated {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+impl Gated {
     fn new() -> Self {
         let gate = Arc::new(Gate::default());
-        let embedded = Embedded::disturbed(Arc::clone(&gate) as Arc<dyn Disturb>);
-        Self { bench: Bench::new(), gate, embedded }
+        let world = World::disturbed_at("documents/", Arc::clone(&gate) as Arc<dyn Disturb>);
+        Self { world, gate }
     }
 
     /// Returns the bucket, made if it is missing. Only to be used while nothing is refused.
     fn bucket(&self) -> Bucket {
-        self.embedded.server.bucket("vault", "documents/")
+        self.bucket.server.bucket("vault", "documents/")
     }
 
     /// Runs a command under a policy: exit code 0, nothing refused. Returns the document.
     fn run(&self, policy: &Policy, words: &[&str]) -> Value {
-        let server = &self.embedded.server;
+        let server = &self.bucket.server;
         let more = ["--output", "json", "--state-dir", "state", "--endpoint-url", server.endpoint.as_str()];
         let mut command = self.bench.command(&[words, &more].concat());
         server.introduce(&mut command);
@@ -245,8 +252,8 @@ impl World {
 }
 
 /// Runs a mode with the bucket on one side until nothing is left to do; returns what it needed.
-fn live_through(mode: &str, at_source: bool, policy: &Policy, more: &[&str]) -> World {
-    let world = World::new();
+fn live_through(mode: &str, at_source: bool, policy: &Policy, more: &[&str]) -> Gated {
+    let world = Gated::new();
     world.write_tree();
     let sides = if at_source { ["s3://vault/documents", "a"] } else { ["a", "s3://vault/documents"] };
     let mode: Vec<&str> = mode.split(' ').collect();
@@ -292,7 +299,7 @@ fn policies_are_enough_for_their_modes_and_no_more() {
 #[test]
 fn a_bucket_is_made_with_one_action_more() {
     let policies = policies();
-    let world = World::new();
+    let world = Gated::new();
     world.bench.write("a/file", "content");
     let policy = policies["Writing"].with(&policies["Making the bucket"]);
     let report = world.run(&policy, &["sync", "a", "s3://vault/documents", "--create"]);
@@ -304,14 +311,14 @@ fn a_bucket_is_made_with_one_action_more() {
 fn a_trash_elsewhere_needs_no_more_than_it_says() {
     let policies = policies();
     let policy = policies["Writing"].with(&policies["A trash elsewhere"]);
-    let world = World::new();
-    world.embedded.server.bucket("bin", "documents/");
+    let world = Gated::new();
+    world.bucket.server.bucket("bin", "documents/");
     world.write_tree();
     let words = ["sync", "a", "s3://vault/documents", "--trash-location", "s3://bin/documents"];
     world.run(&policy, &words);
     world.edit();
     world.run(&policy, &words);
-    let bin = world.embedded.server.bucket("bin", "documents/");
+    let bin = world.bucket.server.bucket("bin", "documents/");
     assert!(bin.names().len() >= 3, "{:?}", bin.names());
     let mut needed = world.used("bin");
     needed.extend(SELDOM.iter().map(|action| (*action).to_owned()));

@@ -8,13 +8,13 @@ use syncengine::{ErrorKind, Event, LocalClient, Observer, Outcome, SyncControlle
 use syncengine::{SyncOptions, SyncPair};
 use tokio::sync::Notify;
 
-use super::{World, codes, one_by_one, refused, sync};
+use super::{Meddled, codes, one_by_one, refused, sync};
 use crate::scenarios::{act, snapshot};
 use crate::support::bench::Bench;
 use crate::support::read_tree;
 
 /// Cancels a run when the `nth` request of an operation arrives.
-fn cancel_at(world: &World, operation: &'static str, nth: usize, control: &SyncController) {
+fn cancel_at(world: &Meddled, operation: &'static str, nth: usize, control: &SyncController) {
     let (control, seen) = (control.clone(), AtomicUsize::new(0));
     world.meddle(move |asked, _| {
         if asked == operation && seen.fetch_add(1, Ordering::Relaxed) + 1 == nth {
@@ -26,7 +26,7 @@ fn cancel_at(world: &World, operation: &'static str, nth: usize, control: &SyncC
 
 #[test]
 fn h01_what_a_cancelled_upload_left_is_uploaded_by_the_next_run() {
-    let world = World::new();
+    let world = Meddled::new();
     world.act("a many n 12");
     let options = one_by_one();
     cancel_at(&world, "PutObject", 3, &options.controller);
@@ -41,7 +41,7 @@ fn h01_what_a_cancelled_upload_left_is_uploaded_by_the_next_run() {
 
 #[test]
 fn h02_a_cancelled_run_never_looks_like_success_and_the_next_one_starts_clean() {
-    let world = World::new();
+    let world = Meddled::new();
     world.act("a many n 5");
     let control = SyncController::new();
     control.cancel();
@@ -59,7 +59,7 @@ fn h02_a_cancelled_run_never_looks_like_success_and_the_next_one_starts_clean() 
 #[test]
 fn h03_a_cancelled_mirror_deletes_nothing() {
     for operation in ["ListObjectsV2", "PutObject"] {
-        let world = World::synced("a many n 3; a many z 3");
+        let world = Meddled::synced("a many n 3; a many z 3");
         world.act("a rm n/000; a write new 1; a write newer 2; b write extra 3");
         let options = one_by_one();
         cancel_at(&world, operation, 1, &options.controller);
@@ -76,7 +76,7 @@ fn h03_a_cancelled_mirror_deletes_nothing() {
 }
 
 /// Lets listings fail from the `nth` request on; returns the error of a run and how many listings were asked for.
-fn fails_to_list(world: &World, mode: SyncMode, nth: usize, fault: &Disturbance) -> (ErrorKind, usize) {
+fn fails_to_list(world: &Meddled, mode: SyncMode, nth: usize, fault: &Disturbance) -> (ErrorKind, usize) {
     world.calm();
     let (seen, fault) = (AtomicUsize::new(0), fault.clone());
     world.meddle(move |asked, _| match asked {
@@ -96,7 +96,7 @@ fn fails_to_list(world: &World, mode: SyncMode, nth: usize, fault: &Disturbance)
 fn h05_a_listing_that_fails_ends_a_two_way_run_before_anything_is_changed() {
     // More than a page of names, so that a later page can fail too.
     const MANY: &str = "n[0..1020]";
-    let world = World::synced("a many n 1020; b many n 1020");
+    let world = Meddled::synced("a many n 1020; b many n 1020");
     for (nth, fault) in [
         (1, refused(403, "AccessDenied")),
         (1, refused(404, "NoSuchBucket")),
@@ -114,7 +114,7 @@ fn h05_a_listing_that_fails_ends_a_two_way_run_before_anything_is_changed() {
 #[test]
 fn h30_a_listing_that_fails_ends_a_source_mode_and_uploads_nothing_again() {
     for mode in [SyncMode::SourceToDestination, SyncMode::SourceBackup] {
-        let world = World::new();
+        let world = Meddled::new();
         world.act("a many n 3");
         world.mode(mode);
         let (kind, _) = fails_to_list(&world, mode, 1, &refused(403, "AccessDenied"));
@@ -126,7 +126,7 @@ fn h30_a_listing_that_fails_ends_a_source_mode_and_uploads_nothing_again() {
 #[test]
 fn h11_a_download_that_breaks_half_way_leaves_no_part_of_a_file() {
     let content = "0123456789".repeat(1000);
-    let world = World::new();
+    let world = Meddled::new();
     world.act(&format!("b write f {content}; b write g second"));
     let tries = AtomicUsize::new(0);
     world.meddle(move |operation, key| match (operation, key) {
@@ -145,7 +145,7 @@ fn h11_a_download_that_breaks_half_way_leaves_no_part_of_a_file() {
 
 #[test]
 fn h23_a_deletion_that_failed_is_tried_again() {
-    let world = World::synced("a write f first; a write g second");
+    let world = Meddled::synced("a write f first; a write g second");
     world.act("a rm f");
     world.meddle(|operation, key| match operation {
         "DeleteObject" if key == "f" => refused(403, "AccessDenied"),
@@ -163,7 +163,7 @@ fn h23_a_deletion_that_failed_is_tried_again() {
 
 #[test]
 fn h25_a_failed_upload_is_counted_named_shown_even_if_quiet_and_turns_the_exit_code() {
-    let world = World::new();
+    let world = Meddled::new();
     world.act("a write f first; a write g second");
     world.meddle(|operation, key| match (operation, key) {
         ("PutObject", "f") => refused(403, "AccessDenied"),
@@ -182,7 +182,7 @@ fn h25_a_failed_upload_is_counted_named_shown_even_if_quiet_and_turns_the_exit_c
 #[test]
 fn h43_both_directions_try_again_what_may_pass_and_nothing_else() {
     for (operation, script) in [("PutObject", "a write f first"), ("GetObject", "b write f first")] {
-        let world = World::new();
+        let world = Meddled::new();
         world.act(script);
         let tries = AtomicUsize::new(0);
         world.meddle(move |asked, _| match tries.load(Ordering::Relaxed) {
@@ -196,7 +196,7 @@ fn h43_both_directions_try_again_what_may_pass_and_nothing_else() {
         assert_eq!((report.outcome, world.asked(operation)), (Outcome::Synced, 3), "{operation}");
         world.agrees("f=first");
         // A name is no reason to try again.
-        let world = World::new();
+        let world = Meddled::new();
         world.act(&script.replace(" f ", " 503 "));
         world.meddle(
             move |asked, _| {
@@ -252,7 +252,7 @@ fn h44_a_paused_run_can_be_cancelled_and_then_nothing_of_it_goes_on() {
 
 #[test]
 fn h51_a_second_run_of_a_pair_is_refused_while_the_first_one_works() {
-    let world = World::new();
+    let world = Meddled::new();
     world.act("a write f first");
     let second = Arc::new(Mutex::new(None));
     let (engine, found) = (world.engine(), Arc::clone(&second));

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use syncengine::{ComparisonMode, Outcome, SyncMode, Timestamp};
 
-use super::World;
+use super::Meddled;
 use crate::bad_input::skip;
 use crate::support::bench::Bench;
 use crate::support::set_modified;
@@ -13,14 +13,14 @@ use crate::support::set_modified;
 const MIB: usize = 1024 * 1024;
 
 /// Writes an object whose ETag says nothing of its content, as no tool cuts parts like these; returns that.
-fn put_without_hash(world: &World, name: &str, fill: u8, second: i64) -> Vec<u8> {
+fn put_without_hash(world: &Meddled, name: &str, fill: u8, second: i64) -> Vec<u8> {
     let parts = [vec![fill; 5 * MIB + 4321], vec![fill; 1234]];
     world.bucket.put_in_parts(name, &parts, Timestamp::new(second, 0));
     parts.concat()
 }
 
 /// Writes a file of such a size at the source; returns it.
-fn write_same_size(world: &World, name: &str, fill: u8, second: i64) -> Vec<u8> {
+fn write_same_size(world: &Meddled, name: &str, fill: u8, second: i64) -> Vec<u8> {
     let content = vec![fill; 5 * MIB + 4321 + 1234];
     let path = world.bench.path("a").join(name);
     fs::write(&path, &content).unwrap();
@@ -31,7 +31,7 @@ fn write_same_size(world: &World, name: &str, fill: u8, second: i64) -> Vec<u8> 
 #[test]
 fn h34_where_no_hash_is_known_the_times_are_compared() {
     for (here, there) in [(2000, 1000), (1000, 2000)] {
-        let world = World::new();
+        let world = Meddled::new();
         let ours = write_same_size(&world, "f", b'a', here);
         let theirs = put_without_hash(&world, "f", b'b', there);
         let report = world.with(|pair| pair.compare(ComparisonMode::HashThenMtime));
@@ -44,7 +44,7 @@ fn h34_where_no_hash_is_known_the_times_are_compared() {
 #[test]
 fn h35_a_file_of_which_the_store_knows_no_hash_can_be_downloaded() {
     for compare in [ComparisonMode::SizeOnly, ComparisonMode::HashThenMtime] {
-        let world = World::new();
+        let world = Meddled::new();
         let content = put_without_hash(&world, "f", b'x', 1000);
         let report = world.with(|pair| pair.mode(SyncMode::DestinationToSource).compare(compare));
         assert_eq!((report.outcome, report.counts.downloaded), (Outcome::Synced, 1), "{compare}");
@@ -54,7 +54,7 @@ fn h35_a_file_of_which_the_store_knows_no_hash_can_be_downloaded() {
 
 #[test]
 fn h36_a_version_tag_that_is_no_hash_makes_no_change() {
-    let world = World::new();
+    let world = Meddled::new();
     put_without_hash(&world, "f", b'x', 1000);
     world.sync();
     for &compare in ComparisonMode::ALL {
@@ -69,11 +69,11 @@ fn h36_a_version_tag_that_is_no_hash_makes_no_change() {
 #[test]
 fn h47_by_hash_alone_a_file_without_one_is_read_and_the_run_goes_on() {
     for (fill, conflicts) in [(b'x', 0), (b'y', 1)] {
-        let world = World::new();
+        let world = Meddled::new();
         world.act("a write first 1; b write last 2");
         write_same_size(&world, "f", fill, 2000);
         put_without_hash(&world, "f", b'x', 1000);
-        let hash_only = |world: &World| world.with(|pair| pair.compare(ComparisonMode::HashOnly));
+        let hash_only = |world: &Meddled| world.with(|pair| pair.compare(ComparisonMode::HashOnly));
         let report = hash_only(&world);
         assert_eq!((report.outcome, report.counts.conflicts), (Outcome::Synced, conflicts));
         assert_eq!((report.counts.uploaded, report.counts.downloaded), (1 + conflicts, 1));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use syncengine::{ErrorKind, InitialSyncPreference, Outcome, SyncMode, SyncOptions, SyncPair};
 
-use super::{World, codes, sync};
+use super::{Meddled, codes, sync};
 use crate::bad_input::unprivileged::Unprivileged;
 use crate::scenarios::{act, tree};
 use crate::support::bucket::Embedded;
@@ -14,7 +14,7 @@ use crate::support::{Folder, Root, read_tree};
 #[test]
 fn h04_a_preference_acts_once_even_if_the_state_is_lost() {
     for loss in ["lose", "empty", "damage"] {
-        let world = World::new();
+        let world = Meddled::new();
         let source_wins = |pair: SyncPair| pair.initial_sync(InitialSyncPreference::SourceWins);
         world.act("a write f first");
         world.with(source_wins);
@@ -30,7 +30,7 @@ fn h04_a_preference_acts_once_even_if_the_state_is_lost() {
 #[test]
 fn h06_a_destination_that_is_not_there_deletes_nothing_at_the_source() {
     for mode in [SyncMode::DestinationToSource, SyncMode::DestinationBackup] {
-        let world = World::new();
+        let world = Meddled::new();
         world.act("a write f first");
         let mut mistyped = world.bucket.clone();
         mistyped.at.name = "mistyped".into();
@@ -49,7 +49,7 @@ fn h06_a_destination_that_is_not_there_deletes_nothing_at_the_source() {
         assert_eq!(world.folder(), tree("f=first"));
     }
     // A prefix cannot be missing, only empty.
-    let mut world = World::new();
+    let mut world = Meddled::new();
     world.act("a write f first; b write vault/f first");
     world.bucket = world.bucket.below("volt/");
     let report = world.mode(SyncMode::DestinationToSource);
@@ -59,18 +59,18 @@ fn h06_a_destination_that_is_not_there_deletes_nothing_at_the_source() {
 
 #[test]
 fn h07_an_empty_source_does_not_empty_the_destination() {
-    let mirror = |world: &World| world.mode(SyncMode::SourceToDestination);
-    let world = World::new();
+    let mirror = |world: &Meddled| world.mode(SyncMode::SourceToDestination);
+    let world = Meddled::new();
     world.act("b write f first; b write g second");
     assert_eq!(codes(&mirror(&world).refused_by), ["empty-side"], "at first");
     world.has("", "f=first g=second");
-    let world = World::synced("a write f first; a write g second");
+    let world = Meddled::synced("a write f first; a write g second");
     // What is seen where a disk was mounted.
     world.act("a newroot");
     assert_eq!(codes(&mirror(&world).refused_by), ["empty-side", "root-changed"]);
     world.has("", "f=first g=second");
     // The brake of a source that lost more than half.
-    let world = World::new();
+    let world = Meddled::new();
     world.act("a many n 30");
     mirror(&world);
     world.act("a fewer n 29");
@@ -97,7 +97,7 @@ fn h08_below_a_source_folder_nobody_can_read_nothing_is_deleted() {
 
 #[test]
 fn h09_what_is_ignored_at_the_destination_is_neither_fetched_nor_deleted() {
-    let world = World::new();
+    let world = Meddled::new();
     world.act("a write f first; b write x.log theirs");
     for _ in 0..3 {
         assert_eq!(world.with(|pair| pair.exclude("*.log")).outcome, Outcome::Synced);
@@ -108,7 +108,7 @@ fn h09_what_is_ignored_at_the_destination_is_neither_fetched_nor_deleted() {
 #[test]
 fn h10_what_is_newly_ignored_stays_on_both_sides() {
     for mode in [SyncMode::TwoWay, SyncMode::SourceToDestination] {
-        let world = World::new();
+        let world = Meddled::new();
         world.act("a write f first; a write x.log old");
         world.mode(mode);
         let excluding = |pair: SyncPair| pair.mode(mode).exclude("*.log");
@@ -129,7 +129,7 @@ fn h10_what_is_newly_ignored_stays_on_both_sides() {
 
 #[test]
 fn h15_a_nested_destination_that_is_not_there_is_never_its_parent() {
-    let mut world = World::new();
+    let mut world = Meddled::new();
     world.act("a write f first; b write other theirs; b write deep/other theirs");
     let root = world.bucket.clone();
     world.bucket = root.below("deep/er/");
@@ -141,7 +141,7 @@ fn h15_a_nested_destination_that_is_not_there_is_never_its_parent() {
 
 #[test]
 fn h16_another_bucket_or_another_server_is_another_pair() {
-    let mut world = World::synced("a write f first; a write g second");
+    let mut world = Meddled::synced("a write f first; a write g second");
     let first = world.bucket.clone();
     // The same names on another server.
     let folder = tempfile::tempdir().unwrap();
@@ -160,7 +160,7 @@ fn h16_another_bucket_or_another_server_is_another_pair() {
 #[test]
 fn h17_a_file_that_became_a_link_is_not_deleted() {
     for mode in [SyncMode::TwoWay, SyncMode::SourceToDestination] {
-        let world = World::synced("a write f first; a write g second");
+        let world = Meddled::synced("a write f first; a write g second");
         fs::write(world.bench.path("elsewhere"), "linked").unwrap();
         world.act("a rm f; a link f ../elsewhere");
         let report = world.mode(mode);

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use syncengine::embedded::Disturbance;
 use syncengine::{ComparisonMode, ConflictStrategy, Outcome, SyncMode, SyncOptions};
 
-use super::{Still, Watcher, World};
+use super::{Meddled, Still, Watcher};
 
 #[test]
 fn h12_an_edit_made_while_the_first_upload_runs_is_not_overwritten() {
-    let world = World::new();
+    let world = Meddled::new();
     world.act("a write f first");
     let file = world.bench.path("a/f");
     world.meddle(move |operation, _| {
@@ -30,7 +30,7 @@ fn h12_an_edit_made_while_the_first_upload_runs_is_not_overwritten() {
 
 #[test]
 fn h13_two_names_that_are_swapped_keep_both_contents() {
-    let world = World::synced("a write f first; a write g second");
+    let world = Meddled::synced("a write f first; a write g second");
     world.act("a mv f t; a mv g f; a mv t g");
     assert_eq!(world.sync().outcome, Outcome::Synced);
     world.agrees("f=second g=first");
@@ -38,7 +38,7 @@ fn h13_two_names_that_are_swapped_keep_both_contents() {
 
 #[test]
 fn h14_an_edit_with_an_older_time_is_an_edit() {
-    let world = World::synced("a write f first; b write g first");
+    let world = Meddled::synced("a write f first; b write g first");
     world.act("a write f other 1000; b write g other 1000");
     let report = world.sync();
     assert_eq!((report.counts.uploaded, report.counts.downloaded, report.counts.conflicts), (1, 1, 0));
@@ -47,7 +47,7 @@ fn h14_an_edit_with_an_older_time_is_an_edit() {
 
 #[test]
 fn h18_the_trash_keeps_two_versions_of_a_path_deleted_in_one_second() {
-    let mut world = World::new();
+    let mut world = Meddled::new();
     // Every run begins at the same moment.
     world.clock = Arc::new(Still::default());
     for content in ["one", "two"] {
@@ -63,7 +63,7 @@ fn h18_the_trash_keeps_two_versions_of_a_path_deleted_in_one_second() {
 
 #[test]
 fn h20_a_losing_version_is_in_the_trash_of_its_side() {
-    let world = World::synced("a write up old1; a write down old2; a write met old3");
+    let world = Meddled::synced("a write up old1; a write down old2; a write met old3");
     world.act("a write up new1; b write down new2; a write met ours 1000; b write met theirs 2000");
     assert_eq!(world.sync().outcome, Outcome::Synced);
     world.agrees("down=new2 met=theirs up=new1");
@@ -74,7 +74,7 @@ fn h20_a_losing_version_is_in_the_trash_of_its_side() {
 fn h21_an_edit_of_the_same_size_is_uploaded_whatever_is_compared() {
     for mode in [SyncMode::SourceToDestination, SyncMode::SourceBackup] {
         for &compare in ComparisonMode::ALL {
-            let world = World::new();
+            let world = Meddled::new();
             world.act("a write f first 1000; a write g second");
             world.with(|pair| pair.mode(mode).compare(compare));
             // Not even the time differs.
@@ -89,7 +89,7 @@ fn h21_an_edit_of_the_same_size_is_uploaded_whatever_is_compared() {
 #[test]
 fn h22_a_dry_run_plans_what_the_run_then_does() {
     for &mode in SyncMode::ALL {
-        let world = World::synced("a write f first; a write g second; a write h third; a write i forth");
+        let world = Meddled::synced("a write f first; a write g second; a write h third; a write i forth");
         world.act("a rm f; a write g edited; b write h edited; b rm i; a write new 1; b write there 2");
         let plan = world.run(|pair| pair.mode(mode), SyncOptions::new().dry_run(true)).unwrap();
         let planned = plan.actions.iter().map(|line| (line.path.to_string(), line.action.to_string()));
@@ -108,8 +108,8 @@ fn h22_a_dry_run_plans_what_the_run_then_does() {
 
 #[test]
 fn h24_a_path_in_conflict_keeps_the_version_both_sides_had() {
-    let manual = |world: &World| world.with(|pair| pair.conflict(ConflictStrategy::Manual));
-    let world = World::synced("a write f first; a write g second");
+    let manual = |world: &Meddled| world.with(|pair| pair.conflict(ConflictStrategy::Manual));
+    let world = Meddled::synced("a write f first; a write g second");
     world.act("a write f ours; b write f theirs");
     assert_eq!(manual(&world).counts.unresolved, 1);
     // The destination goes back to what both had, and the source gives the file up.
@@ -122,7 +122,7 @@ fn h24_a_path_in_conflict_keeps_the_version_both_sides_had() {
 #[test]
 fn h26_a_file_and_a_folder_of_one_name_are_reported_in_every_run() {
     for &strategy in ConflictStrategy::ALL {
-        let world = World::new();
+        let world = Meddled::new();
         world.act("a write x file; a write f first; b write x/y inner");
         for run in 0..3 {
             let report = world.with(|pair| pair.conflict(strategy));
@@ -137,7 +137,7 @@ fn h26_a_file_and_a_folder_of_one_name_are_reported_in_every_run() {
 #[test]
 fn h27_a_rename_moves_no_bytes() {
     for mode in [SyncMode::TwoWay, SyncMode::SourceToDestination] {
-        let world = World::new();
+        let world = Meddled::new();
         world.act("a write old content; a write g second");
         world.mode(mode);
         world.calm();
@@ -152,7 +152,7 @@ fn h27_a_rename_moves_no_bytes() {
 
 #[test]
 fn h28_a_move_to_another_folder_is_made_with_its_whole_name() {
-    let world = World::synced("a write d/f content; a write g second; b write p/q other");
+    let world = Meddled::synced("a write d/f content; a write g second; b write p/q other");
     world.act("a mv d/f e/deep/h; b mv p/q r/s/t");
     let report = world.sync();
     assert_eq!((report.counts.renamed_destination, report.counts.renamed_source), (1, 1));
@@ -164,7 +164,7 @@ fn h28_a_move_to_another_folder_is_made_with_its_whole_name() {
 #[test]
 fn h29_a_new_file_in_the_inode_of_a_deleted_one_is_no_rename() {
     for content in ["other", "longer"] {
-        let world = World::synced("a write f first; a write g second");
+        let world = Meddled::synced("a write f first; a write g second");
         // What is written into a file leaves its inode as it is.
         world.act(&format!("a mv f new; a write new {content}"));
         let report = world.sync();
@@ -179,7 +179,7 @@ fn h39_a_folder_transfer_deletes_and_overwrites_as_its_mode_says() {
         (SyncMode::DestinationToSource, "f=theirs g=second"),
         (SyncMode::DestinationBackup, "f=theirs g=second only=here"),
     ] {
-        let world = World::new();
+        let world = Meddled::new();
         // The file here is the newer one.
         world.act("a write f mine 2000; a write only here; b write f theirs 1000; b write g second");
         assert_eq!(world.mode(mode).outcome, Outcome::Synced, "{mode}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 use syncengine::{Outcome, SyncMode, SyncOptions, SyncPair};
 
-use super::{Still, Watcher, World, codes, one_by_one, wait};
+use super::{Meddled, Still, Watcher, codes, one_by_one, wait};
 use crate::scenarios::{act, codes as codes_of, database, snapshot, sync, tree};
 use crate::support::bench::Bench;
 use crate::support::bucket::{AtRest, Bucket};
@@ -38,7 +38,7 @@ const ODD_NAMES: &[&str] = &[
 
 #[test]
 fn h31_a_mirror_deletes_every_odd_name_and_no_other() {
-    let world = World::new();
+    let world = Meddled::new();
     world.act("a write keep 1");
     for name in ODD_NAMES {
         world.bench.write(&format!("a/{name}"), name);
@@ -116,7 +116,7 @@ fn h33_every_setting_has_an_effect_or_is_not_taken() {
 
 #[test]
 fn h37_a_lopsided_first_sync_is_warned_about_before_anything_is_done() {
-    let world = World::new();
+    let world = Meddled::new();
     world.act("a many n 40; b write only here");
     let plan = world.run(|pair| pair, SyncOptions::new().dry_run(true)).unwrap();
     assert_eq!(codes(&plan.warnings), ["lopsided-first-sync"]);
@@ -133,7 +133,7 @@ fn h37_a_lopsided_first_sync_is_warned_about_before_anything_is_done() {
 #[test]
 fn h38_every_mode_tells_what_it_does() {
     for &mode in SyncMode::ALL {
-        let world = World::synced("a write f first; a write g second");
+        let world = Meddled::synced("a write f first; a write g second");
         world.act("a write f edited; b write g edited");
         let watcher = Arc::new(Watcher::default());
         let options = SyncOptions::new().observer(Arc::<Watcher>::clone(&watcher));
@@ -149,13 +149,13 @@ fn h38_every_mode_tells_what_it_does() {
 
 #[test]
 fn h40_no_name_of_a_store_leads_out_of_the_root() {
-    let world = World::new();
+    let world = Meddled::new();
     let names = ["../escaped", "d/../../escaped", "/escaped", "d//escaped", "./escaped", "d/.."];
     world.act("b write fine 1");
     for name in names {
         world.bucket.put(name, b"escaped", None);
     }
-    let outside = |world: &World| {
+    let outside = |world: &Meddled| {
         let everything = snapshot(world.bench.dir.path()).into_iter();
         let found = everything.filter(|(path, _)| path.to_string_lossy().contains("escaped"));
         found.map(|(path, _)| path).collect::<Vec<_>>()
@@ -181,7 +181,7 @@ fn h40_no_name_of_a_store_leads_out_of_the_root() {
 #[test]
 fn h41_no_download_goes_through_a_link() {
     for mode in [SyncMode::TwoWay, SyncMode::DestinationToSource] {
-        let world = World::new();
+        let world = Meddled::new();
         fs::create_dir(world.bench.path("outside")).unwrap();
         world.act("a link d ../outside; b write d/x theirs; b write fine 1");
         let report = world.mode(mode);
@@ -200,7 +200,7 @@ fn h42_a_damaged_state_is_told_set_aside_and_never_a_silent_first_sync() {
         _ => old[..16.min(old.len())].to_vec(),
     };
     for what in ["of another shape", "not UTF-8", "cut off"] {
-        let world = World::synced("a write f first; a write g second");
+        let world = Meddled::synced("a write f first; a write g second");
         for (path, (.., content)) in snapshot(&database(&world.bench)) {
             if !content.is_empty() {
                 fs::write(path, damaged(what, &content)).unwrap();
@@ -220,7 +220,7 @@ fn h42_a_damaged_state_is_told_set_aside_and_never_a_silent_first_sync() {
 
 /// Uploads files of 1,000 bytes each; returns how many seconds a run would have waited.
 fn waited(files: usize, bytes_per_second: Option<u64>) -> u64 {
-    let mut world = World::new();
+    let mut world = Meddled::new();
     let clock = Arc::new(Still::default());
     world.clock = Arc::<Still>::clone(&clock);
     for at in 0..files {
@@ -264,7 +264,7 @@ fn h46_a_pair_that_is_written_can_be_read_in_every_spelling() {
 
 #[test]
 fn h50_the_state_has_one_row_for_each_path() {
-    let world = World::synced("a many n 20; b many m 10");
+    let world = Meddled::synced("a many n 20; b many m 10");
     let rows = || {
         let options = SyncOptions::new();
         let (engine, pair) = (world.engine(), world.pair(&options.controller));

@@ -9,7 +9,7 @@ use syncengine::{ComparisonMode, ConflictStrategy, InitialSyncPreference, Outcom
 use super::base::Content;
 use super::machines::{Ended, Machines};
 use super::place::{Ignored, Inodes, Kind, Place};
-use super::world::{Inner, Weather, World};
+use super::world::{Inner, Universe, Weather};
 use crate::support::Random;
 
 /// What a life came to.
@@ -81,7 +81,7 @@ fn begin(seed: u64, is_told: bool) -> (Machines, bool) {
         7 => (vec![f, f2], vec![one]),
         _ => (vec![f, b, f2], vec![one, Sides::new(2, 1)]),
     };
-    let world = Arc::new(World::new(seed, places, &pairs, is_told));
+    let world = Arc::new(Universe::new(seed, places, &pairs, is_told));
     let machines = Machines::new(&world, &pairs);
     let mut inner = world.inner();
     if pairs.len() > 1 {

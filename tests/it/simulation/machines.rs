@@ -23,7 +23,7 @@ use super::place::are_alike;
 use super::port::{Port, Ports};
 use super::rules::RunView;
 use super::store::SimStore;
-use super::world::{CASE, Weather, World};
+use super::world::{CASE, Universe, Weather};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -64,13 +64,13 @@ fn are_collisions(report: &Report) -> bool {
 /// All machines and the world they are in.
 #[derive(Debug)]
 pub(crate) struct Machines {
-    pub(crate) world: Arc<World>,
+    pub(crate) world: Arc<Universe>,
     pub(crate) owners: Vec<Owner>,
 }
 
 impl Machines {
     /// Sets up a machine for each pair of places of the world.
-    pub(crate) fn new(world: &Arc<World>, pairs: &[Sides<usize>]) -> Self {
+    pub(crate) fn new(world: &Arc<Universe>, pairs: &[Sides<usize>]) -> Self {
         let owner = |(machine, sides): (usize, &Sides<usize>)| {
             let port = |side: Side| Port { world: Arc::clone(world), machine, place: *sides.get(side) };
             let client = |side: Side| -> Arc<dyn StorageClient> {

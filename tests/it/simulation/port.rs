@@ -13,7 +13,7 @@ use syncengine::entry::Entry;
 use syncengine::{Error, ErrorKind, Event, Key, Observer, Result, Timestamp};
 
 use super::place::hash;
-use super::world::{Inner, Trouble, World};
+use super::world::{Inner, Trouble, Universe};
 
 /// In how large pieces a body comes.
 const CHUNK_BYTES: usize = 16;
@@ -29,7 +29,7 @@ pub(crate) enum Fate {
 /// One machine's access to one place.
 #[derive(Debug, Clone)]
 pub(crate) struct Port {
-    pub(crate) world: Arc<World>,
+    pub(crate) world: Arc<Universe>,
     pub(crate) machine: usize,
     pub(crate) place: usize,
 }
@@ -180,7 +180,7 @@ impl Inner {
 /// The clock of a machine, its randomness, and who hears of its failures.
 #[derive(Debug, Clone)]
 pub(crate) struct Ports {
-    pub(crate) world: Arc<World>,
+    pub(crate) world: Arc<Universe>,
     pub(crate) machine: usize,
 }
 

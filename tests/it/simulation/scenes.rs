@@ -15,7 +15,7 @@ use super::machines::{Ended, Machines};
 use super::place::{Ignored, Inodes, Kind, LARGE, Place};
 use super::port::Port;
 use super::store::SimStore;
-use super::world::{Trouble, Weather, World};
+use super::world::{Trouble, Universe, Weather};
 use crate::support::Random;
 
 /// A pair of places, what is done to them, and how they are synced.
@@ -103,7 +103,7 @@ impl Scene {
 
     async fn act(self, befalls: Befalls) -> Outcome {
         let pairs = [Sides::new(0, 1)];
-        let world = Arc::new(World::new(1, self.kinds.map(Place::new).into(), &pairs, false));
+        let world = Arc::new(Universe::new(1, self.kinds.map(Place::new).into(), &pairs, false));
         let mut machines = Machines::new(&world, &pairs);
         machines.set(0, self.mode, self.conflict, InitialSyncPreference::Merge);
         self.before(&world);
@@ -154,7 +154,7 @@ impl Scene {
         Outcome { trees: machines.trees(), trash, rows, broken, calls, failed }
     }
 
-    fn before(self, world: &World) {
+    fn before(self, world: &Universe) {
         let mut world = world.inner();
         let names: &[&str] = if self.is_small {
             &["both", "gone", "moved", "moved here"]
@@ -181,7 +181,7 @@ impl Scene {
     }
 
     /// Conflicts, renames, replacements, deletions, a large new file, and a file in the place of a folder.
-    fn edits(self, world: &World) {
+    fn edits(self, world: &Universe) {
         let mut world = world.inner();
         let large = "x".repeat(3 * LARGE);
         if self.is_small {
@@ -221,7 +221,7 @@ impl Scene {
 /// Hashes a file of a bucket as the engine does when it compares, where so many of 1,000 pieces are damaged.
 pub(crate) fn hash_of(text: &str, form: HashForm, flips: usize) -> Result<Vec<ContentHash>> {
     let pairs = [Sides::new(0, 1)];
-    let world = Arc::new(World::new(1, vec![Place::new(BUCKET), Place::new(BUCKET)], &pairs, false));
+    let world = Arc::new(Universe::new(1, vec![Place::new(BUCKET), Place::new(BUCKET)], &pairs, false));
     world.inner().place_file(0, "a", text);
     world.inner().weather = Weather { flips, ..Weather::default() };
     let entry = world.inner().listed(0, "a").unwrap();

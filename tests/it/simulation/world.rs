@@ -133,9 +133,9 @@ pub(crate) struct Inner {
 
 /// The world, shared by all that happens in it.
 #[derive(Debug)]
-pub(crate) struct World(Mutex<Inner>);
+pub(crate) struct Universe(Mutex<Inner>);
 
-impl World {
+impl Universe {
     pub(crate) fn new(seed: u64, places: Vec<Place>, pairs: &[Sides<usize>], is_told: bool) -> Self {
         let number = |index: usize| u64::try_from(index).unwrap();
         let machines =

@@ -11,7 +11,7 @@ use syncengine::embedded::Disturbance;
 use syncengine::event::Failure;
 use syncengine::{Outcome, SyncMode, SyncOptions};
 
-use crate::hazards::{World, refused};
+use crate::hazards::{Meddled, refused};
 use crate::support::Root;
 use crate::support::bucket::Server;
 
@@ -27,7 +27,7 @@ fn f49_b60_an_object_that_cannot_be_read_is_named_and_left() {
         ("paid for by who asks", 403, "AccessDenied", "credentials"),
     ] {
         for mode in [SyncMode::TwoWay, SyncMode::DestinationToSource, SyncMode::DestinationBackup] {
-            let world = World::new();
+            let world = Meddled::new();
             world.act("b write closed 1; b write open 2");
             let asked = Arc::new(AtomicUsize::new(0));
             for run in 1..=2 {
@@ -107,7 +107,7 @@ fn through(server: &Server, archived: &Arc<AtomicBool>) -> Server {
 fn f49_objects_that_are_listed_as_archived_are_skipped_and_never_taken_for_absent() {
     for &mode in SyncMode::ALL {
         let archived = Arc::new(AtomicBool::new(false));
-        let mut world = World::new();
+        let mut world = Meddled::new();
         world.bucket = through(&world.bucket.server, &archived).bucket("vault", "");
         world.act("a write edited 1; a write gone 2; a write kept 3; a write d/below 4");
         world.sync();
@@ -132,7 +132,7 @@ fn f49_objects_that_are_listed_as_archived_are_skipped_and_never_taken_for_absen
 #[test]
 fn f49_an_archived_object_is_replaced_or_deleted_only_where_it_is_kept() {
     for keeps in [false, true] {
-        let world = World::new();
+        let world = Meddled::new();
         if keeps {
             world.bucket.set_versioning(Enabled);
         }
@@ -172,7 +172,7 @@ fn f49_b60_an_object_lock_is_named_and_holds_nothing_else_up() {
             ("a write f 11", "PutObject", 403, "AccessDenied"),
             ("a write f 11", "PutObject", 400, "InvalidRequest"),
         ] {
-            let world = World::new();
+            let world = Meddled::new();
             if keeps {
                 world.bucket.set_versioning(Enabled);
             }
@@ -210,7 +210,7 @@ fn f49_b60_an_object_lock_is_named_and_holds_nothing_else_up() {
 
 #[test]
 fn f49_a_marker_of_a_deletion_is_a_deletion_and_taking_it_back_is_a_new_file() {
-    let world = World::new();
+    let world = Meddled::new();
     world.bucket.set_versioning(Enabled);
     world.act("a write f 1; a write h 3");
     world.sync();
@@ -234,7 +234,7 @@ fn f49_a_marker_of_a_deletion_is_a_deletion_and_taking_it_back_is_a_new_file() {
 #[test]
 fn f49_a_marker_that_is_met_on_the_way_is_no_failure() {
     for (mode, tree) in [(SyncMode::TwoWay, "h=3"), (SyncMode::DestinationToSource, "h=3")] {
-        let world = World::new();
+        let world = Meddled::new();
         world.bucket.set_versioning(Enabled);
         world.act("b write f 1; b write h 3");
         let bucket = world.bucket.clone();

@@ -8,7 +8,7 @@ use syncengine::client::Expiry;
 use syncengine::embedded::Disturbance;
 use syncengine::{Outcome, StorageClient, SyncController, SyncOptions, Timestamp};
 
-use crate::hazards::{Still, World, codes, one_by_one, refused, sync};
+use crate::hazards::{Meddled, Still, codes, one_by_one, refused, sync};
 use crate::support::Root;
 use crate::support::bucket::{Bucket, block};
 
@@ -23,7 +23,7 @@ fn owned(words: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 /// Returns the copies in the trash of the bucket, sorted.
-fn copies(world: &World) -> Vec<String> {
+fn copies(world: &Meddled) -> Vec<String> {
     let [copies, _] = world.trash();
     copies.into_iter().map(|bytes| String::from_utf8(bytes).unwrap()).collect()
 }
@@ -41,7 +41,7 @@ fn b60_the_old_version_is_the_trash_where_the_bucket_keeps_it() {
         ("finds nothing wrong with it", Some(Enabled), Some((400, "InvalidRequest")), false),
     ];
     for (name, status, refusal, keeps) in BUCKETS {
-        let world = World::new();
+        let world = Meddled::new();
         if let Some(status) = status {
             world.bucket.set_versioning(status.clone());
         }
@@ -72,7 +72,7 @@ fn b60_the_old_version_is_the_trash_where_the_bucket_keeps_it() {
 
 #[test]
 fn b60_nobody_asks_about_versions_before_something_could_be_lost() {
-    let world = World::new();
+    let world = Meddled::new();
     world.bucket.set_versioning(Enabled);
     world.act("a write f 1; b write g 2");
     let report = world.sync();
@@ -88,7 +88,7 @@ fn b60_nobody_asks_about_versions_before_something_could_be_lost() {
 #[test]
 fn f50_versioning_that_is_suspended_between_runs_loses_no_version() {
     // From before there were versions: these are lost when they are replaced while it is suspended.
-    let world = World::synced("a write x 1; a write y 2; a write z 3");
+    let world = Meddled::synced("a write x 1; a write y 2; a write z 3");
     let (engine, pair) = (world.engine(), world.pair(&SyncController::new()));
     let run = || sync(&engine, &pair, SyncOptions::new()).unwrap();
     for (status, script, tree, kept, old) in [
@@ -112,7 +112,7 @@ fn strings(words: &[&str]) -> Vec<String> {
 
 #[test]
 fn f50_versioning_that_is_suspended_during_a_run_loses_no_version() {
-    let world = World::synced("a write a 1; a write d1 4; a write d2 5; a write p 2; a write q 3");
+    let world = Meddled::synced("a write a 1; a write d1 4; a write d2 5; a write p 2; a write q 3");
     world.bucket.set_versioning(Enabled);
     world.act("a write a 11; a write m-new 0; a write p 22; a write q 33; a rm d1; a rm d2");
     let bucket = world.bucket.clone();
@@ -141,7 +141,8 @@ fn f50_where_a_store_cannot_keep_a_version_it_is_neither_replaced_nor_deleted() 
         ("GetBucketVersioning", 503, "SlowDown"),
         ("GetBucketVersioning", 500, "InternalError"),
     ] {
-        let mut world = World::synced("a write edited 1; a write gone 2; a write gone-too 3; a write kept 4");
+        let mut world =
+            Meddled::synced("a write edited 1; a write gone 2; a write gone-too 3; a write kept 4");
         // It waits between its tries without taking time.
         world.clock = Arc::new(Still::default());
         world.act("a write edited new; a rm gone; a rm gone-too; a write other 5");
@@ -173,7 +174,7 @@ fn b60_deletions_stay_conditional_in_a_bucket_that_keeps_versions() {
         ("a rm f; a rm g", "DeleteObjects", Some((400, "MalformedXML"))),
         ("a rm f; a rm g", "DeleteObjects", Some((501, "NotImplemented"))),
     ] {
-        let world = World::new();
+        let world = Meddled::new();
         world.bucket.set_versioning(Enabled);
         world.act("a write f 1; a write g 2; a write h 3");
         world.sync();
@@ -200,7 +201,7 @@ fn b60_deletions_stay_conditional_in_a_bucket_that_keeps_versions() {
 #[test]
 fn b60_a_trash_location_and_versions() {
     for (of_tree, of_trash) in [(false, false), (true, false), (false, true), (true, true)] {
-        let world = World::new();
+        let world = Meddled::new();
         let bin = world.bucket.server.bucket("bin", "x/");
         let options = "sync a s3://vault --trash-location s3://bin/x";
         for (bucket, keeps) in [(&world.bucket, of_tree), (&bin, of_trash)] {
@@ -229,7 +230,7 @@ fn b60_a_trash_location_and_versions() {
 /// Old trash goes, be it from before the bucket kept versions. The versions of it, and of everything, stay.
 #[test]
 fn b60_old_trash_is_removed_and_no_version_is() {
-    let world = World::new();
+    let world = Meddled::new();
     world.bucket.set_versioning(Enabled);
     let old = ".syncengine/trash/20200101T000000Z-00000001/f";
     let new = ".syncengine/trash/20990101T000000Z-00000001/f";
