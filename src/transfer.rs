@@ -28,11 +28,12 @@ use crate::key::Key;
 use crate::mode::{Side, Sides, SyncMode};
 use crate::plan::{Action, Plan, Reason, Work};
 use crate::report::Recorder;
-use crate::state::{Agreed, BaseRow, RowChange, StateStore};
+use crate::state::{RowChange, StateStore};
 
 mod body;
 mod copy;
 mod memory;
+mod phases;
 mod rename;
 mod respell;
 #[cfg(test)]
@@ -41,6 +42,7 @@ mod tests;
 pub(crate) use body::DAMAGED;
 use body::Throttle;
 pub(crate) use memory::Memory;
+use phases::{Phases, Removal};
 
 /// Rows recorded between two flushes, at most; a power cut costs the work of one batch.
 const ROWS_PER_FLUSH: usize = 500;
@@ -517,66 +519,6 @@ fn seen(side: Side, entry: &Entry, counterpart: &Entry) -> Sides<Fingerprint> {
 /// Returns the results of a batch, or the reason why there are none once for each of its members.
 fn each<T>(count: usize, results: Result<Vec<Result<T>>>) -> Vec<Result<T>> {
     results.unwrap_or_else(|error| (0..count).map(|_| Err(error.again())).collect())
-}
-
-#[derive(Debug)]
-struct Removal {
-    on: Side,
-    entry: Entry,
-    /// See [`Work::Delete`].
-    copied_as: Option<Box<Entry>>,
-    line: Option<Line>,
-}
-
-/// A plan's actions by the phase they belong to.
-#[derive(Debug, Default)]
-struct Phases {
-    first: Vec<Removal>,
-    renames: Vec<Action>,
-    /// The old names of renames that were cut off.
-    halves: Vec<Removal>,
-    copies: Vec<Job>,
-    last: Vec<Removal>,
-}
-
-impl Phases {
-    fn sort(&mut self, action: Action, transfer: &Transfer<'_>, rows: &mut Vec<RowChange>) {
-        let line = Line::of(&action);
-        if action.work.is_blocked() {
-            return transfer.recorder.fail(action.key.as_str(), "sync", &blocked(&action));
-        }
-        match action.work {
-            Work::Copy(_) => self.copies.extend(transfer.job_of(action)),
-            Work::Delete { on, entry, clears_way, copied_as } => {
-                let phase = match copied_as {
-                    Some(_) => &mut self.halves,
-                    None if clears_way => &mut self.first,
-                    None => &mut self.last,
-                };
-                phase.push(Removal { on, entry, copied_as, line });
-            }
-            Work::Rename { .. } | Work::KeepBoth { .. } => self.renames.push(action),
-            Work::Adopt { versions, hash } => {
-                let Sides { source, destination } = *versions;
-                let size = source.size;
-                // By their times alone files of two sizes can be equal, but a row has one size: on the
-                // other side the next run would see an edit. Without a row they are compared again.
-                if destination.size == size {
-                    let seen = Sides::new(source.fingerprint, destination.fingerprint);
-                    rows.push((action.key, Some(BaseRow::Agreed(Agreed::new(size, hash, seen)))));
-                }
-                transfer.done(line);
-            }
-            Work::Forget => rows.push((action.key, None)),
-            Work::Entomb => {
-                rows.push((action.key, Some(BaseRow::tombstone())));
-                transfer.done(line);
-            }
-            Work::Unresolved | Work::LeaveAlone => transfer.done(line),
-            // Told above.
-            Work::Blocked | Work::Clash { .. } => {}
-        }
-    }
 }
 
 /// Returns the error for a path that no sync can do anything about as things are.

@@ -85,14 +85,12 @@ impl Asking<'_> {
                 clear_way(self.plan, self.side, &key, &found.listed);
                 return Ok(());
             }
-            match follow(self.plan, self.side, &key, (&found.asked, &found.listed)) {
-                // A folder further down may be spelled anew too.
-                Some(new) => key = new,
-                None => {
-                    clashes.insert(Clash { side: self.side, one: found.asked, other: found.listed });
-                    return Ok(());
-                }
-            }
+            let Some(new) = follow(self.plan, self.side, &key, (&found.asked, &found.listed)) else {
+                clashes.insert(Clash { side: self.side, one: found.asked, other: found.listed });
+                return Ok(());
+            };
+            // A folder further down may be spelled anew too.
+            key = new;
         }
         Ok(())
     }

@@ -64,7 +64,6 @@ impl SyncEngine {
     }
 
     /// Checks what can be checked of a store before anybody is asked anything.
-    #[expect(clippy::unused_self, reason = "as in a build without stores")]
     pub(super) async fn check_store(&self, store: &StoreOptions) -> Result<()> {
         S3Client::check(store).await
     }

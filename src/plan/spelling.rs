@@ -184,18 +184,15 @@ mod tests {
     fn plan(words: &str) -> Plan {
         let on = Side::Destination;
         let actions = words.split_whitespace().map(|word| {
-            let (name, work) = match word.split_once('>') {
-                Some((old, new)) => {
-                    let (entry, renamed) = (entry(old), entry(new));
-                    (new, Work::Rename { on, entry, renamed, hash: None, edited: false, keep_old: false })
-                }
-                None => {
-                    let name = &word[1..];
-                    let replaces = word.starts_with('=').then(|| entry(name));
-                    let copy = Copy { to: on, from: entry(name), replaces, over_stranger: false };
-                    let delete = Work::Delete { on, entry: entry(name), clears_way: false, copied_as: None };
-                    (name, if word.starts_with('-') { delete } else { Work::Copy(copy) })
-                }
+            let (name, work) = if let Some((old, new)) = word.split_once('>') {
+                let (entry, renamed) = (entry(old), entry(new));
+                (new, Work::Rename { on, entry, renamed, hash: None, edited: false, keep_old: false })
+            } else {
+                let name = &word[1..];
+                let replaces = word.starts_with('=').then(|| entry(name));
+                let copy = Copy { to: on, from: entry(name), replaces, over_stranger: false };
+                let delete = Work::Delete { on, entry: entry(name), clears_way: false, copied_as: None };
+                (name, if word.starts_with('-') { delete } else { Work::Copy(copy) })
             };
             Action { key: key(name), work, reason: Reason::Unchanged, conflict: false }
         });

@@ -165,7 +165,7 @@ fn is_systems(name: &[u8]) -> bool {
 
 /// Returns bits as the system takes them.
 pub(super) fn mode(bits: u32) -> Mode {
-    Mode::from_bits_truncate(bits.try_into().unwrap_or_default())
+    Mode::from_bits_truncate(bits as rustix::fs::RawMode)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, Stat};
 use rustix::io::Errno;
 
+use super::belonging::mode;
 use super::reserved::{CREATE, PRIVATE, make_folder};
 use super::{Local, stat};
 use crate::entry::{Entry, Timestamp};
@@ -114,7 +115,7 @@ impl Local {
             let mut kept = true;
             for bits in [Mode::RUSR | Mode::WUSR | Mode::XUSR, PRIVATE] {
                 rustix::fs::fchmod(&file, bits).ok();
-                kept &= stat::permissions(&rustix::fs::fstat(&file)?) == u32::from(bits.as_raw_mode());
+                kept &= mode(stat::permissions(&rustix::fs::fstat(&file)?)) == bits;
             }
             Ok::<_, Errno>(kept)
         })();
@@ -127,16 +128,16 @@ impl Local {
 #[cfg(target_os = "linux")]
 fn kind(root: &OwnedFd) -> Kind {
     // Types as `statfs` gives them, from `linux/magic.h` and, for NTFS, SMB2 and exFAT, the sources of the kernel.
-    const FUSE: i64 = 0x6573_5546;
-    const MSDOS: i64 = 0x4d44;
-    const EXFAT: i64 = 0x2011_bab0;
-    const NTFS: i64 = 0x5346_544e;
-    const NTFS3: i64 = 0x7366_746e;
-    const SMB: i64 = 0x517b;
-    const CIFS: i64 = 0xff53_4d42;
-    const SMB2: i64 = 0xfe53_4d42;
+    const FUSE: i128 = 0x6573_5546;
+    const MSDOS: i128 = 0x4d44;
+    const EXFAT: i128 = 0x2011_bab0;
+    const NTFS: i128 = 0x5346_544e;
+    const NTFS3: i128 = 0x7366_746e;
+    const SMB: i128 = 0x517b;
+    const CIFS: i128 = 0xff53_4d42;
+    const SMB2: i128 = 0xfe53_4d42;
     let Ok(found) = rustix::fs::fstatfs(root) else { return Kind::USUAL };
-    match i64::from(found.f_type) & 0xffff_ffff {
+    match i128::from(found.f_type) & 0xffff_ffff {
         MSDOS | EXFAT => Kind::FAT,
         NTFS => Kind { keeps_inodes: true, ..Kind::FAT },
         NTFS3 => Kind { keeps_bits: None, ..Kind::USUAL },

@@ -16,7 +16,7 @@ use crate::key::Key;
 pub(super) const FINE_TICK: Duration = Duration::from_millis(20);
 
 /// How far clocks of two machines that serve one disk may differ. Ours: those that are kept right differ by seconds.
-const WRONG_CLOCK: Duration = Duration::from_secs(24 * 3600);
+const WRONG_CLOCK: Duration = Duration::from_hours(24);
 
 /// Stamps in whole seconds are as coarse as 2 s (FAT).
 const COARSE_TICK: Duration = Duration::from_secs(2);

@@ -36,7 +36,7 @@ use crate::location::StoreOptions;
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How long they may take where a program is asked for them, which may have to ask its user.
-const PROCESS_TIMEOUT: Duration = Duration::from_secs(60);
+const PROCESS_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How many profiles may refer to each other. Ours: more than anybody has.
 const MOST_ROLES: usize = 10;
@@ -98,8 +98,7 @@ pub(super) async fn connect(options: &StoreOptions, log: RequestLog, limits: Lim
     if let Some(endpoint) = &endpoint {
         check_endpoint(endpoint, options.allow_http)?;
     }
-    let provider =
-        found.credentials_provider().ok_or_else(|| no_credentials(options, "none were found".into()))?;
+    let provider = found.credentials_provider().ok_or_else(|| no_credentials(options, "none were found"))?;
     let patience = profiles.patience();
     let first = first_credentials(options, &provider, patience).await?;
     let keys = Kept { source: provider, first: Mutex::new(Some(first)) };
@@ -289,15 +288,15 @@ async fn first_credentials(
 ) -> Result<Credentials> {
     match tokio::time::timeout(patience, provider.provide_credentials()).await {
         Ok(Ok(credentials)) => Ok(credentials),
-        Ok(Err(error)) => Err(no_credentials(options, causes(&error))),
+        Ok(Err(error)) => Err(no_credentials(options, &causes(&error))),
         Err(_) => {
             let waited = format!("no source of them answered within {} s", patience.as_secs());
-            Err(no_credentials(options, waited))
+            Err(no_credentials(options, &waited))
         }
     }
 }
 
-fn no_credentials(options: &StoreOptions, cause: String) -> Error {
+fn no_credentials(options: &StoreOptions, cause: &str) -> Error {
     let cause = escape(cause.trim_end().as_bytes());
     let (doing, hint) = match &options.profile {
         Some(profile) => {

@@ -183,7 +183,7 @@ impl std::ops::Deref for Gated {
 impl Gated {
     fn new() -> Self {
         let gate = Arc::new(Gate::default());
-        let world = World::disturbed_at("documents/", Arc::clone(&gate) as Arc<dyn Disturb>);
+        let world = World::without_bucket("documents/", Arc::clone(&gate) as Arc<dyn Disturb>);
         Self { world, gate }
     }
 

@@ -212,9 +212,9 @@ fn a_name_whose_place_another_one_has_taken_is_not_deleted_at_the_other_side() {
         let gone = Path::new(other).components().next().unwrap();
         let gone = there.join(gone);
         if gone.is_dir() {
-            fs::remove_dir_all(gone).unwrap()
+            fs::remove_dir_all(gone).unwrap();
         } else {
-            fs::remove_file(gone).unwrap()
+            fs::remove_file(gone).unwrap();
         }
         disk.disk().begin_to_fold(case_folded);
         for run in 0..2 {

@@ -255,9 +255,8 @@ impl Odds {
         let work = work + again.renamed_source + again.renamed_destination;
         assert_eq!(work, 0, "I-15: a further run does nothing\n{}", self.history.explain());
         assert!(now.trees == self.before().trees, "{}", self.history.explain());
-        if now.trees[0] == now.trees[1] {
-            self.agreed = Some(now.trees[0].clone());
-        }
+        // In a run that did not end in agreement some files may yet have been agreed on.
+        self.agreed = (now.trees[0] == now.trees[1]).then(|| now.trees[0].clone());
     }
 
     fn judge(&mut self, before: &Before, now: &Before, report: &Report) {

@@ -64,7 +64,7 @@ fn begin(seed: u64, is_told: bool) -> (Machines, bool) {
         Place::new(Kind::Bucket { opaque: is_opaque, ignores })
     };
     let buckets = [bucket(), bucket()];
-    let mut odd = Random::new(seed ^ 0x1d0d_e5);
+    let mut odd = Random::new(seed ^ 0x001d_0de5);
     let mut folder = || {
         let tick = *chance.pick(&[1, 1, 1_000_000_000, 2_000_000_000]);
         let inodes =

@@ -75,12 +75,18 @@ impl Server {
 
     /// Makes a bucket of this name and returns a prefix of it.
     pub(crate) fn bucket(&self, name: &str, prefix: &str) -> Bucket {
-        let sdk = self.sdk();
+        let bucket = self.unmade(name, prefix);
         block(async {
-            if sdk.head_bucket().bucket(name).send().await.is_err() {
-                sdk.create_bucket().bucket(name).send().await.unwrap();
+            if bucket.sdk.head_bucket().bucket(name).send().await.is_err() {
+                bucket.sdk.create_bucket().bucket(name).send().await.unwrap();
             }
         });
+        bucket
+    }
+
+    /// As [`Self::bucket`], of a bucket that somebody else makes.
+    pub(crate) fn unmade(&self, name: &str, prefix: &str) -> Bucket {
+        let sdk = self.sdk();
         let at = location::Bucket { name: name.to_owned(), prefix: prefix.to_owned() };
         Bucket { server: self.clone(), at, sdk, keeps_versions: false }
     }

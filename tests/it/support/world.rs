@@ -34,8 +34,15 @@ impl World {
 
     /// As [`Self::disturbed`], at a prefix of its bucket.
     pub(crate) fn disturbed_at(prefix: &str, disturb: Arc<dyn Disturb>) -> Self {
+        let world = Self::without_bucket(prefix, disturb);
+        world.bucket.server.bucket("vault", prefix);
+        world
+    }
+
+    /// As [`Self::disturbed_at`], of a server that has no bucket yet.
+    pub(crate) fn without_bucket(prefix: &str, disturb: Arc<dyn Disturb>) -> Self {
         let server = Embedded::disturbed(disturb);
-        Self::new(server.server.bucket("vault", prefix), Some(server))
+        Self::new(server.server.unmade("vault", prefix), Some(server))
     }
 
     /// Returns a world with a bucket of its own on a server that others use too.

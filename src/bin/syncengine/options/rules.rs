@@ -14,8 +14,8 @@ pub(super) fn check(pair: &SyncPair) -> Result<()> {
     let roots: Vec<PathBuf> = Side::BOTH.into_iter().flat_map(|side| roots(pair.location(side))).collect();
     pair.rules.iter().try_for_each(|rule| {
         let (sign, path) = rule.strip_prefix('!').map_or(("", rule.as_str()), |path| ("!", path));
-        meant(path, &roots)
-            .map_or(Ok(()), |meant| Err(mistaken(rule, &meant.map(|meant| format!("{sign}{meant}")))))
+        can_match(path, &roots)
+            .map_err(|meant| mistaken(rule, meant.map(|meant| format!("{sign}{meant}")).as_deref()))
     })
 }
 
@@ -26,23 +26,23 @@ fn roots(location: &str) -> Vec<PathBuf> {
     as_given.chain(std::fs::canonicalize(&path)).filter(|root| root.parent().is_some()).collect()
 }
 
-/// Returns what was meant by a rule that can match nothing, if that is known; `None` for any other rule.
-fn meant(rule: &str, roots: &[PathBuf]) -> Option<Option<String>> {
+/// Refuses a rule that can match nothing; the error is what was meant by it, if that is known.
+fn can_match(rule: &str, roots: &[PathBuf]) -> std::result::Result<(), Option<String>> {
     if let Some(rest) = roots.iter().find_map(|root| Path::new(rule).strip_prefix(root).ok()) {
         let rest = rest.to_str().filter(|rest| !rest.is_empty());
         let slash = if rule.ends_with('/') { "/" } else { "" };
-        return Some(rest.map(|rest| format!("/{rest}{slash}")));
+        return Err(rest.map(|rest| format!("/{rest}{slash}")));
     }
     if let Some(rest) = rule.strip_prefix("./") {
         let rest = rest.trim_start_matches("./");
-        return Some((!rest.is_empty()).then(|| format!("/{rest}")));
+        return Err((!rest.is_empty()).then(|| format!("/{rest}")));
     }
     let is_home = rule == "~" || rule.starts_with("~/");
     let has_dots = rule.split('/').any(|segment| segment == "." || segment == "..");
-    (is_home || has_dots).then_some(None)
+    if is_home || has_dots { Err(None) } else { Ok(()) }
 }
 
-fn mistaken(rule: &str, meant: &Option<String>) -> Error {
+fn mistaken(rule: &str, meant: Option<&str>) -> Error {
     let shown = escape(rule.as_bytes());
     let hint = match meant {
         Some(meant) => format!(
@@ -88,9 +88,9 @@ mod tests {
             ("a/./b", "nothing"),
             ("..", "nothing"),
         ] {
-            let found = match meant(rule, &roots) {
-                None => "fine".to_owned(),
-                Some(meant) => meant.unwrap_or("nothing".into()),
+            let found = match can_match(rule, &roots) {
+                Ok(()) => "fine".to_owned(),
+                Err(meant) => meant.unwrap_or("nothing".into()),
             };
             assert_eq!(found, expected, "{rule}");
         }
