@@ -26,7 +26,7 @@ impl SyncEngine {
         Setup
     }
 
-    #[expect(clippy::unused_self, clippy::unused_async, reason = "as in a build with stores")]
+    #[expect(clippy::unused_async, reason = "as in a build with stores")]
     pub(super) async fn check_store(&self, _: &StoreOptions) -> Result<()> {
         Ok(())
     }

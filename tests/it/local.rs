@@ -116,7 +116,7 @@ pub(crate) fn skip(why: &str) {
 }
 
 /// Says that the system refuses what a test needs, as containers do: nothing that could be installed.
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "cli", target_os = "linux"))]
 #[expect(clippy::print_stderr, reason = "the reader of a test run must know")]
 pub(crate) fn refused(why: &str) {
     eprintln!("skipped: {why}");

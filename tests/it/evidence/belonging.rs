@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use super::{failed, sync, write};
 use crate::local::skip;
 use crate::support::bench::{Bench, Ran};
-use crate::support::fuse::{Stick, in_own_mounts};
+use crate::support::fuse::in_own_mounts;
+use crate::support::stick::Stick;
 
 fn is_root() -> bool {
     let is_root = rustix::process::geteuid().is_root();

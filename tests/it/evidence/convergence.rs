@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::{failed, notices, sync, write};
 use crate::local::skip;
 use crate::support::bench::Bench;
-use crate::support::fuse::{Disk, Stick, in_own_mounts, plain};
+use crate::support::fuse::{Disk, in_own_mounts, plain};
+use crate::support::stick::Stick;
 
 fn set_times(path: &Path, seconds_from_now: i64) {
     let times = format!("@{}", now() + seconds_from_now);

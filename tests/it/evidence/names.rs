@@ -6,7 +6,8 @@ use std::path::Path;
 use super::{failed, shown, sync, write};
 use crate::local::skip;
 use crate::support::bench::Bench;
-use crate::support::fuse::{Disk, Stick, case_folded, in_own_mounts, plain};
+use crate::support::fuse::{Disk, case_folded, in_own_mounts, plain};
+use crate::support::stick::Stick;
 
 /// Calls `each` with every kind of stick.
 fn on_sticks(test: &str, mut each: impl FnMut(&Bench, &mut Stick)) {
