@@ -98,6 +98,10 @@ impl Location {
                     format!("`{shown}` is no location: `//` is missing"),
                     &format!("write {meant}, or ./{shown} for a folder of that name"),
                 ),
+                None if is_of_another_machine(text) => invalid(
+                    format!("`{shown}` is no location: folders of other machines are not reached by ssh"),
+                    &format!("mount it and name the folder, or write ./{shown} for a folder of that name"),
+                ),
                 None => Ok(Self::Folder(text.into())),
             },
             Some((scheme @ ("S3" | "Embedded" | "EMBEDDED"), rest)) => {
@@ -118,6 +122,12 @@ impl Location {
             ),
         }
     }
+}
+
+/// Returns whether scp and rsync would take it for a folder of another machine.
+fn is_of_another_machine(text: &str) -> bool {
+    let first = text.split('/').next().unwrap_or_default();
+    first.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains(':'))
 }
 
 /// Returns what was meant by a location of a store that lacks its slashes.
@@ -202,6 +212,11 @@ mod tests {
             ("./~/a", "folder ./~/a"),
             ("~a", "folder ~a"),
             ("./s3:vault/x", "folder ./s3:vault/x"),
+            ("./me@host:x", "folder ./me@host:x"),
+            ("a/me@host:x", "folder a/me@host:x"),
+            ("me@host", "folder me@host"),
+            ("12:30", "folder 12:30"),
+            ("me@host:x", "`me@host:x` is no location: folders of other machines are not reached by ssh"),
             ("", "invalid"),
             ("~", "invalid"),
             ("~/docs", "invalid"),

@@ -24,6 +24,7 @@ use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 
+mod acl;
 mod batch;
 mod belonging;
 mod disk;
@@ -73,6 +74,8 @@ struct Local {
     trash_bytes: OnceLock<u64>,
     /// Folders that were found to have the very names they are asked for by.
     exact: Mutex<BTreeSet<String>>,
+    /// Held by who removes empty folders that are spelled otherwise.
+    clearing: Mutex<()>,
 }
 
 impl LocalClient {
@@ -92,6 +95,7 @@ impl LocalClient {
             recovered: Mutex::new(false),
             created: Mutex::new(BTreeSet::new()),
             exact: Mutex::new(BTreeSet::new()),
+            clearing: Mutex::new(()),
         };
         Ok(Self { local: Arc::new(local) })
     }
@@ -130,6 +134,11 @@ impl LocalClient {
 }
 
 impl Local {
+    /// Forgets the bits of folders: somebody may have changed them.
+    fn forget_modes(&self) {
+        *self.folder_modes.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn created(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.created.lock().unwrap_or_else(PoisonError::into_inner)
     }

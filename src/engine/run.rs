@@ -178,9 +178,8 @@ impl SyncEngine {
 fn purging(pair: &SyncPair, plan: &Plan, prepared: &Prepared) -> Vec<Side> {
     let has_work = |side: Side| {
         let is_folder = prepared.clients.get(side).is_folder();
-        let works =
-            |action: &Action| action.work.discards_on(side) || (is_folder && action.receiver() == Some(side));
-        pair.trash && plan.actions.iter().any(works)
+        let discards = |action: &Action| action.work.discards_on(side);
+        pair.trash && ((is_folder && pair.allows_copy_to(side)) || plan.actions.iter().any(discards))
     };
     Side::BOTH.into_iter().filter(|side| has_work(*side)).collect()
 }

@@ -24,6 +24,7 @@ pub(super) async fn settle(
     may_write: Sides<bool>,
 ) -> Result<()> {
     let mut clashes = BTreeSet::new();
+    let mut folding = Vec::new();
     for side in Side::BOTH {
         let concerns = |action: &crate::plan::Action| {
             created(action, side).is_some()
@@ -31,9 +32,13 @@ pub(super) async fn settle(
         };
         let (client, may_write) = (clients.get(side), *may_write.get(side));
         if plan.actions.iter().any(concerns) && answered(client.folds_names(may_write).await)? == Some(true) {
-            let pair = Asking { plan, side, client: client.as_ref(), state };
-            pair.ask(may_write, &mut clashes).await?;
+            follow(plan, side);
+            folding.push(side);
         }
+    }
+    for side in folding {
+        let pair = Asking { plan, side, client: clients.get(side).as_ref(), state };
+        pair.ask(*may_write.get(side), &mut clashes).await?;
     }
     block(plan, &clashes);
     Ok(())
@@ -71,26 +76,20 @@ impl Asking<'_> {
     /// Asks whether `key` can be made, and what must happen first.
     async fn ask_about(
         &mut self,
-        mut key: Key,
+        key: Key,
         known: &mut BTreeMap<Key, bool>,
         clashes: &mut BTreeSet<Clash>,
     ) -> Result<()> {
-        while let Some(Some(found)) = answered(self.client.spelled(&key).await)? {
-            let makes_way = match known.get(&found.listed) {
-                Some(makes_way) => *makes_way,
-                None => self.makes_way(&found.listed).await?,
-            };
-            known.insert(found.listed.clone(), makes_way);
-            if makes_way {
-                clear_way(self.plan, self.side, &key, &found.listed);
-                return Ok(());
-            }
-            let Some(new) = follow(self.plan, self.side, &key, (&found.asked, &found.listed)) else {
-                clashes.insert(Clash { side: self.side, one: found.asked, other: found.listed });
-                return Ok(());
-            };
-            // A folder further down may be spelled anew too.
-            key = new;
+        let Some(Some(found)) = answered(self.client.spelled(&key).await)? else { return Ok(()) };
+        let makes_way = match known.get(&found.listed) {
+            Some(makes_way) => *makes_way,
+            None => self.makes_way(&found.listed).await?,
+        };
+        known.insert(found.listed.clone(), makes_way);
+        if makes_way {
+            clear_way(self.plan, self.side, &key, &found.listed);
+        } else {
+            clashes.insert(Clash { side: self.side, one: found.asked, other: found.listed });
         }
         Ok(())
     }

@@ -83,29 +83,36 @@ fn respelled(action: &Action, side: Side) -> Option<&Key> {
     }
 }
 
-/// Where the other side's folder is spelled anew, as `listed` is here, what is new in it goes with it: returns the name by
-/// which `key` is copied to `side` then.
-pub fn follow(plan: &mut Plan, side: Side, key: &Key, (asked, listed): (&Key, &Key)) -> Option<Key> {
-    let above = format!("{}/", folded(listed.as_str()));
-    let is_old = |old: &Key| !old.is_below(listed.as_str()) && folded(old.as_str()).starts_with(&above);
-    let is_spelled_anew = |action: &Action| match &action.work {
-        Work::Rename { on, entry, keep_old: false, .. } if *on == side.other() => {
-            action.key.is_below(listed.as_str()) && is_old(&entry.key)
+/// Lets copies of what is new in folders that are spelled anew on `side`, whole with all that is in them, go to the new names
+/// at the other side.
+pub fn follow(plan: &mut Plan, side: Side) {
+    let spelled_anew: BTreeSet<(Key, Key)> =
+        plan.actions.iter().filter_map(|action| respelled_folders(action, side)).flatten().collect();
+    for at in 0..plan.actions.len() {
+        let action = &plan.actions[at];
+        let is_new = matches!(&action.work, Work::Copy(copy) if copy.to != side && copy.replaces.is_none()
+            && copy.from.key == action.key);
+        let above = |names: &&(Key, Key)| action.key.is_below(names.0.as_str());
+        let deepest = spelled_anew.iter().filter(above).max_by_key(|(old, _)| old.as_str().len());
+        let Some((old, new)) = deepest.filter(|_| is_new) else { continue };
+        let renamed = action.key.as_str().strip_prefix(old.as_str()).map(|rest| format!("{new}{rest}"));
+        let Some(renamed) = renamed.and_then(|name| Key::parse(&name).ok()) else { continue };
+        if plan.actions.iter().all(|action| action.key != renamed) {
+            plan.actions[at].key = renamed;
         }
-        _ => false,
-    };
-    if !plan.actions.iter().any(is_spelled_anew) {
+    }
+    plan.actions.sort_by(|a, b| a.key.cmp(&b.key));
+}
+
+/// Returns the folders that a rename on `side` spells anew: their names before and after.
+fn respelled_folders(action: &Action, side: Side) -> Option<Vec<(Key, Key)>> {
+    let Work::Rename { on, entry, .. } = &action.work else { return None };
+    let (old, new) = (entry.key.parent()?, action.key.parent()?);
+    if *on != side || old == new || folded(old) != folded(new) {
         return None;
     }
-    let new = Key::parse(&format!("{listed}{}", key.as_str().strip_prefix(asked.as_str())?)).ok()?;
-    let is_copy = |action: &Action| matches!(&action.work, Work::Copy(copy) if copy.to == side);
-    let at = plan.actions.iter().position(|action| action.key == *key && is_copy(action))?;
-    let free = plan.actions.binary_search_by(|action| action.key.cmp(&new)).err()?;
-    plan.actions[at].key = new.clone();
-    // Both places are counted before either moves.
-    let action = plan.actions.remove(at);
-    plan.actions.insert(if at < free { free - 1 } else { free }, action);
-    Some(new)
+    let pairs = entry.key.ancestors().zip(action.key.ancestors()).filter(|(old, new)| old != new);
+    Some(pairs.filter_map(|(old, new)| Key::parse(old).ok().zip(Key::parse(new).ok())).collect())
 }
 
 /// Lets what leaves `listed` on `side` go before `key` is made there.
@@ -124,17 +131,21 @@ pub fn clear_way(plan: &mut Plan, side: Side, key: &Key, listed: &Key) {
     part(plan, side, key, listed);
 }
 
-/// Makes a deletion and a copy of a rename out of the folder whose name the file is to have.
+/// Makes a deletion and a copy of a rename to a name whose place is still taken: by the folder that the file itself is in, or by
+/// another file that may be waiting for the place of this one.
 fn part(plan: &mut Plan, side: Side, key: &Key, listed: &Key) {
     let is_meant = |action: &&mut Action| {
         action.key == *key
-            && matches!(&action.work, Work::Rename { on, entry, edited: false, .. }
-                if *on == side && entry.key.is_below(listed.as_str()) && !key.is_below(listed.as_str()))
             && folded(key.as_str()) == folded(listed.as_str())
+            && matches!(&action.work, Work::Rename { on, entry, edited: false, .. }
+                if *on == side && entry.key != *listed && !key.is_below(listed.as_str()))
     };
     let Some(action) = plan.actions.iter_mut().find(is_meant) else { return };
-    let Work::Rename { entry, renamed, .. } = action.work.clone() else { return };
+    let Work::Rename { entry, renamed, keep_old, .. } = action.work.clone() else { return };
     action.work = Work::Copy(Copy { to: side, from: renamed, replaces: None, over_stranger: false });
+    if keep_old {
+        return;
+    }
     let (key, reason) = (entry.key.clone(), action.reason);
     let work = Work::Delete { on: side, entry, clears_way: true, copied_as: None };
     let at = plan.actions.partition_point(|action| action.key < key);
@@ -249,26 +260,29 @@ mod tests {
 
     #[test]
     fn what_is_new_in_a_folder_that_is_spelled_anew_goes_with_it() {
-        for (elsewhere, words, new) in [
-            ("d/b>D/b", "+d/e/z", Some("D/e/z")),
-            ("d/b>D/b", "+d/e/z +D/e/z", None),
-            ("d/b>x/b", "+d/e/z", None),
-            ("", "+d/e/z", None),
+        for (here, elsewhere, after) in [
+            ("d/b>D/b", "+d/e/z", "D/e/z"),
+            ("d/b>D/b", "+d/e/z +D/e/z", "D/e/z d/e/z"),
+            ("d/b>D/b", "=d/e/z", "d/e/z"),
+            ("d/b>x/b", "+d/e/z", "d/e/z"),
+            ("d/b>D/B", "+d/c", "D/c"),
+            ("d/e/f>D/E/f", "+d/e/z +d/z +da/z", "D/E/z D/z da/z"),
+            ("d/e/f>d/E/f", "+d/e/z +d/z", "d/E/z d/z"),
+            ("", "+d/e/z", "d/e/z"),
         ] {
-            let mut all = plan(words);
-            let other = plan(elsewhere).actions.into_iter().map(|mut action| {
-                if let Work::Rename { on, .. } = &mut action.work {
-                    *on = Side::Source;
+            let mut all = plan(here);
+            all.actions.extend(plan(elsewhere).actions.into_iter().map(|mut action| {
+                if let Work::Copy(copy) = &mut action.work {
+                    copy.to = Side::Source;
                 }
                 action
-            });
-            all.actions.extend(other);
+            }));
             all.actions.sort_by(|a, b| a.key.cmp(&b.key));
-            let followed = follow(&mut all, Side::Destination, &key("d/e/z"), (&key("d"), &key("D")));
-            assert_eq!(followed, new.map(key), "{words}");
-            let has = |name: &str| all.actions.iter().any(|action| action.key == key(name));
-            assert_eq!((has("d/e/z"), has("D/e/z")), (new.is_none(), words.len() > 6 || new.is_some()));
-            assert!(all.actions.is_sorted_by_key(|action| action.key.clone()), "{words}");
+            follow(&mut all, Side::Destination);
+            let copied = all.actions.iter().filter(|action| matches!(action.work, Work::Copy(_)));
+            let keys: Vec<_> = copied.map(|action| action.key.to_string()).collect();
+            assert_eq!(keys.join(" "), after, "{here}: {elsewhere}");
+            assert!(all.actions.is_sorted_by_key(|action| action.key.clone()), "{here}: {elsewhere}");
         }
     }
 
@@ -286,6 +300,9 @@ mod tests {
             ("readme>README", "README", "readme", "readme", ""),
             ("+README =readme", "README", "readme", "", ""),
             ("A/x>a", "a", "A", "A/x", "A/x"),
+            ("File>FILE2 file2>FILE", "FILE2", "file2", "file2", "File"),
+            ("File>other file2>FILE", "FILE", "File", "File", "file2"),
+            ("Docs/a>docs/b", "docs/b", "Docs", "Docs/a", ""),
         ] {
             let mut plan = plan(words);
             let (created, listed) = (key(created), key(listed));

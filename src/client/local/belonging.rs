@@ -8,10 +8,9 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 
+use super::acl::{self, Acl};
+use super::root::open_folder;
 use super::{Local, stat};
-
-/// The ACL of a file, as Linux keeps it.
-const ACL: &str = "system.posix_acl_access";
 
 /// Rights that a program has by being run; they never travel.
 const NEVER: [&str; 3] = ["security.capability", "security.ima", "security.evm"];
@@ -66,11 +65,16 @@ impl Local {
             return rustix::fs::fchmod(file, mode(created | 0o600));
         };
         let mut bits = kept.bits;
+        let mut attributes = kept.attributes.clone();
         if stat::owner(&rustix::fs::fstat(file)?) != kept.owner && !take_over(file, kept.owner) {
-            // Without its group, the rights of that group would be another's.
-            bits = bits & !0o070 | (bits & 0o007) << 3;
+            // Without its group, the rights of that group would be another's. The bits of a file with an ACL are its mask.
+            let acl = attributes.iter_mut().find(|(name, _)| name == acl::ACCESS.as_bytes());
+            match acl.and_then(|(_, value)| Some((Acl::read(value)?, value))) {
+                Some((acl, value)) => *value = acl.without_group().bytes(),
+                None => bits = bits & !0o070 | (bits & 0o007) << 3,
+            }
         }
-        set_attributes(file, &kept.attributes)?;
+        set_attributes(file, &attributes)?;
         rustix::fs::fchmod(file, mode(bits))
     }
 
@@ -88,13 +92,32 @@ impl Local {
         }
     }
 
+    /// Makes a folder in the trash as open as the folder `original` is, and its owner's.
+    pub(super) fn open_as(&self, made: &OwnedFd, original: &str) {
+        let Ok(root) = self.root.handle() else { return };
+        let original = open_folder(&root, original).and_then(|folder| rustix::fs::fstat(&folder));
+        // If either cannot be looked at it stays its owner's only.
+        let (Ok(original), Ok(now)) = (original, rustix::fs::fstat(made)) else { return };
+        if stat::owner(&now) != stat::owner(&original) {
+            take_over(made, stat::owner(&original));
+        }
+        rustix::fs::fchmod(made, mode(stat::permissions(&original) | 0o700)).ok();
+    }
+
     /// Makes a file or folder of ours belong to the owner of the root, and as open to others as the root is.
     pub(super) fn open_to_all(&self, ours: &OwnedFd, is_folder: bool) {
-        let Ok(root) = self.root.handle() else { return };
-        let (Ok(root), Ok(now)) = (rustix::fs::fstat(&*root), rustix::fs::fstat(ours)) else { return };
+        let Ok(root_handle) = self.root.handle() else { return };
+        let (Ok(root), Ok(now)) = (rustix::fs::fstat(&*root_handle), rustix::fs::fstat(ours)) else { return };
         if stat::owner(&now) != stat::owner(&root) {
             // Who may not give it away may yet give it the group.
             take_over(ours, stat::owner(&root));
+        }
+        if let Some(acl) = Acl::of(&*root_handle) {
+            let owner = stat::owner(&root).0;
+            let is_owners = rustix::fs::fstat(ours).is_ok_and(|ours| stat::owner(&ours).0 == owner);
+            let acl = if is_owners { acl } else { acl.with_user(owner) };
+            acl.give(ours, is_folder);
+            return;
         }
         let root = stat::all_bits(&root);
         let wanted = if is_folder { root & 0o1077 | 0o700 } else { root & 0o066 | 0o600 };
@@ -142,8 +165,8 @@ fn attributes(folder: &OwnedFd, name: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
 
 /// Sets extended attributes, and takes away an ACL that the folder has given and the old version did not have.
 fn set_attributes(file: impl AsFd, attributes: &[(Vec<u8>, Vec<u8>)]) -> Result<(), Errno> {
-    if attributes.iter().all(|(name, _)| name != ACL.as_bytes()) {
-        match rustix::fs::fremovexattr(&file, ACL) {
+    if attributes.iter().all(|(name, _)| name != acl::ACCESS.as_bytes()) {
+        match rustix::fs::fremovexattr(&file, acl::ACCESS) {
             Ok(()) | Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS | Errno::PERM | Errno::INVAL) => {}
             Err(error) => return Err(error),
         }
@@ -160,7 +183,7 @@ fn set_attributes(file: impl AsFd, attributes: &[(Vec<u8>, Vec<u8>)]) -> Result<
 }
 
 fn is_systems(name: &[u8]) -> bool {
-    name != ACL.as_bytes() && !name.starts_with(b"user.")
+    name != acl::ACCESS.as_bytes() && !name.starts_with(b"user.")
 }
 
 /// Returns bits as the system takes them.

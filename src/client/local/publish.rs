@@ -16,7 +16,7 @@ use super::give_way::give_way;
 use super::respell::is_free;
 use super::root::{changed, failure, open_folder};
 use super::rung::PublishRung;
-use super::spelling::{is_exact, is_listed, taken};
+use super::spelling::{is_exact, is_listed, is_refused_name, taken, unmappable};
 use super::stage::drop_temporary;
 use super::{Local, stat};
 use crate::client::{Disposal, Held, Staged, Target};
@@ -165,6 +165,9 @@ impl Batch<'_> {
             }
             Err(Errno::EXIST) if is_folder(folder, name) => Err(in_the_way(member.target.key.as_str())),
             Err(Errno::EXIST) => Err(changed(member.target.key.as_str(), "appeared meanwhile")),
+            Err(error) if is_refused_name(error, folder, member.temporary) => {
+                Err(unmappable(member.target.key.as_str()))
+            }
             other => other
                 .map_err(|error| self.local.with_room(failure("create", member.target.key.as_str(), error))),
         }

@@ -24,11 +24,11 @@ pub(super) fn purge_trash(local: &Local, expiry: &Expiry) -> Result<u64> {
         Err(error) => return Err(failure("open", TRASH, error)),
     };
     let before = expiry.before.compact();
-    let is_spared = |run: &String| expiry.spared.as_ref() == Some(run);
+    let is_spared = |run: &str| expiry.spared.as_ref().is_some_and(|spared| spared.eq_ignore_ascii_case(run));
     // The oldest first: their names begin with the time.
     let mut runs: Vec<String> = runs.into_iter().filter(|run| names_a_run(run) && !is_spared(run)).collect();
     runs.sort_unstable();
-    let (old, young) = runs.split_at(runs.partition_point(|run| *run < before));
+    let (old, young) = runs.split_at(runs.partition_point(|run| run.to_ascii_uppercase() < before));
     let mut going = old.to_vec();
     if let Some(most) = expiry.most_bytes {
         let sizes = young.iter().map(|run| size(&root, &join(TRASH, run)));
@@ -103,8 +103,9 @@ fn shown(bytes: u64) -> String {
 /// Runs name their trash `YYYYMMDDTHHMMSSZ-` and a tag.
 fn names_a_run(name: &str) -> bool {
     let shape = |(at, byte): (usize, u8)| match at {
-        8 => byte == b'T',
-        15 => byte == b'Z',
+        // Some file systems keep all names in small letters.
+        8 => byte.eq_ignore_ascii_case(&b'T'),
+        15 => byte.eq_ignore_ascii_case(&b'Z'),
         16 => byte == b'-',
         _ => byte.is_ascii_digit(),
     };

@@ -19,6 +19,7 @@ use crate::client::Body;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Rules;
+use crate::key::Key;
 use crate::key::escape;
 
 /// The bytes of the first step, and of each later one.
@@ -64,9 +65,22 @@ pub(super) fn begin(local: &Local, entry: Entry) -> Result<Body> {
     Ok(Body { size, modified, mode, folder_modes, proof: None, chunks })
 }
 
+/// Returns the permission bits for the folders of `to`, to which the file `from` goes: nobody comes to see it there who could
+/// not where it was.
+pub(super) fn modes_for(local: &Local, from: &Entry, to: &Key) -> Vec<u32> {
+    if !local.bits_mean_something() {
+        return Vec::new();
+    }
+    // Where the folders cannot be looked at the file cannot be moved either.
+    let modes = folder_modes(local, from).unwrap_or_default();
+    let count = to.ancestors().count();
+    let least = modes.iter().fold(0o777, |least, mode| least & mode);
+    if modes.len() == count { modes } else { vec![least; count] }
+}
+
 /// Returns the permission bits of the folders that a file is in, from the outermost on. Those of the last one are
 /// kept: files are mostly read folder by folder.
-fn folder_modes(local: &Local, entry: &Entry) -> Result<Vec<u32>> {
+pub(super) fn folder_modes(local: &Local, entry: &Entry) -> Result<Vec<u32>> {
     let Some(parent) = entry.key.parent() else { return Ok(Vec::new()) };
     let last = || local.folder_modes.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, modes)) = last().as_ref().filter(|(folder, _)| folder == parent) {

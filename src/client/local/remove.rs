@@ -13,8 +13,8 @@ use super::batch::Batch;
 use super::give_way::give_way;
 use super::root::{changed, failure, open_folder};
 use super::rung::PublishRung;
-use super::spelling::is_exact;
-use super::{Local, reserved, stage, stat};
+use super::spelling::{is_exact, is_refused_name, unmappable};
+use super::{Local, read, reserved, stage, stat};
 use crate::client::Disposal;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
@@ -92,7 +92,7 @@ impl Batch<'_> {
         let old_folder = self.open_parent(from)?;
         self.check(&old_folder, from)?;
         let (old, new) = (from.key.file_name(), to.file_name());
-        let new_folder = stage::make_parents(self.local, to, &[])?;
+        let new_folder = stage::make_parents(self.local, to, &read::modes_for(self.local, from, to))?;
         let place = || match self.rung {
             PublishRung::HardLink => {
                 rustix::fs::linkat(&*old_folder, old, &new_folder, new, AtFlags::empty())
@@ -113,11 +113,11 @@ impl Batch<'_> {
                     .map_err(|error| failure("look at", path, error));
             }
             Err(Errno::EXIST) => return Err(changed(path, "appeared meanwhile")),
+            Err(error) if is_refused_name(error, &old_folder, old) => return Err(unmappable(path)),
             Err(Errno::NOENT) => return Err(changed(from.key.as_str(), "is no longer there")),
             Err(error) => return Err(failure("rename to", path, error)),
         }
-        let verified =
-            self.verify(&new_folder, new, from).and_then(|()| Self::check_renamed(&new_folder, to));
+        let verified = self.verify(&new_folder, new, from).and_then(|()| self.check_renamed(&new_folder, to));
         if self.rung == PublishRung::HardLink {
             self.end_link(&old_folder, from, &new_folder, new, verified)?;
         } else if let Err(error) = verified {

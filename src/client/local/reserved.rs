@@ -130,13 +130,15 @@ pub(super) fn mend_rights(local: &Local) {
         (Ok(ours), Ok(root)) if rights(&ours) != rights(&root) => {}
         _ => return,
     }
-    // What is in the trash keeps the rights it has: whoever may open the folder it is in may take it out.
+    // What is in the trash of a run keeps the rights it has, folders included: private ones stay private.
     while let Some(path) = waiting.pop() {
         let Ok(folder) = super::root::open_folder(&root, &path) else { continue };
         local.open_to_all(&folder, true);
         let Ok(inside) = names::read(&folder, &path, &mut Vec::new()) else { continue };
         let folders = inside.names.into_iter().filter(|name| name.kind == rustix::fs::FileType::Directory);
-        waiting.extend(folders.map(|name| join(&path, &name.text)));
+        if super::root::split(&path).0 != TRASH {
+            waiting.extend(folders.map(|name| join(&path, &name.text)));
+        }
     }
 }
 
@@ -233,25 +235,45 @@ impl Batch<'_> {
         for (depth, segment) in own.into_iter().chain(folder.split('/').filter(|s| !s.is_empty())).enumerate()
         {
             // The folders above are ours by name; a file in their place is a mistake to report.
-            let last = if depth < own.len() { 0 } else { 999 };
-            path = self.make_trash_folder(&path, segment, last)?;
+            let (last, original) = if depth < own.len() {
+                (0, None)
+            } else {
+                let end =
+                    folder.match_indices('/').map(|(at, _)| at).chain([folder.len()]).nth(depth - own.len());
+                (999, end.and_then(|end| folder.get(..end)))
+            };
+            path = self.make_trash_folder(&path, segment, last, original)?;
         }
         Ok(path)
     }
 
-    fn make_trash_folder(&mut self, parent: &str, segment: &str, last: u32) -> Result<String> {
+    /// Makes a folder in the trash: of ours, or of the folder `original`, into which nobody comes to see who did not before.
+    fn make_trash_folder(
+        &mut self,
+        parent: &str,
+        segment: &str,
+        last: u32,
+        original: Option<&str>,
+    ) -> Result<String> {
         for number in 0..=last {
             let name = numbered(segment, number);
             let path = join(parent, &name);
             let folder = self.open(parent).map_err(|error| failure("open the folder", parent, error))?;
-            match rustix::fs::mkdirat(&*folder, &name, Mode::RWXU) {
-                Ok(()) => self.touch(parent),
-                Err(Errno::EXIST) => {}
+            let is_new = match rustix::fs::mkdirat(&*folder, &name, Mode::RWXU) {
+                Ok(()) => true,
+                Err(Errno::EXIST) => false,
                 Err(error) => return Err(locked_out(failure("create the folder", &path, error))),
+            };
+            if is_new {
+                self.touch(parent);
             }
             match open_child(&folder, &name) {
                 Ok(handle) => {
-                    self.local.open_to_all(&handle, true);
+                    match original {
+                        Some(original) if is_new => self.local.open_as(&handle, original),
+                        Some(_) => {}
+                        None => self.local.open_to_all(&handle, true),
+                    }
                     self.keep_open(&path, handle);
                     return Ok(path);
                 }

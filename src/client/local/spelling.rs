@@ -121,11 +121,35 @@ pub(super) fn respelled(path: &str) -> Error {
         .with_hint("rename it on the other side to what this folder can hold")
 }
 
+/// Returns whether `error`, of giving a new name to what is `old` in `folder`, is about the new name: some file systems
+/// answer to characters they do not know as if nothing was there.
+pub(super) fn is_refused_name(error: Errno, folder: &OwnedFd, old: &str) -> bool {
+    match error {
+        Errno::INVAL | Errno::ILSEQ => true,
+        Errno::NOENT => rustix::fs::statat(folder, old, AtFlags::SYMLINK_NOFOLLOW).is_ok(),
+        _ => false,
+    }
+}
+
+/// Returns the error for a name that the folder cannot hold.
+pub(super) fn unmappable(path: &str) -> Error {
+    let message = format!("`{}` cannot be here: the folder takes no such name", escape(path.as_bytes()));
+    Error::new(ErrorKind::Invalid, message)
+        .with_code(FailureCode::UnmappableName)
+        .with_hint("rename it on the other side to what this folder can hold")
+}
+
 impl Local {
     /// Returns whether what answers to `name` is there by this very name. Where a program serves the file system the
     /// kernel answers for a moment by what it remembers, and only the listing tells.
     pub(super) fn is_there(&self, folder: &OwnedFd, name: &str) -> Result<bool, Errno> {
         if self.remembers_names() { is_listed(folder, name) } else { is_exact(folder, name) }
+    }
+
+    /// Returns whether what is made as `name` may be listed otherwise: by its characters, or where a program or another
+    /// machine keeps the names, which may turn all letters into small ones.
+    fn may_respell(&self, name: &str) -> bool {
+        is_doubtful(name) || (self.remembers_names() && in_other_case(name) != name)
     }
 
     /// Checks that every folder `key` is in has the very name that the key gives it.
@@ -143,11 +167,14 @@ impl Local {
     /// Removes folders that have another spelling of the name of `key`, or of a folder it is in, if there are no files in them.
     /// Whoever then still cannot make something there is told why.
     pub(super) fn clear_way(&self, root: &OwnedFd, key: &Key) {
+        // One at a time: what one has cleared and made anew is not in the way of the next.
+        let clearing = self.clearing.lock().unwrap_or_else(PoisonError::into_inner);
         while let Ok(Some(path)) = self.misspelled(root, key) {
             if clear(root, path) != Ok(true) {
                 return;
             }
         }
+        drop(clearing);
         if let Ok(folder) = open_folder(root, key.parent().unwrap_or(""))
             && let Ok(stat) = rustix::fs::statat(&folder, key.file_name(), AtFlags::SYMLINK_NOFOLLOW)
             && stat::kind(&stat) == FileType::Directory
@@ -191,8 +218,8 @@ impl Local {
 fn clear(root: &OwnedFd, path: &str) -> Result<bool, Errno> {
     let (above, name) = split(path);
     let above = open_folder(root, above)?;
-    let listed = taken_for(&above, name)?;
-    Ok(listed.is_some_and(|listed| give_way(&above, &listed)) && is_free(&above, name)?)
+    let Some(listed) = taken_for(&above, name)? else { return Ok(false) };
+    Ok(listed == name || (give_way(&above, &listed) && is_free(&above, name)?))
 }
 
 /// Makes our own folder before another name that may be taken for its name.
@@ -209,7 +236,10 @@ impl Batch<'_> {
     pub(super) fn check_spelling(&mut self, staged: &[Staged], placed: &mut [Result<Stat>]) {
         let mut doubtful: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (at, (one, placed)) in staged.iter().zip(&*placed).enumerate() {
-            if placed.is_ok() && one.target.replaces.is_none() && is_doubtful(one.target.key.file_name()) {
+            if placed.is_ok()
+                && one.target.replaces.is_none()
+                && self.local.may_respell(one.target.key.file_name())
+            {
                 doubtful.entry(one.target.key.parent().unwrap_or("")).or_default().push(at);
             }
         }
@@ -232,8 +262,8 @@ impl Batch<'_> {
     }
 
     /// Checks that a file that was renamed to `key` is listed so.
-    pub(super) fn check_renamed(folder: &OwnedFd, key: &Key) -> Result<()> {
-        match is_doubtful(key.file_name()).then(|| is_listed(folder, key.file_name())) {
+    pub(super) fn check_renamed(&self, folder: &OwnedFd, key: &Key) -> Result<()> {
+        match self.local.may_respell(key.file_name()).then(|| is_listed(folder, key.file_name())) {
             None | Some(Ok(true)) => Ok(()),
             Some(Ok(false)) => Err(respelled(key.as_str())),
             Some(Err(error)) => Err(failure("look at", key.as_str(), error)),

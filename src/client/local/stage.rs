@@ -14,7 +14,7 @@ use super::belonging::{Belonging, mode};
 use super::read::{check_unchanged, open_version};
 use super::reserved::{self, CREATE, PRIVATE, write_all};
 use super::root::{changed, failure, open_child, open_folder, split};
-use super::spelling::{is_exact, is_listed, keep_reserved, taken};
+use super::spelling::{is_exact, is_listed, keep_reserved, taken, unmappable};
 use super::{Local, hop, stat};
 use crate::client::{Body, Held, Staged, Target};
 use crate::entry::{Entry, Timestamp};
@@ -88,7 +88,8 @@ pub(super) fn copy(local: &Arc<Local>, from: &Entry, target: Target) -> Result<S
     let (source, stat) = open_version(local, from)?;
     let mode = local.bits_mean_something().then(|| stat::permissions(&stat));
     let modified = Some(stat::modified(&stat));
-    let wanted = Wanted { size: from.size, modified, mode, ..Wanted::default() };
+    let folder_modes = super::read::modes_for(local, from, &target.key);
+    let wanted = Wanted { size: from.size, modified, mode, folder_modes };
     let mut temporary = Temporary::create(local, target, wanted)?;
     temporary.written =
         copy_bytes(&source, &temporary.file).map_err(|error| failure("copy", from.key.as_str(), error))?;
@@ -248,7 +249,10 @@ pub(super) fn make_parents(local: &Local, key: &Key, modes: &[u32]) -> Result<Ow
     for (depth, path) in key.ancestors().enumerate() {
         let parent = opened.as_ref().unwrap_or(&*root);
         let bits = modes.get(depth).map_or(FOLDER_MODE, |bits| bits & 0o777 | 0o700);
-        opened = Some(make_child(local, parent, path, bits).map_err(|error| local.with_room(fail(error)))?);
+        opened = Some(make_child(local, parent, path, bits).map_err(|error| match error {
+            Errno::INVAL | Errno::ILSEQ => unmappable(path),
+            error => local.with_room(fail(error)),
+        })?);
     }
     local.check_made(&root, key).inspect_err(|_| remove_created(local, folder))?;
     opened.ok_or_else(|| fail(Errno::NOENT))
@@ -265,6 +269,8 @@ fn make_child(local: &Local, parent: &OwnedFd, path: &str, bits: u32) -> Result<
     let made = match rustix::fs::mkdirat(parent, name, mode(bits)) {
         Ok(()) => created.insert(path.to_owned()),
         Err(Errno::EXIST) => false,
+        // The folder it was to be in is there: it is the name.
+        Err(Errno::NOENT) if rustix::fs::fstat(parent)?.st_nlink > 0 => return Err(Errno::INVAL),
         Err(error) => return Err(error),
     };
     drop(created);

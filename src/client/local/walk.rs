@@ -96,6 +96,7 @@ impl<'a> Walk<'a> {
     fn new(local: &'a Local, request: ListRequest, sender: &'a mpsc::Sender<Message>) -> Result<Self, Halt> {
         let root = local.root.handle()?;
         local.forget_exact("");
+        local.forget_modes();
         let mut walk = Self {
             local,
             device: 0,
@@ -171,7 +172,7 @@ impl<'a> Walk<'a> {
 
     fn visit(&mut self, name: &Name) -> Result<(), Halt> {
         let Some(frame) = self.frames.last_mut() else { return Ok(()) };
-        if frame.folder.is_empty() && &*name.text == RESERVED_FOLDER {
+        if frame.folder.is_empty() && frame.is_ours(&name.text, &self.root) {
             return Ok(());
         }
         let path = join(&frame.folder, &name.text);
@@ -272,6 +273,15 @@ impl<'a> Walk<'a> {
 }
 
 impl Frame {
+    /// Returns whether `name`, of the root, is what is ours there: a folder that folds names finds it by any spelling.
+    fn is_ours(&self, name: &str, root: &OwnedFd) -> bool {
+        let is_another = || self.names.as_slice().iter().any(|name| &*name.text == RESERVED_FOLDER);
+        name == RESERVED_FOLDER
+            || name.eq_ignore_ascii_case(RESERVED_FOLDER)
+                && !is_another()
+                && rustix::fs::statat(root, RESERVED_FOLDER, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
     /// Returns the folder, opening it again if it was closed; an error if it is another one now.
     fn open(&mut self, root: &OwnedFd, patience: &Patience) -> Result<&OwnedFd> {
         if self.handle.is_none() {

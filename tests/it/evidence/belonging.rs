@@ -313,3 +313,82 @@ fn a_run_as_root_leaves_state_and_objects_to_their_owner() {
     let ran = as_user(&bench, 1234, words);
     assert_eq!((ran.code, &ran.document()["counts"]["unchanged"]), (0, &3.into()), "{ran:?}");
 }
+
+/// The ACL of `path` without its comments; `None`, having said so, if there is none to be had.
+fn acl(path: &Path) -> Option<String> {
+    told("getfacl", &["-n", "-c", "-p"], path)
+}
+
+/// Whoever an ACL lets into a folder may sync it, whoever comes first.
+#[test]
+fn a_folder_that_is_shared_by_an_acl_can_be_synced_by_each_who_may_use_it() {
+    if !is_root() {
+        return;
+    }
+    for order in [[1234, 1235], [1235, 1234]] {
+        let bench = open_bench();
+        let shared = bench.path("shared");
+        fs::create_dir(&shared).unwrap();
+        chown(&shared, Some(1234), Some(1234)).unwrap();
+        set_mode(&shared, 0o700);
+        for words in [["-m", "u:1235:rwx"], ["-dm", "u:1234:rwx,u:1235:rwx,m:rwx"]] {
+            if told("setfacl", &words, &shared).is_none() {
+                return;
+            }
+        }
+        for user in order {
+            let own = format!("tree-{user}");
+            write(&bench.path(&own), &format!("f{user}=1"));
+            for path in [own.clone(), format!("{own}/f{user}")] {
+                chown(bench.path(&path), Some(user), Some(user)).unwrap();
+            }
+        }
+        for (round, user) in order.into_iter().cycle().take(6).enumerate() {
+            let own = format!("tree-{user}");
+            if round > 1 {
+                write(&bench.path(&own), &format!("common={round}"));
+                chown(bench.path(&own).join("common"), Some(user), Some(user)).unwrap();
+                set_mode(&bench.path(&own).join("common"), 0o664);
+            }
+            let ran = as_user(
+                &bench,
+                user,
+                &format!("sync {own} shared --state-dir state-{user} --conflict source-wins"),
+            );
+            assert_eq!(ran.code, 0, "{order:?} {round} {user}: {ran:?}");
+        }
+        // Nobody has lost the file that the other one has replaced.
+        let Some(acl) = acl(&shared.join("common")) else { return };
+        assert!(acl.contains("mask::rw"), "{acl}");
+        assert!(acl.contains("group::---") || acl.contains("group::rwx\t\t\t#effective:rw-"), "{acl}");
+    }
+}
+
+/// What was in a folder that nobody else may enter is not to be read by others in the trash, or after a rename.
+#[test]
+fn what_is_private_stays_private_in_the_trash_and_under_another_name() {
+    let bench = Bench::new();
+    let (a, b) = (bench.path("a"), bench.path("b"));
+    write(&a, "p/s=old p/q/t=old open/u=old");
+    set_mode(&a.join("p"), 0o700);
+    for side in [&a, &b] {
+        set_mode(side, 0o755);
+    }
+    assert_eq!(sync(&bench, &a, &b, &[]).0, 0);
+    write(&a, "p/s=newer p/q/t=newer open/u=newer");
+    assert_eq!(sync(&bench, &a, &b, &[]).0, 0);
+    let trash = fs::read_dir(b.join(".syncengine/trash")).unwrap().next().unwrap().unwrap().path();
+    let open = mode(&a.join("open"));
+    for (name, bits) in [("p", 0o700), ("p/q", open), ("open", open)] {
+        assert_eq!(mode(&trash.join(name)), bits, "{name}");
+    }
+    for (mode_of_run, name) in [("twoWay", "renamed"), ("sourceBackup", "backed"), ("twoWay", "deep/er")] {
+        fs::create_dir_all(a.join(name).parent().unwrap()).unwrap();
+        fs::rename(a.join("p"), a.join(name)).unwrap();
+        let (code, report) = sync(&bench, &a, &b, &["--mode", mode_of_run]);
+        assert_eq!((code, failed(&report)), (0, Vec::new()), "{report}");
+        assert_eq!(mode(&b.join(name)), 0o700, "{name}: {report}");
+        fs::rename(a.join(name), a.join("p")).unwrap();
+        assert_eq!(sync(&bench, &a, &b, &["--mode", mode_of_run]).0, 0);
+    }
+}

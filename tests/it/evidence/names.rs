@@ -226,3 +226,127 @@ fn a_name_whose_place_another_one_has_taken_is_not_deleted_at_the_other_side() {
         }
     }
 }
+
+/// As lowntfs-3g does with `ignore_case`: what is made as `Photo.JPG` is listed as `photo.jpg`.
+#[test]
+fn a_disk_that_keeps_small_letters_only_takes_no_other_names() {
+    let test = "evidence::names::a_disk_that_keeps_small_letters_only_takes_no_other_names";
+    if !in_own_mounts(test, skip) {
+        return;
+    }
+    for mode in ["twoWay", "sourceToDestination", "sourceBackup"] {
+        let (bench, disk) = (Bench::new(), Disk::new(case_folded, case_folded).mount());
+        let (here, there) = (bench.path("a"), disk.folder("tree"));
+        write(&here, "Photo.JPG=precious Docs/a=1 o=two");
+        for run in 0..3 {
+            let (code, report) = sync(&bench, &here, &there, &["--mode", mode]);
+            assert_eq!(shown(&here), "Docs/a=1 Photo.JPG=precious o=two", "{mode} {run}: {report}");
+            let expected = ["Docs/a", "Photo.JPG"].map(|name| (name.into(), "unmappable-name".into()));
+            assert_eq!((code, failed(&report)), (1, expected.to_vec()), "{mode} {run}: {report}");
+            assert_eq!(shown(&there), "o=two", "{mode} {run}: {report}");
+        }
+        // The trash has small letters there too.
+        write(&here, "o=edited");
+        assert_eq!(sync(&bench, &here, &there, &["--mode", mode]).0, 1);
+        let trash = || fs::read_dir(there.join(".syncengine/trash")).unwrap().count();
+        assert_eq!(trash(), 1, "{mode}");
+        sync(&bench, &here, &there, &["--mode", mode, "--trash-max", "1"]);
+        assert_eq!(trash(), 0, "{mode}");
+    }
+}
+
+#[test]
+fn a_name_that_a_stick_cannot_hold_is_said_to_be_one() {
+    let test = "evidence::names::a_name_that_a_stick_cannot_hold_is_said_to_be_one";
+    on_sticks(test, |bench, stick| {
+        // NTFS takes any name here.
+        if stick.path.join("?").to_str().is_some_and(|probe| fs::write(probe, "x").is_ok()) {
+            return;
+        }
+        let (here, there) = (bench.path("a"), stick.path.join("tree"));
+        fs::create_dir(&there).unwrap();
+        write(&here, "q?x:y=1 d:e/f=2 fine=3");
+        for _ in 0..2 {
+            let (code, report) = sync(bench, &here, &there, &[]);
+            let expected = ["d:e/f", "q?x:y"].map(|name| (name.into(), "unmappable-name".into()));
+            assert_eq!((code, failed(&report)), (1, expected.to_vec()), "{report}");
+            assert_eq!(shown(&there), "fine=3");
+        }
+    });
+}
+
+/// What is ours keeps being ours, whatever somebody has made of its name.
+#[test]
+fn what_is_ours_is_known_by_any_spelling() {
+    if !in_own_mounts("evidence::names::what_is_ours_is_known_by_any_spelling", skip) {
+        return;
+    }
+    for mode in ["twoWay", "sourceToDestination", "sourceBackup"] {
+        let (bench, disk) = (Bench::new(), Disk::new(case_folded, plain).mount());
+        let (here, there) = (bench.path("a"), disk.folder("tree"));
+        write(&here, "f=1 k=2");
+        assert_eq!(sync(&bench, &here, &there, &["--mode", mode]).0, 0);
+        fs::rename(there.join(".syncengine"), there.join("between")).unwrap();
+        fs::rename(there.join("between"), there.join(".SYNCENGINE")).unwrap();
+        for edit in ["f=two", "f=three", "f=four"] {
+            write(&here, edit);
+            let (code, report) = sync(&bench, &here, &there, &["--mode", mode]);
+            assert_eq!((code, failed(&report)), (0, Vec::new()), "{mode} {edit}: {report}");
+            assert_eq!(report["counts"]["deleted_destination"], 0, "{mode} {edit}: {report}");
+            assert_eq!(shown(&here), format!("{edit} k=2"), "{mode}");
+        }
+    }
+}
+
+#[test]
+fn empty_folders_in_another_spelling_give_way_to_many_files_at_once() {
+    let test = "evidence::names::empty_folders_in_another_spelling_give_way_to_many_files_at_once";
+    if !in_own_mounts(test, skip) {
+        return;
+    }
+    let files: Vec<_> = (0..40).map(|number| format!("ab/c{}/f{number}=x", number % 5)).collect();
+    for mode in ["twoWay", "sourceToDestination", "sourceBackup"] {
+        let (bench, disk) = (Bench::new(), Disk::new(case_folded, plain).mount());
+        let (here, there) = (bench.path("a"), disk.folder("tree"));
+        fs::create_dir_all(there.join("Ab/C3")).unwrap();
+        fs::create_dir_all(there.join("Ab/x")).unwrap();
+        write(&here, &files.join(" "));
+        let (code, report) = sync(&bench, &here, &there, &["--mode", mode]);
+        assert_eq!((code, failed(&report)), (0, Vec::new()), "{mode}: {report}");
+        assert_eq!(shown(&there), shown(&here), "{mode}");
+    }
+}
+
+/// A folder is spelled anew on one side, while files are added to it on the other one, which folds names.
+#[test]
+fn what_is_added_to_a_folder_that_is_spelled_anew_elsewhere_goes_with_it() {
+    let test = "evidence::names::what_is_added_to_a_folder_that_is_spelled_anew_elsewhere_goes_with_it";
+    if !in_own_mounts(test, skip) {
+        return;
+    }
+    for mode in ["twoWay", "sourceBackup"] {
+        for swapped in [false, true] {
+            if swapped && mode != "twoWay" {
+                continue;
+            }
+            let (bench, disk) = (Bench::new(), Disk::new(case_folded, plain).mount());
+            let (here, there) = (bench.path("a"), disk.folder("tree"));
+            let run = || {
+                let sides = if swapped { [&there, &here] } else { [&here, &there] };
+                sync(&bench, sides[0], sides[1], &["--mode", mode])
+            };
+            write(&here, "Cd/ef=1 Cd/Gh/i=2 ab=3");
+            assert_eq!(run().0, 0);
+            fs::rename(here.join("Cd"), here.join("cD")).unwrap();
+            fs::rename(here.join("cD/Gh"), here.join("cD/gH")).unwrap();
+            write(&there, "Cd/new=4 Cd/Gh/new=5");
+            for _ in 0..2 {
+                let (code, report) = run();
+                assert_eq!((code, failed(&report)), (0, Vec::new()), "{mode} {swapped}: {report}");
+                let expected = "ab=3 cD/ef=1 cD/gH/i=2 cD/gH/new=5 cD/new=4";
+                assert_eq!(shown(&here), expected, "{mode} {swapped}: {report}");
+                assert_eq!(shown(&there), expected, "{mode} {swapped}: {report}");
+            }
+        }
+    }
+}
