@@ -81,6 +81,8 @@ codes! {
         Leftovers = "leftovers",
         /// Old trash could not be removed.
         OldTrash = "old-trash",
+        /// Old trash was removed for good.
+        TrashPurged = "trash-purged",
         /// Deletions were not carried over because something failed.
         DeletionsHeldBack = "deletions-held-back",
         /// A file system cannot replace files as safely as others.

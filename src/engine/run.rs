@@ -164,7 +164,14 @@ impl SyncEngine {
             spared: past.trash_run(),
         };
         match prepared.clients.get(side).purge_trash(expiry).await {
-            Ok(runs) => tracing::debug!(%side, runs, "purged old trash"),
+            Ok(0) => {}
+            Ok(runs) => {
+                let why = if pair.trash_max.is_some() { ", or too much for --trash-max" } else { "" };
+                let message = format!(
+                    "the trash of {runs} earlier runs at the {side} was removed for good: older than 30 days{why}"
+                );
+                recorder.emit(&Event::Noted(Notice::new(NoticeCode::TrashPurged, message, String::new())));
+            }
             Err(error) => {
                 let message = format!("old trash stays at the {side}: {}", error.chain());
                 recorder.emit(&Event::Warned(Notice::new(NoticeCode::OldTrash, message, String::new())));

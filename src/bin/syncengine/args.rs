@@ -171,7 +171,8 @@ pub(crate) struct PairArgs {
     /// Where sides in a store keep what was replaced and deleted [default: below the side]
     #[arg(long, value_name = "s3://BUCKET/PREFIX", help_heading = "Safety")]
     pub(crate) trash_location: Option<String>,
-    /// Keep the trash of a side below this size, such as 10G: the oldest goes first [default: no limit]
+    /// Remove the oldest trash of a side, for good, until this size is left, such as 10G; that of the run itself stays [default:
+    /// no limit]
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, help_heading = "Safety")]
     pub(crate) trash_max: Option<String>,
     /// Refuse to delete more files than this, or than this share of a side [default: 50% of more than 20]

@@ -127,10 +127,16 @@ pub(super) async fn connect(options: &StoreOptions, log: RequestLog, limits: Lim
 /// # Errors
 /// [`ErrorKind::Invalid`] for a profile that does not exist.
 pub(super) async fn check(options: &StoreOptions) -> Result<()> {
-    if options.profile.is_some() {
-        Profiles::load(options.profile.as_deref()).await?;
+    match Profiles::load(options.profile.as_deref()).await {
+        Err(error) if options.profile.is_some() => Err(error),
+        Ok(Profiles { name: None, all }) => {
+            // `AWS_PROFILE` names one too.
+            let chosen = all.selected_profile();
+            let is_there = chosen == "default" || all.get_profile(chosen).is_some();
+            if is_there { Ok(()) } else { Err(unknown_profile(chosen, &all)) }
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// The shared configuration files of the AWS tools.

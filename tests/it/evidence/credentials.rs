@@ -141,6 +141,13 @@ fn a_profile_that_does_not_exist_is_exit_2_by_name_before_anything_is_sent() {
         assert!(error["message"].as_str().unwrap().contains("`bakcup`"), "{words:?}: {ran:?}");
         assert!(error["hint"].as_str().unwrap().contains("`backup`"), "the ones that exist: {ran:?}");
     }
+    // The variable names one too.
+    let words =
+        ["sync", "a", "s3://vault", "--create", "--output", "json", "--endpoint-url", &account.endpoint];
+    let mut command = bench.command(&words);
+    let ran = Ran::of(&surroundings(&mut command).env("AWS_PROFILE", "bakcup").output().unwrap());
+    assert_eq!((ran.code, account.signed()), (2, Vec::new()), "{ran:?}");
+    assert!(ran.document()["error"]["message"].as_str().unwrap().contains("`bakcup`"), "{ran:?}");
 }
 
 /// A program that is asked for credentials: it takes a while, counts how often it was asked, and may fail.
