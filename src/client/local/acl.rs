@@ -42,13 +42,14 @@ impl Acl {
 
     /// Reads an ACL; `None` if it is of another form.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
-        let entries = bytes.strip_prefix(&VERSION)?.chunks(8).map(|chunk| match *chunk {
-            [a, b, c, d, e, f, g, h] => Some(Entry {
-                kind: u16::from_le_bytes([a, b]),
-                rights: u16::from_le_bytes([c, d]),
-                who: u32::from_le_bytes([e, f, g, h]),
-            }),
-            _ => None,
+        let entries = bytes.strip_prefix(&VERSION)?.chunks(8).map(|entry| {
+            let (kind, rest) = entry.split_first_chunk()?;
+            let (rights, rest) = rest.split_first_chunk()?;
+            Some(Entry {
+                kind: u16::from_le_bytes(*kind),
+                rights: u16::from_le_bytes(*rights),
+                who: u32::from_le_bytes(rest.try_into().ok()?),
+            })
         });
         entries.collect::<Option<_>>().map(Self)
     }
