@@ -216,7 +216,7 @@ mod tests {
             ("a/me@host:x", "folder a/me@host:x"),
             ("me@host", "folder me@host"),
             ("12:30", "folder 12:30"),
-            ("me@host:x", "`me@host:x` is no location: folders of other machines are not reached by ssh"),
+            ("me@host:x", "invalid"),
             ("", "invalid"),
             ("~", "invalid"),
             ("~/docs", "invalid"),
