@@ -133,14 +133,17 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
     /// Removes the trash of runs, and returns of how many.
     fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<u64>>;
 
-    /// Returns the ids in `.syncengine/pairs/`.
+    /// Returns the names in `.syncengine/pairs/`; see [`Marker`](crate::marker::Marker).
     fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>>;
 
-    /// Writes the marker of a pair, durably.
-    fn put_marker<'a>(&'a self, pair_id: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>>;
+    /// Returns the text of the marker of this name, if it is there, whatever a listing shows.
+    fn read_marker<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>>>;
 
-    /// Removes the marker of a pair, if it is there.
-    fn remove_marker<'a>(&'a self, pair_id: &'a str) -> BoxFuture<'a, Result<()>>;
+    /// Writes a marker, durably. One of this name that is there already may stay as it is.
+    fn put_marker<'a>(&'a self, name: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>>;
+
+    /// Removes a marker, if it is there.
+    fn remove_marker<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>>;
 
     /// Returns whether [`Self::stage`] makes the content hash of what it takes in.
     fn hashes_what_it_stages(&self) -> bool {

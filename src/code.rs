@@ -65,6 +65,14 @@ codes! {
         WeakComparison = "weak-comparison",
         /// The base was lost.
         StateLost = "state-lost",
+        /// Refusal or warning: a side was put back to an earlier state.
+        RolledBack = "rolled-back",
+        /// The state is older than the sides.
+        StateOlder = "state-older",
+        /// Refusal: a first-sync preference is given, the base was lost, and a side was put back to an earlier state.
+        PreferenceLate = "preference-late",
+        /// Refusal: many files of a side have become empty.
+        MassEmpty = "mass-empty",
         /// Others can change what is remembered.
         StateExposed = "state-exposed",
         /// A first-sync preference has no effect any more.
@@ -139,6 +147,8 @@ codes! {
         NameCollision = "name-collision",
         /// A name that the other side cannot have.
         UnmappableName = "unmappable-name",
+        /// It has become empty and kept its modification time, as after a crash of the machine.
+        SuspectEmpty = "suspect-empty",
         /// It did not stay as it was for long enough.
         ChangedDuringSync = "changed-during-sync",
         /// The side has no room left.

@@ -13,7 +13,7 @@ use crate::control::SyncController;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Observer, PlannedAction, Silent};
 use crate::guard::Notice;
-use crate::mode::InitialSyncPreference;
+use crate::mode::{AcceptRollback, InitialSyncPreference};
 use crate::pair::SyncPair;
 use crate::report::{ErrorLine, Outcome, Recorder, Report};
 use crate::state::{Found, StateStore};
@@ -21,6 +21,7 @@ use crate::transfer::Tuning;
 
 mod carry_out;
 pub mod check;
+mod epoch;
 mod ground;
 #[cfg(not(feature = "s3"))]
 mod no_stores;
@@ -63,6 +64,8 @@ pub struct SyncEngine {
     entropy: Arc<dyn Entropy>,
     state: Option<(Arc<dyn StateStore>, Found)>,
     servers: Arc<stores::Servers>,
+    /// What this machine is called.
+    machine: String,
 }
 
 /// What one run is to do, apart from the pair's policy.
@@ -80,6 +83,10 @@ pub struct SyncOptions {
     pub allow_empty_side: bool,
     /// Passes the root guard.
     pub accept_root: bool,
+    /// Passes the guard against files that became empty.
+    pub allow_mass_empty: bool,
+    /// Passes the guard against sides that went back to an earlier state, and says what becomes of them.
+    pub accept_rollback: Option<AcceptRollback>,
     /// Refuse what a store cannot guard by a condition, path by path, instead of looking just before it is done.
     pub strict: bool,
     /// The plan that was reviewed: if the run's own plan differs in any action it is refused.
@@ -108,6 +115,8 @@ impl SyncOptions {
             allow_mass_delete: false,
             allow_empty_side: false,
             accept_root: false,
+            allow_mass_empty: false,
+            accept_rollback: None,
             strict: false,
             expected: None,
             tuning: Tuning::default(),
@@ -170,6 +179,7 @@ impl SyncEngine {
             entropy: Arc::new(SystemEntropy),
             state: None,
             servers: Arc::default(),
+            machine: crate::lock::machine(),
         }
     }
 

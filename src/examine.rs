@@ -13,8 +13,8 @@ use crate::diff::{Change, Observed};
 use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{ContentHash, Fingerprint, HashForm, Hasher, likely_part_sizes};
-use crate::mode::{ComparisonMode, ConflictStrategy, Side, Sides};
-use crate::plan::{Base, Facts, Item, Policy, Sight, Step, decide::decide};
+use crate::mode::{AcceptRollback, ComparisonMode, ConflictStrategy, Side, Sides};
+use crate::plan::{Base, Facts, Item, Policy, Reason, Sight, Step, Strayed, Verdict, decide::decide};
 use crate::state::{Agreed, BaseRow};
 
 /// Two stamps this close count as equal where times decide, in nanoseconds: FAT keeps even seconds.
@@ -65,6 +65,80 @@ pub struct Examiner {
     pub policy: Policy,
     /// Whether tombstones in the base were written by a backup run of this mode.
     pub tombstones_hold: bool,
+    /// Which sides were put back to an earlier state.
+    pub rollback: Rollback,
+}
+
+/// Sides that were put back to an earlier state. Where one of them differs from the base the base proves nothing: what
+/// the side lacks nobody deleted, and what it has instead nobody wrote since.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rollback {
+    /// Which sides.
+    pub on: Sides<bool>,
+    /// Whether the base was lost, so that every path that differs is in doubt.
+    pub is_total: bool,
+    /// What the user said about it.
+    pub accepted: Option<AcceptRollback>,
+}
+
+impl Rollback {
+    /// Returns whether a side went back.
+    pub fn is_any(&self) -> bool {
+        self.on.source || self.on.destination
+    }
+
+    /// Returns the side that went back and differs from the base in what `sides` show, and how.
+    fn strays(&self, base: Base, sights: &Sides<Sight>) -> Option<(Side, Strayed)> {
+        let present = |side: Side| sights.get(side).is_present();
+        if base == Base::Tombstone || !Side::BOTH.into_iter().any(present) {
+            return None;
+        }
+        Side::BOTH.into_iter().filter(|side| *self.on.get(*side)).find_map(|side| {
+            match (base, *sights.get(side)) {
+                (Base::Agreed, Sight::Changed | Sight::Absent) => Some((side, Strayed::FromRow)),
+                (Base::None, Sight::New) => Some((side, Strayed::WithoutRow)),
+                (Base::None, Sight::Absent) if self.is_total => Some((side, Strayed::WithoutRow)),
+                _ => None,
+            }
+        })
+    }
+
+    /// Returns the choices that hold at such a path.
+    fn policy(&self, policy: Policy) -> Policy {
+        if let Some(winner) = self.accepted.and_then(AcceptRollback::winner) {
+            return Policy { first_sync_winner: Some(winner), ..policy };
+        }
+        let conflict = match policy.conflict {
+            ConflictStrategy::Manual => ConflictStrategy::Manual,
+            _ => ConflictStrategy::KeepBoth,
+        };
+        Policy { conflict, first_sync_winner: None, ..policy }
+    }
+
+    /// Decides at a path at which `side` strays: nothing is deleted for want of what the side no longer has, and nothing
+    /// overwritten by what it has again.
+    fn decide(&self, side: Side, facts: Facts, policy: Policy) -> Verdict {
+        let verdict = decide(facts, self.policy(policy));
+        let has_winner = self.accepted.is_some_and(|accepted| accepted.winner().is_some());
+        match verdict.step {
+            // The side that decides in a backup is the one that went back.
+            Step::Copy { to }
+                if !has_winner
+                    && !policy.mode.is_mirror()
+                    && to == side.other()
+                    && facts.sight(to).is_present()
+                    && policy.mode.authority() == Some(side) =>
+            {
+                Verdict {
+                    step: Step::KeepBoth { winner: to },
+                    reason: Reason::WentBack(side),
+                    conflict: true,
+                }
+            }
+            Step::Copy { .. } if !verdict.conflict => Verdict { reason: Reason::WentBack(side), ..verdict },
+            _ => verdict,
+        }
+    }
 }
 
 /// What examining a path came to.
@@ -79,6 +153,12 @@ pub enum Examined {
 }
 
 impl Examiner {
+    /// Decides as if no side had gone back, about a path that a side only seemed to have from an earlier state.
+    pub fn decide_anew(&self, item: &mut Item) {
+        item.strayed = None;
+        item.verdict = decide(item.facts, self.policy);
+    }
+
     /// Finds out what `change` is about and decides.
     pub async fn examine(&self, change: Change) -> Examined {
         let key = change.key.clone();
@@ -109,7 +189,17 @@ impl Examiner {
                 Observed::File(entry) => self.against_base(side, entry, base.as_ref(), &mut hashes).await?,
             };
         }
+        let damaged = damaged(base.as_ref(), &sides);
+        let strayed = self.rollback.strays(known, &sights);
+        let (known, base) = if strayed.is_some() { (Base::None, None) } else { (known, base) };
+        if strayed.is_some() {
+            sights = Sides::new(as_first_seen(sights.source), as_first_seen(sights.destination));
+        }
         let mut found = Sides::new(file(sides.source), file(sides.destination));
+        let decide = |facts: Facts| match strayed {
+            Some((side, _)) => self.rollback.decide(side, facts, self.policy),
+            None => decide(facts, self.policy),
+        };
         let mut facts = Facts {
             base: known,
             source: sights.source,
@@ -123,10 +213,11 @@ impl Examiner {
         {
             let mode = if known == Base::Agreed { ComparisonMode::HashOnly } else { self.compare };
             facts.equal = self.equal(mode, source, destination, &mut hashes).await?;
-            self.weigh_conflict(&mut facts, source, destination, &mut hashes).await?;
+            self.weigh_conflict(&mut facts, source, destination, &mut hashes, &decide).await?;
         }
-        let verdict = decide(facts, self.policy);
-        Ok(Item { key, base, found, hashes, facts, verdict })
+        let verdict = spare(decide(facts), facts, damaged, self.policy);
+        let strayed = strayed.map(|(_, how)| how);
+        Ok(Item { key, base, found, hashes, facts, verdict, strayed })
     }
 
     async fn against_base(
@@ -155,9 +246,11 @@ impl Examiner {
         source: &mut Entry,
         destination: &mut Entry,
         hashes: &mut Sides<Option<ContentHash>>,
+        decide: &(impl Fn(Facts) -> Verdict + Sync),
     ) -> Result<()> {
-        let timed = matches!(self.policy.conflict, ConflictStrategy::NewestWins | ConflictStrategy::KeepBoth);
-        if facts.equal || !timed || !decide(*facts, self.policy).conflict {
+        let timed = matches!(self.policy.conflict, ConflictStrategy::NewestWins | ConflictStrategy::KeepBoth)
+            || self.rollback.is_any();
+        if facts.equal || !timed || !decide(*facts).conflict {
             return Ok(());
         }
         let times = Sides::new(
@@ -165,7 +258,7 @@ impl Examiner {
             self.modified(Side::Destination, destination).await?,
         );
         facts.newer = later(times);
-        if let Step::KeepBoth { winner } = decide(*facts, self.policy).step {
+        if let Step::KeepBoth { winner } = decide(*facts).step {
             let loser = winner.other();
             let entry = if loser == Side::Source { source } else { destination };
             if hashes.get(loser).is_none() {
@@ -350,6 +443,43 @@ impl Examiner {
         hashes.truncate(forms.len());
         Ok(hashes)
     }
+}
+
+/// Returns what a side shows if the base does not count.
+fn as_first_seen(sight: Sight) -> Sight {
+    if sight.is_present() { Sight::New } else { sight }
+}
+
+/// Returns on which sides a file is empty that was not, although its modification time is still that of the base: no
+/// program writes so, but a disk after a power cut does. A stamp without a fraction of a second proves too little.
+fn damaged(base: Option<&Agreed>, sides: &Sides<Observed>) -> Sides<bool> {
+    let on = |side: Side| {
+        let (Some(base), Observed::File(entry)) = (base, sides.get(side)) else { return false };
+        let (Fingerprint::File(was), Fingerprint::File(is)) = (base.fingerprint(side), &entry.fingerprint)
+        else {
+            return false;
+        };
+        entry.size == 0 && base.size > 0 && was.modified == is.modified && is.modified.nanoseconds != 0
+    };
+    Sides::new(on(Side::Source), on(Side::Destination))
+}
+
+/// Keeps a damaged file from being carried over. A two-way sync repairs it from a version that was written since.
+fn spare(verdict: Verdict, facts: Facts, damaged: Sides<bool>, policy: Policy) -> Verdict {
+    let from = match verdict.step {
+        Step::Copy { to } => to.other(),
+        Step::KeepBoth { .. } | Step::Adopt | Step::Unresolved if damaged.destination => Side::Destination,
+        Step::KeepBoth { .. } | Step::Adopt | Step::Unresolved => Side::Source,
+        _ => return verdict,
+    };
+    let other = from.other();
+    if !*damaged.get(from) {
+        return verdict;
+    }
+    if facts.sight(other).is_edited() && !*damaged.get(other) && policy.mode.authority().is_none() {
+        return Verdict { step: Step::Copy { to: from }, reason: Reason::Changed(other), conflict: false };
+    }
+    Verdict { step: Step::Suspect, reason: Reason::SuspectEmpty(from), conflict: false }
 }
 
 fn is_file(sides: &Sides<Observed>) -> Sides<bool> {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::code::NoticeCode;
 use crate::error::{Error, ErrorKind};
-use crate::mode::{Side, Sides, SyncMode};
+use crate::mode::{AcceptRollback, Side, Sides, SyncMode};
 use crate::plan::{Action, Plan, Work};
 
 /// Below this many deletions and overwrites of strangers on a side the default limit does not ask.
@@ -104,6 +104,14 @@ pub struct View {
     pub root_differs: Sides<bool>,
     /// Whether the destination carries the marker of a pair that is not this one.
     pub foreign_marker: bool,
+    /// Which sides were put back to an earlier state.
+    pub went_back: Sides<bool>,
+    /// At how many paths that makes a difference.
+    pub strayed: u64,
+    /// Whether the user named a winner of a first sync, but the base was lost and a side went back.
+    pub preference_late: bool,
+    /// How many files of each side have become empty.
+    pub emptied: Sides<u64>,
 }
 
 /// What the user allows, for this run.
@@ -117,6 +125,10 @@ pub struct Limits {
     pub allow_empty_side: bool,
     /// Passes the root guard.
     pub accept_root: bool,
+    /// Passes the guard against files that became empty.
+    pub allow_mass_empty: bool,
+    /// Passes the guard against sides that went back to an earlier state, and says what becomes of them.
+    pub accept_rollback: Option<AcceptRollback>,
 }
 
 /// A sentence for the user, with a code for programs.
@@ -168,6 +180,11 @@ pub fn judge(plan: &Plan, view: &View, limits: &Limits) -> Judgement {
         judgement.warnings.extend(all_changed(view, side));
     }
     judgement.refusals.extend(other_pair(plan, view, limits));
+    judgement.refusals.extend(preference_late(view, limits));
+    for side in Side::BOTH {
+        judgement.refusals.extend(mass_empty(view, limits, side));
+    }
+    went_back(view, limits, &mut judgement);
     judgement.warnings.extend(lopsided(view));
     judgement
 }
@@ -250,7 +267,8 @@ fn too_many(meant: &Sides<u64>, view: &View, limits: &Limits, side: Side) -> Opt
     let meant = *meant.get(side);
     let known = view.base.max(*view.listed.get(side));
     // Naming the winner of a first sync is consent, unless there is nothing to win with.
-    let consented = view.first_sync_winner.is_some_and(|winner| *view.listed.get(winner) > 0);
+    let winner = view.first_sync_winner.or_else(|| limits.accept_rollback.and_then(AcceptRollback::winner));
+    let consented = winner.is_some_and(|winner| *view.listed.get(winner) > 0);
     if meant == 0 || limits.allow_mass_delete {
         return None;
     }
@@ -290,6 +308,64 @@ fn other_pair(plan: &Plan, view: &View, limits: &Limits) -> Option<Notice> {
             "use --initial-sync merge, or run once with --allow-mass-delete",
         )
     })
+}
+
+/// A user who wants to restore must not have what was deleted long ago uploaded instead.
+fn preference_late(view: &View, limits: &Limits) -> Option<Notice> {
+    (view.preference_late && limits.accept_rollback.is_none()).then(|| {
+        Notice::new(
+            NoticeCode::PreferenceLate,
+            "this pair has been synced before, its state is lost, and one side is from an earlier state than the other: \
+             a first-sync preference does not act any more",
+            "--accept-rollback destination makes the source equal to the destination, --accept-rollback source the \
+             other way round, --accept-rollback keep-both deletes nothing",
+        )
+    })
+}
+
+/// Files that are cut to nothing in great number were not edited.
+fn mass_empty(view: &View, limits: &Limits, side: Side) -> Option<Notice> {
+    let emptied = *view.emptied.get(side);
+    let is_much = emptied > DEFAULT_FLOOR && over_share(emptied, view.base, DEFAULT_PERCENT);
+    (is_much && !limits.allow_mass_empty).then(|| {
+        let message =
+            format!("{emptied} of {} at the {side} have become empty since the last sync", files(view.base));
+        let hint = "look at them: a full or failing disk does that; --allow-mass-empty goes on anyway";
+        Notice::new(NoticeCode::MassEmpty, message, hint)
+    })
+}
+
+/// A side that was put back from a backup: nothing is deleted or overwritten on that account.
+fn went_back(view: &View, limits: &Limits, judgement: &mut Judgement) {
+    let first = [NoticeCode::EmptySide, NoticeCode::RootChanged, NoticeCode::PreferenceLate];
+    let is_judged = judgement.refusals.iter().any(|refusal| first.contains(&refusal.code));
+    let sides = Side::BOTH.into_iter().filter(|side| *view.went_back.get(*side));
+    let sides: Vec<String> = sides.map(|side| format!("the {side}")).collect();
+    if sides.is_empty() || view.strayed == 0 || is_judged {
+        return;
+    }
+    let went = if sides.len() == 1 { "went" } else { "both went" };
+    let paths = if view.strayed == 1 { "1 path".into() } else { format!("{} paths", view.strayed) };
+    let message = format!(
+        "{} {went} back to an earlier state since the last sync; {paths} differ from it",
+        sides.join(" and ")
+    );
+    let choices = "--accept-rollback source or destination makes both sides as that one is, --accept-rollback keep-both \
+                   deletes nothing and keeps both versions of what differs";
+    match limits.accept_rollback {
+        None if view.strayed > DEFAULT_FLOOR => {
+            judgement.refusals.push(Notice::new(NoticeCode::RolledBack, message, choices));
+        }
+        None | Some(AcceptRollback::KeepBoth) => {
+            let message =
+                format!("{message}: nothing is deleted for it, and both versions of what differs are kept");
+            judgement.warnings.push(Notice::new(NoticeCode::RolledBack, message, ""));
+        }
+        Some(winner) => {
+            let message = format!("{message}: the {winner} decides");
+            judgement.warnings.push(Notice::new(NoticeCode::RolledBack, message, ""));
+        }
+    }
 }
 
 fn root_moved(view: &View, side: Side) -> Option<Notice> {

@@ -36,6 +36,7 @@ pub mod entry;
 pub mod filter;
 pub mod fingerprint;
 pub mod key;
+pub mod marker;
 pub mod mode;
 pub mod spelling;
 pub mod timestamp;

@@ -36,6 +36,11 @@ impl From<io::Error> for Refused {
     }
 }
 
+/// Returns what this machine is called.
+pub(crate) fn machine() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// A lock that keeps everybody else off while it lives.
 #[derive(Debug)]
 pub(crate) struct Exclusive(File);

@@ -292,6 +292,34 @@ choices!(ConflictStrategy, "conflict strategy", {
     Manual: "manual",
 });
 
+/// What happens where a side that was put back to an earlier state differs from what both sides had last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AcceptRollback {
+    /// The source's state wins: what it does not have is deleted at the destination.
+    Source,
+    /// The destination's state wins: what it does not have is deleted at the source.
+    Destination,
+    /// Nothing is deleted, and of files that differ both versions are kept.
+    KeepBoth,
+}
+
+choices!(AcceptRollback, "answer to a side that went back", {
+    Source: "source",
+    Destination: "destination",
+    KeepBoth: "keep-both",
+});
+
+impl AcceptRollback {
+    /// Returns the side whose state wins, if one does.
+    pub fn winner(self) -> Option<Side> {
+        match self {
+            Self::Source => Some(Side::Source),
+            Self::Destination => Some(Side::Destination),
+            Self::KeepBoth => None,
+        }
+    }
+}
+
 /// How two files without a common past are compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

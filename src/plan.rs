@@ -33,6 +33,17 @@ pub struct Item {
     pub facts: Facts,
     /// What was decided.
     pub verdict: Verdict,
+    /// Whether the base does not count here because a side went back to an earlier state.
+    pub strayed: Option<Strayed>,
+}
+
+/// How a path differs on a side that went back to an earlier state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strayed {
+    /// The base has the path, and the side has not that version.
+    FromRow,
+    /// The base does not have the path, and the side does.
+    WithoutRow,
 }
 
 /// One line of a plan.
@@ -154,7 +165,7 @@ impl Plan {
 
 /// Turns the decision about one path into the work to do.
 fn action(item: Item, copies: &conflict_name::CopyCounts) -> Option<Action> {
-    let Item { key, base, found, hashes, facts, verdict } = item;
+    let Item { key, base, found, hashes, facts, verdict, .. } = item;
     let Verdict { step, mut reason, conflict } = verdict;
     let Sides { source, destination } = found;
     let work = match (step, source, destination) {
@@ -162,6 +173,7 @@ fn action(item: Item, copies: &conflict_name::CopyCounts) -> Option<Action> {
         (Step::Forget, ..) => Work::Forget,
         (Step::Entomb, ..) => Work::Entomb,
         (Step::Unresolved, ..) => Work::Unresolved,
+        (Step::Suspect, ..) => Work::Blocked,
         (Step::LeaveAlone, ..) => Work::LeaveAlone,
         (Step::Adopt, Some(source), Some(destination)) => {
             let agreed = facts.base == Base::Agreed && !facts.source.is_edited();

@@ -18,7 +18,7 @@ use crate::filter::Filter;
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 use crate::mode::{Side, Sides};
-use crate::plan::{Item, Sight, Step, collide, conflict_name::CopyCounts};
+use crate::plan::{Item, Sight, Step, Strayed, collide, conflict_name::CopyCounts};
 use crate::report::Recorder;
 use crate::state::{BaseRow, StateStore};
 
@@ -66,10 +66,17 @@ pub struct Survey {
     pub recognised: Sides<u64>,
     /// How many of the base's paths have other content.
     pub changed: Sides<u64>,
-    /// Rows that are of no use any more: newly excluded paths and tombstones of another mode.
+    /// Rows that are of no use any more: newly excluded paths, tombstones of another mode, and those that a side which
+    /// went back differs from.
     pub obsolete: Vec<Key>,
     /// How many paths of the base the filter excludes now.
     pub excluded: u64,
+    /// Whether a side turned out to have gone back to an earlier state.
+    pub went_back: bool,
+    /// How many paths are decided otherwise because of that.
+    pub strayed: u64,
+    /// How many files of each side have become empty.
+    pub emptied: Sides<u64>,
     /// Paths that changed while they were looked at.
     pub moving: Vec<Key>,
     /// How many files of each side differ from the base in nothing but their inode number.
@@ -114,6 +121,7 @@ pub(crate) async fn survey(
     tell(obstacles.finish(), recorder);
     found.collisions = watch.finish();
     hidden::find(&examiner.clients, &mut found.collisions, control).await?;
+    count_strays(&mut found, examiner);
     let held = renames::look(examiner, &mut found.items, &found.copies, control, recorder).await?;
     found.obsolete.extend(held.never_renamed);
     found.moving.extend(held.moving);
@@ -124,6 +132,24 @@ pub(crate) async fn survey(
         recorder.emit(&Event::Listed { side, files: *found.listed.get(side) });
     }
     Ok(found)
+}
+
+/// Counts where a side that went back makes a difference. If everything the base knows is there and unchanged, no side
+/// went back: what is new there is new.
+fn count_strays(found: &mut Survey, examiner: &Examiner) {
+    let rollback = &examiner.rollback;
+    let strays = |item: &Item| item.strayed == Some(Strayed::FromRow);
+    let is_sure = !found.unreadable.source && !found.unreadable.destination && found.moving.is_empty();
+    let is_seen = rollback.is_total || found.items.iter().any(strays);
+    found.went_back = rollback.is_any() && (is_seen || !is_sure);
+    if !found.went_back {
+        let seeming = found.items.iter_mut().filter(|item| item.strayed.is_some());
+        seeming.for_each(|item| examiner.decide_anew(item));
+    }
+    let differs = |item: &&Item| item.strayed.is_some() && item.verdict.step != Step::Adopt;
+    found.strayed = found.items.iter().filter(differs).count() as u64;
+    let void = found.items.iter().filter(|item| strays(item)).map(|item| item.key.clone());
+    found.obsolete.extend(void.collect::<Vec<_>>());
 }
 
 struct Surveyor<'a> {
@@ -190,6 +216,7 @@ impl Surveyor<'_> {
                 for side in Side::BOTH {
                     if let Observed::File(entry) = change.sides.get(side) {
                         *found.recognised.get_mut(side) += u64::from(entry.size == base.size);
+                        *found.emptied.get_mut(side) += u64::from(entry.size == 0 && base.size > 0);
                         same += u8::from(first_sight(base, side, entry) == FirstSight::Same);
                     }
                 }

@@ -528,6 +528,12 @@ pub(crate) fn blocked(action: &Action) -> Error {
         Work::Clash { name, with } => {
             (format!("`{name}` and `{with}`: {}", action.reason), FailureCode::NameClash)
         }
+        _ if matches!(action.reason, Reason::SuspectEmpty(_)) => {
+            let message = format!("`{}` is {}", action.key, action.reason);
+            return Error::new(ErrorKind::Invalid, message)
+                .with_code(FailureCode::SuspectEmpty)
+                .with_hint("a crash of the machine leaves files so; put the content back, or `touch` the file if it is meant to be empty");
+        }
         _ => (action.reason.to_string(), FailureCode::NameCollision),
     };
     Error::new(ErrorKind::Invalid, message).with_code(code).with_hint(hint)

@@ -271,14 +271,19 @@ impl StorageClient for LocalClient {
         self.step(reserved::markers).boxed()
     }
 
-    fn put_marker<'a>(&'a self, pair_id: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>> {
-        let (pair_id, text) = (pair_id.to_owned(), text.to_owned());
-        self.step(move |local| reserved::put_marker(local, &pair_id, &text)).boxed()
+    fn read_marker<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>>> {
+        let name = name.to_owned();
+        self.step(move |local| reserved::read_marker(local, &name)).boxed()
     }
 
-    fn remove_marker<'a>(&'a self, pair_id: &'a str) -> BoxFuture<'a, Result<()>> {
-        let pair_id = pair_id.to_owned();
-        self.step(move |local| reserved::remove_marker(local, &pair_id)).boxed()
+    fn put_marker<'a>(&'a self, name: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>> {
+        let (name, text) = (name.to_owned(), text.to_owned());
+        self.step(move |local| reserved::put_marker(local, &name, &text)).boxed()
+    }
+
+    fn remove_marker<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
+        let name = name.to_owned();
+        self.step(move |local| reserved::remove_marker(local, &name)).boxed()
     }
 
     fn weaknesses(&self) -> Vec<(NoticeCode, String)> {

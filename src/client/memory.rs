@@ -409,18 +409,27 @@ impl StorageClient for MemoryClient {
         .boxed()
     }
 
-    fn put_marker<'a>(&'a self, pair_id: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>> {
+    fn read_marker<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>>> {
+        async move {
+            let state = self.request("read_marker")?;
+            let object = state.objects.get(&reserved(&format!("{PAIRS}{name}"))?);
+            Ok(object.map(|object| String::from_utf8_lossy(&object.bytes).into_owned()))
+        }
+        .boxed()
+    }
+
+    fn put_marker<'a>(&'a self, name: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>> {
         async move {
             let object = Object::new(Bytes::copy_from_slice(text.as_bytes()), self.clock.now());
-            self.request("put_marker")?.objects.insert(reserved(&format!("{PAIRS}{pair_id}"))?, object);
+            self.request("put_marker")?.objects.insert(reserved(&format!("{PAIRS}{name}"))?, object);
             Ok(())
         }
         .boxed()
     }
 
-    fn remove_marker<'a>(&'a self, pair_id: &'a str) -> BoxFuture<'a, Result<()>> {
+    fn remove_marker<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
         async move {
-            self.request("remove_marker")?.objects.remove(&reserved(&format!("{PAIRS}{pair_id}"))?);
+            self.request("remove_marker")?.objects.remove(&reserved(&format!("{PAIRS}{name}"))?);
             Ok(())
         }
         .boxed()

@@ -72,6 +72,9 @@ pub use store::Ports;
 /// Where the markers of pairs are, below the prefix.
 const PAIRS: &str = ".syncengine/pairs/";
 
+/// No marker is longer.
+const MARKER_BYTES: usize = 16 * 1024;
+
 /// How a client of a store works, apart from where the store is.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -283,17 +286,46 @@ impl S3Client {
         }
     }
 
-    async fn write_marker(&self, pair_id: &str, text: &str) -> Result<()> {
+    /// Writes a marker if none of its name is there: who has written that said the same.
+    async fn write_marker(&self, name: &str, text: &str) -> Result<()> {
         let store = &self.store;
-        let key = format!("{}{PAIRS}{pair_id}", self.at.prefix);
+        let key = format!("{}{PAIRS}{name}", self.at.prefix);
         let bytes = Bytes::copy_from_slice(text.as_bytes());
-        let written = store.send(|| async {
-            let request = store.sdk().put_object().bucket(&store.bucket).key(&key);
-            let request = request.content_type("application/json").checksum_crc32(stage::checksum(&bytes));
-            let request = request.body(ByteStream::from(bytes.clone()));
-            Ok(request.customize().disable_payload_signing().send().await?)
-        });
-        written.await.map(drop).map_err(|fault| fault.error(format!("write `{key}`")))
+        let write = |condition: Option<&'static str>| {
+            let (key, bytes) = (&key, &bytes);
+            store.send(move || async move {
+                let request = store.sdk().put_object().bucket(&store.bucket).key(key);
+                let request = request.content_type("application/json").checksum_crc32(stage::checksum(bytes));
+                let request = request.body(ByteStream::from(bytes.clone()));
+                let request = request.set_if_none_match(condition.map(str::to_owned));
+                Ok(request.customize().disable_payload_signing().send().await?)
+            })
+        };
+        let written = match write(Some("*")).await {
+            Err(fault) if fault.is_refused_condition() => return Ok(()),
+            Err(fault) if fault.is_unsupported() => write(None).await,
+            written => written,
+        };
+        written.map(drop).map_err(|fault| fault.error(format!("write `{key}`")))
+    }
+
+    async fn marker_text(&self, name: &str) -> Result<Option<String>> {
+        let store = &self.store;
+        let key = format!("{}{PAIRS}{name}", self.at.prefix);
+        let range = format!("bytes=0-{}", MARKER_BYTES - 1);
+        let read =
+            store.send(|| async {
+                let request = store.sdk().get_object().bucket(&store.bucket).key(&key).range(&range);
+                let found = request.send().await?;
+                found.body.collect().await.map_err(|error| {
+                    Fault::new(ErrorKind::Unavailable, format!("the answer broke off: {error}"))
+                })
+            });
+        match read.await {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes.into_bytes()).into_owned())),
+            Err(fault) if fault.is_missing() => Ok(None),
+            Err(fault) => Err(fault.error(format!("read `{key}`"))),
+        }
     }
 }
 
@@ -404,12 +436,16 @@ impl StorageClient for S3Client {
         self.marker_ids().boxed()
     }
 
-    fn put_marker<'a>(&'a self, pair_id: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>> {
-        self.write_marker(pair_id, text).boxed()
+    fn read_marker<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>>> {
+        self.marker_text(name).boxed()
     }
 
-    fn remove_marker<'a>(&'a self, pair_id: &'a str) -> BoxFuture<'a, Result<()>> {
-        async move { self.delete_ours(&format!("{}{PAIRS}{pair_id}", self.at.prefix)).await }.boxed()
+    fn put_marker<'a>(&'a self, name: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.write_marker(name, text).boxed()
+    }
+
+    fn remove_marker<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
+        async move { self.delete_ours(&format!("{}{PAIRS}{name}", self.at.prefix)).await }.boxed()
     }
 
     fn tells_apart<'a>(&'a self, _: &'a Key, _: &'a Key, may_write: bool) -> BoxFuture<'a, Result<bool>> {

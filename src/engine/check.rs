@@ -9,7 +9,7 @@ use crate::client::{ListRequest, Listed};
 use crate::diff::{Change, Diff, Found, Observed};
 use crate::error::Result;
 use crate::event::Event;
-use crate::examine::Examiner;
+use crate::examine::{Examiner, Rollback};
 use crate::filter::Filter;
 use crate::key::Key;
 use crate::mode::{ComparisonMode, Side, Sides};
@@ -73,7 +73,8 @@ impl SyncEngine {
             Policy { mode: pair.mode, pull: pair.pull, conflict: pair.conflict, first_sync_winner: None };
         let compare = ComparisonMode::HashOnly;
         let clients = prepared.listed.clone();
-        let examiner = Examiner { clients, compare, policy, tombstones_hold: false };
+        let examiner =
+            Examiner { clients, compare, policy, tombstones_hold: false, rollback: Rollback::default() };
         let filter = Filter::new(prepared.rules.clone());
         let rules_on = Side::BOTH.into_iter().find(|side| examiner.clients.get(*side).is_folder());
         let list = |side: Side| {

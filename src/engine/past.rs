@@ -1,16 +1,17 @@
 //! What the state says about a run: its base, whether it is a first sync, and when it began and ended.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::prepare::Prepared;
-use super::{SyncEngine, SyncOptions, unreachable};
+use super::{SyncEngine, SyncOptions, epoch};
 use crate::code::NoticeCode;
 use crate::error::Result;
 use crate::event::Event;
+use crate::examine::Rollback;
 use crate::guard::Notice;
 use crate::key::escape;
-use crate::mode::{InitialSyncPreference, Side, Sides, SyncMode};
+use crate::marker::{self, Marks};
+use crate::mode::{Side, Sides, SyncMode};
 use crate::pair::SyncPair;
 use crate::report::Recorder;
 use crate::state::{Access, FirstSync, Found, PairLock, PairRecord, RecordTail, StateStore};
@@ -25,12 +26,33 @@ pub(super) struct Past {
     pub(super) winner: Option<Side>,
     /// Whether the destination carries the marker of another pair.
     pub(super) foreign_marker: bool,
+    /// Which sides were put back to an earlier state, as far as their markers tell.
+    pub(super) rollback: Rollback,
+    /// Whether the user named a winner although the base was lost and a side went back.
+    pub(super) preference_late: bool,
+    /// Whether nothing was remembered of the pair.
+    is_new: bool,
+    /// The markers as they were when the run began.
+    pub(super) marks: Sides<Marks>,
+    /// The epoch this run has begun with.
+    pub(super) started: Option<u64>,
+    /// Whether the user was told that a marker could not be written.
+    pub(super) warned_of_marker: bool,
     /// The tag of this run, once it has begun.
     tag: Option<u32>,
     /// The name of its folder in the trash.
     trash_run: Option<String>,
     /// Keeps other runs of the pair out for as long as it lives.
     _lock: Option<PairLock>,
+}
+
+/// What a run means for the epoch of its pair.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Raise {
+    /// Whether it rises.
+    pub(super) raises: bool,
+    /// Whether a side went back to an earlier state, which counts until a run has put everything right.
+    pub(super) went_back: bool,
 }
 
 impl Past {
@@ -62,7 +84,7 @@ impl SyncEngine {
     pub(super) async fn recall(
         &self,
         pair: &SyncPair,
-        preference: Option<InitialSyncPreference>,
+        options: &SyncOptions,
         prepared: &Prepared,
         access: Access,
         recorder: &Recorder,
@@ -70,22 +92,29 @@ impl SyncEngine {
         let (state, mut found, lock) = self.open_state(prepared.identities(), access).await?;
         self.warn_of_exposure(recorder).await;
         let record = state.pair_record();
-        let mut common = None;
-        let mut foreign_marker = false;
-        if record.is_none() {
-            let mut markers = Sides::new(BTreeSet::new(), BTreeSet::new());
-            for side in Side::BOTH {
-                let ids = prepared.listed.get(side).markers().await;
-                markers.get_mut(side).extend(ids.map_err(|error| {
-                    unreachable(error, &format!("the markers of the {side} cannot be read"))
-                })?);
+        let wanted = if record.is_none() { Sides::new(true, true) } else { epoch::written(pair) };
+        let marks = epoch::read_marks(prepared, wanted).await?;
+        let common = if record.is_none() { marker::common(&marks) } else { None };
+        let foreign_marker = record.is_none() && !marks.destination.pairs().is_subset(&marks.source.pairs());
+        if common.is_some() && found == Found::Nothing {
+            let why = "both sides carry the marker of an earlier sync, but no state was found".into();
+            found = Found::Lost { why };
+        }
+        let mut rollback = Rollback { accepted: options.accept_rollback, ..Rollback::default() };
+        if let Some(record) = &record {
+            let (back, recovering) =
+                (epoch::went_back(record, &marks, pair, prepared).await?, record.tail.recovering());
+            rollback.on =
+                Sides::new(back.source || recovering.source, back.destination || recovering.destination);
+            // Their rows are void already.
+            rollback.is_total = recovering != Sides::default();
+            if let Some(note) = epoch::state_is_older(record, &marks) {
+                recorder.emit(&Event::Noted(note));
             }
-            common = markers.source.intersection(&markers.destination).next().cloned();
-            foreign_marker = markers.destination.iter().any(|id| !markers.source.contains(id));
-            if common.is_some() && found == Found::Nothing {
-                let why = "both sides carry the marker of an earlier sync, but no state was found".into();
-                found = Found::Lost { why };
-            }
+        } else if let Some(side) = common.as_ref().and_then(|id| marker::older(&marks, id)) {
+            // Without a base the markers are all there is to tell by.
+            *rollback.on.get_mut(side) = *epoch::written(pair).get(side);
+            rollback.is_total = rollback.is_any();
         }
         if let Found::Lost { why } = &found {
             let message = format!(
@@ -94,17 +123,20 @@ impl SyncEngine {
             let hint = "a first-sync preference does not act; check the result, conflicts are possible";
             recorder.emit(&Event::Warned(Notice::new(NoticeCode::StateLost, message, hint)));
         }
-        let preference = preference.or(pair.initial_sync).unwrap_or_default();
+        let preference = options.initial_sync.or(pair.initial_sync).unwrap_or_default();
         let begun = record.as_ref().map(|record| record.first_sync);
         let first_sync = (record.is_none() && found == Found::Nothing)
             || matches!(begun, Some(FirstSync::Begun(begun)) if begun == preference);
         let acts = first_sync && pair.mode == SyncMode::TwoWay;
         let winner = preference.winner().filter(|_| acts);
-        if !acts && pair.mode == SyncMode::TwoWay && preference.winner().is_some() {
+        let is_spent = !acts && pair.mode == SyncMode::TwoWay && preference.winner().is_some();
+        let preference_late = is_spent && rollback.is_total;
+        if is_spent && !preference_late {
             let message =
                 format!("--initial-sync {preference} has no effect: this pair has been synced before");
             recorder.emit(&Event::Noted(Notice::new(NoticeCode::PreferenceSpent, message, String::new())));
         }
+        let is_new = record.is_none();
         let first = if first_sync { FirstSync::Begun(preference) } else { FirstSync::Spent };
         let record = record.unwrap_or_else(|| PairRecord {
             pair_id: common.unwrap_or_else(|| self.new_pair_id()),
@@ -123,6 +155,12 @@ impl SyncEngine {
             first_sync,
             winner,
             foreign_marker,
+            rollback,
+            preference_late,
+            is_new,
+            marks,
+            started: None,
+            warned_of_marker: false,
             tag: None,
             trash_run: None,
             _lock: lock,
@@ -169,7 +207,14 @@ impl SyncEngine {
     }
 
     /// Records that a run begins, before its first effect.
-    pub(super) async fn begin(&self, past: &mut Past, pair: &SyncPair, options: &SyncOptions) -> Result<()> {
+    pub(super) async fn begin(
+        &self,
+        past: &mut Past,
+        (pair, options): (&SyncPair, &SyncOptions),
+        prepared: &Prepared,
+        Raise { raises, went_back }: Raise,
+        recorder: &Recorder,
+    ) -> Result<()> {
         let tag = self.tag();
         past.tag = Some(tag);
         past.trash_run = Some(format!("{}-{tag:08x}", self.clock.now().compact()));
@@ -181,7 +226,30 @@ impl SyncEngine {
             let preference = options.initial_sync.or(pair.initial_sync).unwrap_or_default();
             past.record.first_sync = FirstSync::Begun(preference);
         }
-        past.state.commit(past.record.clone()).await
+        if went_back {
+            past.record.tail.set_recovering(past.rollback.on);
+        }
+        if !raises {
+            return past.state.commit(past.record.clone()).await;
+        }
+        self.raise_epoch(past, pair, prepared, recorder).await?;
+        past.started = Some(past.record.tail.epochs().highest());
+        Ok(())
+    }
+
+    /// Ends the epoch of a run that did not come to its end, if the sides can still be written to. Otherwise the next run
+    /// does.
+    pub(super) async fn break_off(
+        &self,
+        past: &mut Past,
+        pair: &SyncPair,
+        prepared: &Prepared,
+        recorder: &Recorder,
+    ) -> Result<()> {
+        if past.started.is_none() {
+            return past.state.flush().await;
+        }
+        self.raise_epoch(past, pair, prepared, recorder).await
     }
 
     fn tag(&self) -> u32 {
@@ -206,34 +274,14 @@ impl SyncEngine {
             record.run_tags.retain(|tag| Some(*tag) == past.tag);
         }
         record.last_sync_seconds = Some(self.clock.now().seconds);
-        past.state.commit(past.record.clone()).await?;
-        let succeeded = recorder.with(|report| report.counts.failed == 0);
-        if pair.mode == SyncMode::TwoWay && !past.record.marked && succeeded {
-            match put_markers(&past.record, prepared).await {
-                Ok(()) => {
-                    past.record.marked = true;
-                    past.state.commit(past.record.clone()).await?;
-                }
-                Err(error) if error.ends_the_run() => return Err(error),
-                Err(error) => {
-                    let message = format!("the marker of this pair could not be written: {}", error.chain());
-                    recorder.emit(&Event::Warned(Notice::new(NoticeCode::NoMarker, message, String::new())));
-                }
-            }
+        if recorder.with(|report| report.counts.failed == 0) {
+            record.tail.set_recovering(Sides::default());
         }
+        if past.started.is_none() && !past.is_new {
+            return past.state.commit(past.record.clone()).await;
+        }
+        self.raise_epoch(&mut past, pair, prepared, recorder).await?;
+        epoch::remove_old_markers(&past, pair, prepared).await;
         Ok(())
     }
-}
-
-async fn put_markers(record: &PairRecord, prepared: &Prepared) -> Result<()> {
-    let text = serde_json::json!({
-        "schema": crate::report::SCHEMA,
-        "pair_id": record.pair_id,
-        "source": record.locations.source,
-        "destination": record.locations.destination,
-    });
-    for side in Side::BOTH {
-        prepared.clients.get(side).put_marker(&record.pair_id, &format!("{text:#}\n")).await?;
-    }
-    Ok(())
 }

@@ -1,6 +1,5 @@
 //! What is remembered of a pair: looking at it, and forgetting it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -10,6 +9,7 @@ use crate::code::NoticeCode;
 use crate::error::{Error, Result};
 use crate::examine::Clients;
 use crate::guard::Notice;
+use crate::marker::Marks;
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
 use crate::state::{Access, Found, PairRecord};
@@ -93,30 +93,34 @@ impl SyncEngine {
 
 /// Removes the markers of the pair with this record. Returns how many there were, and what went wrong.
 async fn remove_markers(record: Option<&PairRecord>, clients: &Clients) -> (u64, Vec<Notice>) {
-    let mut markers = Sides::new(BTreeSet::new(), BTreeSet::new());
+    let mut markers: Sides<Marks> = Sides::default();
     let mut warnings = Vec::new();
     for side in Side::BOTH {
         let client = clients.get(side);
         // A root that does not exist has none.
-        let ids = match client.root().await {
+        let names = match client.root().await {
             Ok(None) => Ok(Vec::new()),
             Ok(Some(_)) => client.markers().await,
             Err(error) => Err(error),
         };
-        match ids {
-            Ok(ids) => markers.get_mut(side).extend(ids),
+        match names {
+            Ok(names) => *markers.get_mut(side) = Marks::new(names),
             Err(error) => warnings.push(left(side, &error)),
         }
     }
     // Without a record the pair is what both sides carry the marker of.
     let ids: Vec<String> = match record {
         Some(record) => vec![record.pair_id.clone()],
-        None => markers.source.intersection(&markers.destination).cloned().collect(),
+        None => {
+            let at_destination = markers.destination.pairs();
+            let common = markers.source.pairs().into_iter().filter(|id| at_destination.contains(id));
+            common.map(str::to_owned).collect()
+        }
     };
     let mut removed = 0;
     for side in Side::BOTH {
-        for id in ids.iter().filter(|id| markers.get(side).contains(*id)) {
-            match clients.get(side).remove_marker(id).await {
+        for marker in ids.iter().flat_map(|id| markers.get(side).of(id)) {
+            match clients.get(side).remove_marker(&marker.to_string()).await {
                 Ok(()) => removed += 1,
                 Err(error) => warnings.push(left(side, &error)),
             }

@@ -1,7 +1,7 @@
 //! One run, from the lock to the last row.
 
 use super::carry_out::Run;
-use super::past::Past;
+use super::past::{Past, Raise};
 use super::prepare::Prepared;
 use super::tell::{announce, foresee, tell};
 use super::{SyncEngine, SyncOptions, unreachable};
@@ -10,12 +10,12 @@ use crate::code::NoticeCode;
 use crate::entry::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, first_difference};
-use crate::examine::Examiner;
+use crate::examine::{Examiner, Rollback};
 use crate::filter::Filter;
 use crate::guard::{self, Judgement, Limits, Notice, View};
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
-use crate::plan::{Action, Plan, Policy};
+use crate::plan::{Action, Plan, Policy, Work};
 use crate::report::Recorder;
 use crate::state::Access;
 use crate::survey::{Survey, Wanted, survey};
@@ -57,7 +57,7 @@ impl SyncEngine {
         prepared: &mut Prepared,
     ) -> Result<()> {
         let access = if options.dry_run { Access::ReadOnly } else { Access::Write };
-        let mut past = self.recall(pair, options.initial_sync, prepared, access, recorder).await?;
+        let mut past = self.recall(pair, options, prepared, access, recorder).await?;
         past.warn_clients(prepared);
         if !options.dry_run {
             prepared.mend().await?;
@@ -75,10 +75,15 @@ impl SyncEngine {
         }
         options.controller.checkpoint().await?;
         prepared.create_roots().await?;
-        let examiner = Examiner { clients: prepared.clients.clone(), ..examiner };
+        let rollback = if found.went_back { examiner.rollback } else { Rollback::default() };
+        let examiner = Examiner { clients: prepared.clients.clone(), rollback, ..examiner };
         let changes = !plan.actions.is_empty() || !found.moving.is_empty() || !found.obsolete.is_empty();
-        if changes {
-            self.begin(&mut past, pair, options).await?;
+        let raise = Raise {
+            raises: past.record.tail.epochs().is_open() || past.rollback.is_any() || raises(&plan, &found),
+            went_back: found.went_back,
+        };
+        if changes || raise.raises {
+            self.begin(&mut past, (pair, options), prepared, raise, recorder).await?;
         }
         let swept = self.sweep(pair, &found, prepared, recorder).await;
         let may_try = Sides::new(pair.allows_download(), pair.allows_upload());
@@ -118,7 +123,12 @@ impl SyncEngine {
             }
             Err(error) => {
                 // What was recorded so far is true; keep it whatever ended the run.
-                if let Err(lost) = past.state.flush().await {
+                let kept = if error.kind() == ErrorKind::Unavailable {
+                    past.state.flush().await
+                } else {
+                    self.break_off(&mut past, pair, prepared, recorder).await
+                };
+                if let Err(lost) = kept {
                     tracing::debug!(error = lost.chain(), "the state could not be flushed either");
                 }
                 Err(error)
@@ -191,6 +201,22 @@ fn purging(pair: &SyncPair, plan: &Plan, prepared: &Prepared) -> Vec<Side> {
     Side::BOTH.into_iter().filter(|side| has_work(*side)).collect()
 }
 
+/// Returns whether a run changes what the base knows, other than that it takes in what both sides have.
+fn raises(plan: &Plan, found: &Survey) -> bool {
+    let changes_rows = |work: &Work| {
+        matches!(
+            work,
+            Work::Copy(_)
+                | Work::Delete { .. }
+                | Work::Rename { .. }
+                | Work::KeepBoth { .. }
+                | Work::Forget
+                | Work::Entomb
+        )
+    };
+    !found.moving.is_empty() || plan.actions.iter().any(|action| changes_rows(&action.work))
+}
+
 /// Returns the sides on which most of what the base knows differs from it in nothing but inode numbers.
 fn renumbered(found: &Survey) -> Sides<bool> {
     let most = |count: u64| count > 0 && count.saturating_mul(2) >= found.base;
@@ -207,6 +233,7 @@ pub(super) fn examiner(pair: &SyncPair, prepared: &Prepared, past: &Past) -> Exa
         compare: pair.compare,
         policy: policy(pair, past.winner),
         tombstones_hold: past.record.mode == pair.mode,
+        rollback: past.rollback,
     }
 }
 
@@ -304,6 +331,10 @@ pub(super) fn view(
         changed: found.changed,
         root_differs: Sides::new(differs(Side::Source), differs(Side::Destination)),
         foreign_marker: past.foreign_marker,
+        went_back: if found.went_back { past.rollback.on } else { Sides::new(false, false) },
+        strayed: found.strayed,
+        preference_late: past.preference_late,
+        emptied: found.emptied,
     }
 }
 
@@ -313,5 +344,7 @@ pub(super) fn limits(pair: &SyncPair, options: &SyncOptions) -> Limits {
         allow_mass_delete: options.allow_mass_delete,
         allow_empty_side: options.allow_empty_side,
         accept_root: options.accept_root,
+        allow_mass_empty: options.allow_mass_empty,
+        accept_rollback: options.accept_rollback,
     }
 }

@@ -72,7 +72,7 @@ impl SyncEngine {
         let locations = prepared.locations();
         let empty = Report::new(locations.source.clone(), locations.destination.clone(), pair.mode, true);
         let recorder = Recorder::new(empty, std::sync::Arc::clone(&options.observer));
-        let past = self.recall(pair, options.initial_sync, &prepared, Access::ReadOnly, &recorder).await?;
+        let past = self.recall(pair, options, &prepared, Access::ReadOnly, &recorder).await?;
         past.warn_clients(&prepared);
         let examiner = examiner(pair, &prepared, &past);
         let mut found = look(&examiner, &prepared, &past, options, &recorder).await?;

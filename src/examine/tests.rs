@@ -50,7 +50,8 @@ impl Trees {
             Arc::<MemoryClient>::clone(&destination) as Arc<dyn StorageClient>,
         );
         let policy = Policy { mode: SyncMode::TwoWay, pull: true, conflict, first_sync_winner: None };
-        let examiner = Examiner { clients, compare, policy, tombstones_hold: false };
+        let examiner =
+            Examiner { clients, compare, policy, tombstones_hold: false, rollback: Rollback::default() };
         Self { source, destination, examiner }
     }
 
@@ -354,7 +355,7 @@ async fn a_time_the_listing_did_not_tell_is_asked_for_unless_the_version_is_anot
     // Somebody else's time is nobody's.
     trees.put(Side::Source, "zz", 2_000).await;
     let item = trees.item(None, files(&entries)).await;
-    assert_eq!((item.facts.newer, item.verdict.reason), (None, crate::plan::Reason::Tie));
+    assert_eq!((item.facts.newer, item.verdict.reason), (None, Reason::Tie));
     assert_eq!(item.found.source.unwrap().modified, None);
 }
 

@@ -202,6 +202,7 @@ fn item(key: &Key, mut state: State, policy: Policy) -> Item {
         hashes: Sides::new(known(files.source), known(files.destination)),
         facts,
         verdict: decide(facts, policy),
+        strayed: None,
     }
 }
 

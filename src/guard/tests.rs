@@ -6,8 +6,14 @@ use crate::fingerprint::{ETag, Fingerprint};
 use crate::key::Key;
 use crate::plan::{Action, Copy, Reason};
 
-const EVERY_FLAG: Limits =
-    Limits { max_delete: None, allow_mass_delete: true, allow_empty_side: true, accept_root: true };
+const EVERY_FLAG: Limits = Limits {
+    max_delete: None,
+    allow_mass_delete: true,
+    allow_empty_side: true,
+    accept_root: true,
+    allow_mass_empty: true,
+    accept_rollback: Some(AcceptRollback::KeepBoth),
+};
 
 fn entry(name: &str) -> Entry {
     let fingerprint = Fingerprint::Object(ETag::new("x"));

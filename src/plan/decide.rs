@@ -114,6 +114,8 @@ pub enum Step {
     Unresolved,
     /// Leave a difference that this mode does not touch.
     LeaveAlone,
+    /// Leave both as they are: what would be carried over looks damaged.
+    Suspect,
 }
 
 /// A decision and why it was made.
@@ -178,6 +180,10 @@ pub enum Reason {
     NameClash(Side),
     /// The file already has as many conflict copies as allowed.
     TooManyCopies,
+    /// This side was put back to an earlier state, in which the file was not, or was another one.
+    WentBack(Side),
+    /// The file is empty on this side and has the time it had before.
+    SuspectEmpty(Side),
 }
 
 impl fmt::Display for Reason {
@@ -209,6 +215,10 @@ impl fmt::Display for Reason {
             Self::NameCollision(side) => write!(f, "a file and a folder of the same name at {side}"),
             Self::NameClash(side) => write!(f, "two names that the {side} takes for one"),
             Self::TooManyCopies => f.write_str("too many conflict copies of this file"),
+            Self::WentBack(side) => write!(f, "{side} went back to an earlier state"),
+            Self::SuspectEmpty(side) => {
+                write!(f, "empty at {side}, with the modification time it had when it was not")
+            }
         }
     }
 }

@@ -73,6 +73,7 @@ pub(super) fn item(name: &str, [base, source, destination]: Contents<'_>, policy
         hashes: Sides::new(source.map(hash), destination.map(hash)),
         facts,
         verdict: decide(facts, policy),
+        strayed: None,
     }
 }
 

@@ -9,12 +9,15 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::row::{Damage, Read, Reader, put_bytes, put_varint};
+use crate::mode::Sides;
 
 /// The first tag that a program must know to read what it is behind.
 pub const MUST_KNOW: u64 = 64;
 
 /// The tags of the record that this program knows.
 const SIDES_WITHOUT_INODES: u64 = 1;
+const EPOCHS: u64 = 2;
+const RECOVERING: u64 = 3;
 
 /// Fields behind a row, in ascending order of their tags.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,6 +60,28 @@ impl RowTail {
     }
 }
 
+/// How far each side has come, by its marker. 0 is a side that never had one with an epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Epochs {
+    /// The epoch whose marker was about to be written.
+    pub meant: Sides<u64>,
+    /// The epoch whose marker is known to have been there.
+    pub there: Sides<u64>,
+}
+
+impl Epochs {
+    /// Returns whether a marker was about to be written and is not known to be there: a run was cut off.
+    pub fn is_open(&self) -> bool {
+        self.meant != self.there
+    }
+
+    /// Returns the highest epoch known.
+    pub fn highest(&self) -> u64 {
+        let Self { meant, there } = self;
+        [meant.source, meant.destination, there.source, there.destination].into_iter().max().unwrap_or(0)
+    }
+}
+
 /// Fields of the pair's record.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -75,14 +100,40 @@ impl RecordTail {
     }
 
     /// Returns on which sides inode numbers were seen not to last, so that they prove nothing.
-    pub fn without_inodes(&self) -> crate::mode::Sides<bool> {
+    pub fn without_inodes(&self) -> Sides<bool> {
         let known = self.0.get(&SIDES_WITHOUT_INODES);
         known.and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
     }
 
     /// Remembers on which sides inode numbers do not last.
-    pub fn set_without_inodes(&mut self, sides: crate::mode::Sides<bool>) {
+    pub fn set_without_inodes(&mut self, sides: Sides<bool>) {
         self.0.insert(SIDES_WITHOUT_INODES, serde_json::json!(sides));
+    }
+
+    /// Returns how far each side has come.
+    pub fn epochs(&self) -> Epochs {
+        let known = self.0.get(&EPOCHS);
+        known.and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
+    }
+
+    /// Remembers how far each side has come.
+    pub fn set_epochs(&mut self, epochs: Epochs) {
+        self.0.insert(EPOCHS, serde_json::json!(epochs));
+    }
+
+    /// Returns which sides went back to an earlier state and are not yet all that the other one is.
+    pub fn recovering(&self) -> Sides<bool> {
+        let known = self.0.get(&RECOVERING);
+        known.and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
+    }
+
+    /// Remembers which sides went back until a run has put everything right.
+    pub fn set_recovering(&mut self, sides: Sides<bool>) {
+        if sides == Sides::default() {
+            self.0.remove(&RECOVERING);
+        } else {
+            self.0.insert(RECOVERING, serde_json::json!(sides));
+        }
     }
 
     /// Checks that this program may use the record.
@@ -99,7 +150,6 @@ fn check(tag: u64) -> Read<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mode::Sides;
 
     #[test]
     fn fields_that_nobody_knows_are_kept_and_those_that_must_be_known_refused() {

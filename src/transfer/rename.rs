@@ -112,8 +112,9 @@ impl Transfer<'_> {
         }
         let attempt = || async {
             if !keep_old {
-                // A name that is only spelled anew is not deleted.
-                if folded(entry.key.as_str()) != folded(to.as_str()) {
+                // A name that is only spelled anew is not deleted, nor one that the winner of a conflict gets.
+                let is_free = matches!(action.work, Work::Rename { .. });
+                if is_free && folded(entry.key.as_str()) != folded(to.as_str()) {
                     self.rights.allow_delete(on)?;
                 }
                 return client.rename(entry, to).await;

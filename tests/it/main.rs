@@ -28,6 +28,7 @@ mod memory;
 mod network;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
 mod resume;
+mod rollback;
 #[cfg(feature = "cli")]
 mod scenarios;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]

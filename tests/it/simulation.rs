@@ -53,6 +53,7 @@ const IMPORTANT: &[(&str, u64)] = &[
     ("states deleted", 20),
     ("states lost", 20),
     ("states put back", 10),
+    ("places put back", 100),
     ("stale listings", 50),
     ("races where conditions are ignored", 1),
     ("clock jumps", 30),

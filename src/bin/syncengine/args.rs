@@ -240,6 +240,13 @@ pub(crate) struct RunArgs {
     /// Go on although a side is another folder than last time, this once
     #[arg(long, help_heading = "Safety")]
     pub(crate) accept_root: bool,
+    /// Go on although many files have become empty, this once
+    #[arg(long, help_heading = "Safety")]
+    pub(crate) allow_mass_empty: bool,
+    /// Go on although a side was put back to an earlier state, this once; its version wins, the other's, or both are
+    /// kept: source, destination, keep-both
+    #[arg(long, value_name = "WHICH", help_heading = "Safety")]
+    pub(crate) accept_rollback: Option<String>,
     /// Refuse writes that a store cannot guard against other writers, instead of warning of them
     #[arg(long, help_heading = "Safety")]
     pub(crate) strict: bool,

@@ -21,6 +21,9 @@ const PAIRS: &str = ".syncengine/pairs";
 /// The folder of the trash.
 pub(super) const TRASH: &str = ".syncengine/trash";
 
+/// No marker is longer.
+const MARKER_BYTES: usize = 16 * 1024;
+
 /// How a file of ours is made.
 pub(super) const CREATE: OFlags =
     OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -175,7 +178,7 @@ pub(super) fn put_file(local: &Local, folder: &OwnedFd, name: &str, text: &str) 
     Ok(file)
 }
 
-/// Returns the ids of the pairs that have a marker.
+/// Returns the names of the markers.
 pub(super) fn markers(local: &Local) -> Result<Vec<String>> {
     let root = local.root.handle()?;
     let read = super::root::open_folder(&root, PAIRS).and_then(|folder| names::plain(&folder));
@@ -189,26 +192,55 @@ pub(super) fn markers(local: &Local) -> Result<Vec<String>> {
     }
 }
 
-/// Writes the marker of a pair.
-pub(super) fn put_marker(local: &Local, pair_id: &str, text: &str) -> Result<()> {
-    check_id(pair_id)?;
-    let folder = make_folder(local, PAIRS)?;
-    put_file(local, &folder, pair_id, text)
-        .map(drop)
-        .map_err(|error| failure("write", &join(PAIRS, pair_id), error))
+/// Returns the text of a marker, if it is there.
+pub(super) fn read_marker(local: &Local, name: &str) -> Result<Option<String>> {
+    check_id(name)?;
+    let root = local.root.handle()?;
+    let read = super::root::open_folder(&root, PAIRS).and_then(|folder| {
+        let file = rustix::fs::openat(
+            &folder,
+            name,
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        let mut text = vec![0; MARKER_BYTES];
+        let mut length = 0;
+        while length < text.len() {
+            match retry_on_intr(|| rustix::io::read(&file, &mut text[length..]))? {
+                0 => break,
+                count => length += count,
+            }
+        }
+        text.truncate(length);
+        Ok(text)
+    });
+    match read {
+        Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(locked_out(failure("read", &join(PAIRS, name), error))),
+    }
 }
 
-/// Removes the marker of a pair.
-pub(super) fn remove_marker(local: &Local, pair_id: &str) -> Result<()> {
-    check_id(pair_id)?;
+/// Writes a marker.
+pub(super) fn put_marker(local: &Local, name: &str, text: &str) -> Result<()> {
+    check_id(name)?;
+    let folder = make_folder(local, PAIRS)?;
+    put_file(local, &folder, name, text)
+        .map(drop)
+        .map_err(|error| failure("write", &join(PAIRS, name), error))
+}
+
+/// Removes a marker.
+pub(super) fn remove_marker(local: &Local, name: &str) -> Result<()> {
+    check_id(name)?;
     let root = local.root.handle()?;
     let removed = super::root::open_folder(&root, PAIRS).and_then(|folder| {
-        rustix::fs::unlinkat(&folder, pair_id, AtFlags::empty())?;
+        rustix::fs::unlinkat(&folder, name, AtFlags::empty())?;
         rustix::fs::fsync(&folder).or_else(ignore_unsupported)
     });
     match removed {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(failure("remove", &join(PAIRS, pair_id), error)),
+        Err(error) => Err(failure("remove", &join(PAIRS, name), error)),
     }
 }
 

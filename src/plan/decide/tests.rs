@@ -93,7 +93,7 @@ impl Scene {
 
     fn carry_out(&mut self, step: Step) {
         match step {
-            Step::Nothing | Step::Unresolved | Step::LeaveAlone => return,
+            Step::Nothing | Step::Unresolved | Step::LeaveAlone | Step::Suspect => return,
             Step::Forget => self.base = None,
             Step::Entomb => (self.base, self.tombstone) = (None, true),
             Step::Adopt => self.base = Some(self.source),

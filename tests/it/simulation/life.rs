@@ -154,6 +154,14 @@ async fn disturb(machines: &mut Machines, step: usize) {
     {
         let mut inner = world.inner();
         let places = inner.places.len();
+        if step > 0 && inner.falls(150) {
+            let at = inner.chance.below(places);
+            inner.put_back(at);
+        }
+    }
+    {
+        let mut inner = world.inner();
+        let places = inner.places.len();
         for _ in 0..inner.chance.below(4) {
             let at = inner.chance.below(places);
             inner.edit(at);

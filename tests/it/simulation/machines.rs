@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use syncengine::code::FailureCode;
 use syncengine::event::Failure;
+use syncengine::mode::AcceptRollback;
 use syncengine::state::{BaseRow, FirstSync, Found, StateStore};
 use syncengine::{
     ConflictStrategy, InitialSyncPreference, Outcome, Report, Side, Sides, StorageClient, SyncEngine,
@@ -158,6 +159,7 @@ impl Machines {
         let mut options = SyncOptions::new().observer(ports);
         options.allow_empty_side = true;
         options.allow_mass_delete = true;
+        options.accept_rollback = Some(AcceptRollback::KeepBoth);
         let run = AssertUnwindSafe(engine.run(&owner.pair, options)).catch_unwind();
         // An hour without an end is a hang.
         let mut run = pin!(tokio::time::timeout(Duration::from_hours(1), run));
@@ -214,6 +216,13 @@ impl Machines {
             owner.state = Arc::new(SimState::new(port, content));
         } else if matches!(ended, Ended::Told(_)) {
             owner.copies.push(owner.state.content());
+        }
+        for side in Side::BOTH {
+            let place = &mut world.places[*sides.get(side)];
+            place.back_up();
+            if matches!(ended, Ended::Told(report) if report.outcome == Outcome::Synced) {
+                place.doubted_by.remove(&machine);
+            }
         }
         world.check_owed();
     }

@@ -76,6 +76,14 @@ pub(crate) struct Pending {
     trash: Vec<(String, Bytes)>,
 }
 
+/// What a backup of a place has.
+#[derive(Debug, Clone)]
+pub(crate) struct Moment {
+    files: BTreeMap<String, File>,
+    trash: Vec<(String, Bytes)>,
+    markers: BTreeSet<String>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) kind: Kind,
@@ -87,6 +95,10 @@ pub(crate) struct Place {
     /// The times that temporaries are to have.
     pub(crate) times: BTreeMap<String, Timestamp>,
     pub(crate) markers: BTreeSet<String>,
+    /// Backups of it, the latest last.
+    pub(crate) moments: Vec<Moment>,
+    /// The machines that have not come to rest with it since it was put back to an earlier moment.
+    pub(crate) doubted_by: BTreeSet<usize>,
     /// A folder that cannot be read for now.
     pub(crate) unreadable: Option<String>,
     /// What each name had before its latest change, and when that was: what a stale listing shows.
@@ -109,6 +121,8 @@ impl Place {
             temporaries: BTreeMap::new(),
             times: BTreeMap::new(),
             markers: BTreeSet::new(),
+            moments: Vec::new(),
+            doubted_by: BTreeSet::new(),
             unreadable: None,
             before: BTreeMap::new(),
             pending: Vec::new(),
@@ -250,6 +264,37 @@ impl Place {
             self.files.insert(name, file);
         }
         self.free_inode = None;
+    }
+
+    /// Takes a backup of everything, as it is.
+    pub(crate) fn back_up(&mut self) {
+        let (files, trash, markers) = (self.files.clone(), self.trash.clone(), self.markers.clone());
+        self.moments.push(Moment { files, trash, markers });
+    }
+
+    /// Puts everything back to a moment, each file as a new one.
+    pub(crate) fn put_back(
+        &mut self,
+        moment: usize,
+        tick: u64,
+        now: Timestamp,
+        mut next: impl FnMut() -> u64,
+    ) {
+        let Some(Moment { files, trash, markers }) = self.moments.get(moment).cloned() else { return };
+        for name in self.files.keys().cloned().collect::<Vec<_>>() {
+            self.take(&name, tick);
+        }
+        self.temporaries.clear();
+        self.pending.clear();
+        self.before.clear();
+        for (name, file) in files {
+            let etag = self.etag(&file.content, next());
+            let changed = self.stamp(now);
+            self.set(&name, File { changed, inode: next(), etag, ..file }, tick);
+        }
+        self.before.clear();
+        self.free_inode = None;
+        (self.trash, self.markers) = (trash, markers);
     }
 
     /// Returns whether the place has, besides `name`, something of which it or a folder it is in differs from it in the

@@ -65,6 +65,22 @@ impl Inner {
         *machine.sides.get(machine.side_of(place).other())
     }
 
+    /// Returns whether a side of a machine's pair was put back to an earlier moment, since then the two did not come to
+    /// rest, and the mode of the run is one that lets such a side not decide.
+    fn is_doubted(&self, machine: usize, place: usize) -> bool {
+        let run = &self.machines[machine].run;
+        let side = self.machines[machine].side_of(place);
+        let is_back = |side: Side| {
+            let place = *self.machines[machine].sides.get(side);
+            *run.copy.get(side) && self.places[place].doubted_by.contains(&machine)
+        };
+        match run.mode.authority() {
+            None => !run.has_winner && (is_back(side) || is_back(side.other())),
+            // What the other side has a mode with an authority overwrites in any case.
+            Some(authority) => !run.mode.is_mirror() && is_back(authority),
+        }
+    }
+
     /// Judges a version that is staged, or will be.
     pub(crate) fn judge_staging(&mut self, machine: usize, place: usize, name: &str) {
         let run = &self.machines[machine].run;
@@ -113,6 +129,22 @@ impl Inner {
         let is_elsewhere = here.files.iter().any(|(other, file)| other != name && file.content == lost);
         let is_beside = is_elsewhere || here.ever_named_from(&format!("{stem}.conflict-"));
         let is_known = is_beside || self.places[self.other(machine, place)].ever_had(&lost);
+        // A version that both sides had is replaced only by one that somebody put in its place.
+        let was_common = self.places[self.other(machine, place)].ever_had(&lost);
+        let beyond = &self.places[self.other(machine, place)].files;
+        let is_live = lost == *new || beyond.values().any(|file| file.content == lost);
+        let is_given_up = self.given_up.contains(&lost) || is_live;
+        if overruled && !was_common {
+            // A conflict, settled as the user wants it; what is left of it elsewhere goes too.
+            self.given_up.insert(lost.clone());
+        }
+        if was_common && !is_beside && !is_given_up && self.is_doubted(machine, place) {
+            let (mode, lost) = (run.mode, shown(&lost));
+            self.broken(format!(
+                "8.2: {mode} replaces {lost:?}, {name} at place {place}, which no user gave up"
+            ));
+            return;
+        }
         if !overruled && !is_known && !is_racy(old) {
             let (mode, conflict, lost) = (run.mode, run.conflict, shown(&lost));
             self.broken(format!(
@@ -168,6 +200,11 @@ impl Inner {
         if needs_evidence && !is_renamed && !self.places[other].ever_had(&lost) && !is_racy(entry) {
             wrong.push("I-03: the other side never had it");
         }
+        let is_elsewhere = self.places[other].files.values().any(|file| file.content == lost);
+        let is_given_up = self.given_up.contains(&lost) || is_elsewhere;
+        if needs_evidence && self.has_gone_back && !is_renamed && !is_given_up && !is_racy(entry) {
+            wrong.push("8.2: no user gave it up");
+        }
         for wrong in wrong {
             let (mode, lost) = (run.mode, shown(&lost));
             self.broken(format!("{wrong}: {mode} removes {lost:?}, {name} at place {place}"));
@@ -183,7 +220,8 @@ impl Inner {
         if are_alike(from, to) {
             return self.note("names spelled anew");
         }
-        if !mode.allows_delete(side) {
+        // The loser of a conflict makes room for the winner.
+        if !mode.allows_delete(side) && !to.contains(".conflict-") {
             self.broken(format!("I-14: {mode} takes the name {from} at place {place}"));
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use syncengine::examine::Examiner;
+use syncengine::examine::{Examiner, Rollback};
 use syncengine::fingerprint::{ContentHash, HashForm};
 use syncengine::plan::Policy;
 use syncengine::{
@@ -236,6 +236,12 @@ pub(crate) fn hash_of(text: &str, form: HashForm, flips: usize) -> Result<Vec<Co
         first_sync_winner: None,
     };
     let clients = Sides::new(client(0), client(1));
-    let examiner = Examiner { clients, compare: ComparisonMode::HashOnly, policy, tombstones_hold: false };
+    let examiner = Examiner {
+        clients,
+        compare: ComparisonMode::HashOnly,
+        policy,
+        tombstones_hold: false,
+        rollback: Rollback::default(),
+    };
     on_paused_time(examiner.hash(Side::Source, &entry, &[form]))
 }

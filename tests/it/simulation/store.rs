@@ -351,6 +351,15 @@ impl StorageClient for SimStore {
         .boxed()
     }
 
+    fn read_marker<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>>> {
+        async move {
+            self.port.call("read marker", name).await?;
+            let world = self.port.world.inner();
+            Ok(world.places[self.port.place].markers.contains(name).then(String::new))
+        }
+        .boxed()
+    }
+
     fn put_marker<'a>(&'a self, pair_id: &'a str, _: &'a str) -> BoxFuture<'a, Result<()>> {
         async move { mark(&self.port, pair_id).await }.boxed()
     }

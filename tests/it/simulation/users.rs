@@ -95,6 +95,10 @@ impl Inner {
         self.owed.insert(content.clone());
         let place = &mut self.places[at];
         let old = place.files.get(name).map(|file| file.content.clone());
+        if let Some(old) = old.clone().filter(|old| *old != content) {
+            self.given_up.insert(old);
+        }
+        let place = &mut self.places[at];
         let (modified, changed) = (place.stamp(modified), place.stamp(now));
         let etag = place.etag(&content, number);
         place.set(name, File { content, modified, changed, inode, etag }, tick);
@@ -120,6 +124,7 @@ impl Inner {
         self.tell(|| format!("user at {at}: delete {name}"));
         let tick = self.tick;
         let old = self.places[at].take(name, tick);
+        self.given_up.extend(old.iter().map(|file| file.content.clone()));
         self.disown(old.map(|file| file.content));
     }
 
@@ -127,6 +132,7 @@ impl Inner {
         self.tell(|| format!("user at {at}: rename {from} to {to}"));
         let tick = self.tick;
         let Some(file) = self.places[at].take(from, tick) else { return };
+        self.given_up.insert(file.content.clone());
         self.places[at].free_inode = None;
         let to = &*self.places[at].spelling(to);
         self.make_room(at, to);

@@ -123,6 +123,10 @@ pub(crate) struct Inner {
     pub(crate) written: BTreeSet<Bytes>,
     /// Contents that may not be lost: those no user did away with.
     pub(crate) owed: BTreeSet<Bytes>,
+    /// Contents that users deleted, replaced or renamed, anywhere.
+    pub(crate) given_up: BTreeSet<Bytes>,
+    /// Whether a place was ever put back to an earlier moment.
+    pub(crate) has_gone_back: bool,
     pub(crate) tick: u64,
     pub(crate) edits: u32,
     trace: u64,
@@ -150,6 +154,8 @@ impl Universe {
             broken: Vec::new(),
             written: BTreeSet::new(),
             owed: BTreeSet::new(),
+            given_up: BTreeSet::new(),
+            has_gone_back: false,
             tick: 1,
             edits: 0,
             trace: 0xcbf2_9ce4_8422_2325,
@@ -286,6 +292,28 @@ impl Inner {
                 self.inodes = next;
             }
         }
+    }
+
+    /// A place is put back from one of its backups. What it had since is gone with it.
+    pub(crate) fn put_back(&mut self, at: usize) {
+        let count = self.places[at].moments.len();
+        if count == 0 {
+            return;
+        }
+        let moment = self.chance.below(count);
+        self.note("places put back");
+        self.tell(|| format!("place {at} is put back to moment {moment} of {count}"));
+        self.has_gone_back = true;
+        let (tick, now) = (self.tick, self.now_at(at));
+        let mut next = self.inodes;
+        self.places[at].put_back(moment, tick, now, || {
+            next += 1;
+            next
+        });
+        self.inodes = next;
+        self.places[at].doubted_by = (0..self.machines.len()).collect();
+        let lost: Vec<Bytes> = self.owed.iter().filter(|content| !self.exists(content)).cloned().collect();
+        self.owed.retain(|content| !lost.contains(content));
     }
 
     pub(crate) fn next_inode(&mut self) -> u64 {

@@ -1,0 +1,173 @@
+//! How far each side has come: what its markers say of it, and the writing of new ones.
+//!
+//! A run that changes rows raises the pair's epoch twice: before its first effect, and after its last row. The state
+//! records an epoch as *meant* before the markers are written and as *there* after. So whatever moment a side is put back
+//! to, its highest marker is lower than what is known to have been there; and a run that was cut off is known by what was
+//! meant and is not known to be there.
+
+use std::collections::BTreeSet;
+
+use futures::future::join_all;
+use md5::{Digest, Md5};
+
+use super::past::Past;
+use super::prepare::Prepared;
+use super::{SyncEngine, unreachable};
+use crate::client::StorageClient;
+use crate::code::NoticeCode;
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::guard::Notice;
+use crate::marker::{Marker, MarkerText, Marks};
+use crate::mode::{Side, Sides};
+use crate::pair::SyncPair;
+use crate::report::Recorder;
+use crate::state::PairRecord;
+
+/// Returns the sides that a run of `pair` writes to. Only those carry markers.
+pub(super) fn written(pair: &SyncPair) -> Sides<bool> {
+    Sides::new(pair.allows_copy_to(Side::Source), pair.allows_copy_to(Side::Destination))
+}
+
+/// Reads the names of the markers on the `wanted` sides.
+pub(super) async fn read_marks(prepared: &Prepared, wanted: Sides<bool>) -> Result<Sides<Marks>> {
+    let mut marks = Sides::default();
+    for side in Side::BOTH.into_iter().filter(|side| *wanted.get(*side)) {
+        let names = prepared.listed.get(side).markers().await;
+        let names = names
+            .map_err(|error| unreachable(error, &format!("the markers of the {side} cannot be read")))?;
+        *marks.get_mut(side) = Marks::new(names);
+    }
+    Ok(marks)
+}
+
+/// Returns which of the sides that this run writes to went back in time, by their markers.
+///
+/// # Errors
+/// A marker that could not be asked for.
+pub(super) async fn went_back(
+    record: &PairRecord,
+    marks: &Sides<Marks>,
+    pair: &SyncPair,
+    prepared: &Prepared,
+) -> Result<Sides<bool>> {
+    let there = record.tail.epochs().there;
+    let mut back = Sides::new(false, false);
+    for side in Side::BOTH.into_iter().filter(|side| *written(pair).get(*side)) {
+        let known = *there.get(side);
+        let shown = marks.get(side).highest(&record.pair_id).unwrap_or(0);
+        if shown >= known {
+            continue;
+        }
+        // A listing can be stale.
+        let name = Marker::new(&record.pair_id, known).to_string();
+        let found = prepared.listed.get(side).read_marker(&name).await;
+        let found = found
+            .map_err(|error| unreachable(error, &format!("the markers of the {side} cannot be read")))?;
+        *back.get_mut(side) = found.is_none();
+    }
+    Ok(back)
+}
+
+/// Returns a note if a side has come further than the state knows of.
+pub(super) fn state_is_older(record: &PairRecord, marks: &Sides<Marks>) -> Option<Notice> {
+    let known = record.tail.epochs().highest();
+    let is_ahead = |side: &Side| marks.get(*side).highest(&record.pair_id).is_some_and(|epoch| epoch > known);
+    let side = Side::BOTH.into_iter().find(is_ahead)?;
+    let message = format!(
+        "the {side} was synced since by a newer state than this one; what both sides had before still counts"
+    );
+    Some(Notice::new(NoticeCode::StateOlder, message, ""))
+}
+
+impl SyncEngine {
+    /// Records that the sides are about to carry a new epoch, writes its markers, and records that they are there. What
+    /// cannot be written is a warning: the next run tries again.
+    pub(super) async fn raise_epoch(
+        &self,
+        past: &mut Past,
+        pair: &SyncPair,
+        prepared: &Prepared,
+        recorder: &Recorder,
+    ) -> Result<()> {
+        let written = written(pair);
+        let sides: Vec<Side> = Side::BOTH.into_iter().filter(|side| *written.get(*side)).collect();
+        let epoch = past.epoch().saturating_add(1);
+        let mut epochs = past.record.tail.epochs();
+        for side in &sides {
+            *epochs.meant.get_mut(*side) = epoch;
+        }
+        past.record.tail.set_epochs(epochs);
+        past.state.commit(past.record.clone()).await?;
+        let text = format!("{}\n", serde_json::json!(self.marker_text(pair, prepared)));
+        let name = Marker::new(&past.record.pair_id, epoch).to_string();
+        let writes = sides.iter().map(|side| prepared.clients.get(*side).put_marker(&name, &text));
+        for (side, result) in sides.iter().zip(join_all(writes).await) {
+            match result {
+                Ok(()) => *epochs.there.get_mut(*side) = epoch,
+                Err(error) => past.warn_of_marker(*side, &error, recorder),
+            }
+        }
+        past.record.tail.set_epochs(epochs);
+        past.record.marked = epochs.there.source > 0 && epochs.there.destination > 0;
+        past.state.commit(past.record.clone()).await
+    }
+
+    fn marker_text(&self, pair: &SyncPair, prepared: &Prepared) -> MarkerText {
+        let authority = pair.mode.authority().map(|side| digest(prepared.clients.get(side).location()));
+        MarkerText {
+            schema: crate::report::SCHEMA,
+            mode: pair.mode,
+            pair: None,
+            authority,
+            machine: self.machine.clone(),
+        }
+    }
+}
+
+/// Returns a hash of a location, which tells where a side is to nobody who does not know it.
+fn digest(location: &str) -> String {
+    let digest: [u8; 16] = Md5::digest(location).into();
+    format!("{:032x}", u128::from_be_bytes(digest))
+}
+
+/// Removes the markers of earlier epochs from the sides that carry the newest. Those that stay do no harm.
+pub(super) async fn remove_old_markers(past: &Past, pair: &SyncPair, prepared: &Prepared) {
+    let id = &past.record.pair_id;
+    let there = past.record.tail.epochs().there;
+    let mut removals = Vec::new();
+    for side in Side::BOTH.into_iter().filter(|side| *written(pair).get(*side)) {
+        let started = past.started.map(|epoch| Marker::new(id, epoch));
+        let all: BTreeSet<Marker> = past.marks.get(side).of(id).cloned().chain(started).collect();
+        let old = all.into_iter().filter(|marker| marker.epoch < *there.get(side));
+        let client = prepared.clients.get(side).as_ref();
+        removals.extend(old.map(|marker| remove(client, marker.to_string())));
+    }
+    join_all(removals).await;
+}
+
+async fn remove(client: &dyn StorageClient, name: String) {
+    if let Err(error) = client.remove_marker(&name).await {
+        tracing::debug!(error = error.chain(), name, "an old marker stays");
+    }
+}
+
+impl Past {
+    /// Returns the highest epoch that anybody knows of.
+    fn epoch(&self) -> u64 {
+        let shown =
+            Side::BOTH.into_iter().filter_map(|side| self.marks.get(side).highest(&self.record.pair_id));
+        shown.max().unwrap_or(0).max(self.record.tail.epochs().highest())
+    }
+
+    /// Tells, once a run, that a marker could not be written.
+    fn warn_of_marker(&mut self, side: Side, error: &Error, recorder: &Recorder) {
+        if std::mem::replace(&mut self.warned_of_marker, true) {
+            return;
+        }
+        let message =
+            format!("the marker of this pair could not be written at the {side}: {}", error.chain());
+        let hint = "without it nobody can tell when the side is put back to an earlier state";
+        recorder.emit(&Event::Warned(Notice::new(NoticeCode::NoMarker, message, hint)));
+    }
+}

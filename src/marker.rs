@@ -1,0 +1,152 @@
+//! `Marker`: the name by which a side says which pair it belongs to, and up to which point of the pair's history.
+//!
+//! A pair's *epoch* is a number that rises with every run that changes rows of the base. Each side that a mode
+//! writes to carries it in the name of a small file, so that a listing shows whether the side is as new as it was
+//! left. A side that was put back from a backup carries an older one.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::mode::{Side, Sides, SyncMode};
+
+/// How many hexadecimal digits an epoch has in a name.
+const EPOCH_DIGITS: usize = 16;
+
+/// The name of a marker.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Marker {
+    /// The id of the pair.
+    pub pair_id: String,
+    /// Up to where the side has come; 0 is what releases without epochs wrote.
+    pub epoch: u64,
+}
+
+impl Marker {
+    /// Returns the marker of a pair at an epoch.
+    pub fn new(pair_id: impl Into<String>, epoch: u64) -> Self {
+        Self { pair_id: pair_id.into(), epoch }
+    }
+
+    /// Reads a name. Every name is one: what has no epoch at its end is of epoch 0.
+    pub fn parse(name: &str) -> Self {
+        let is_lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        match name.rsplit_once('.') {
+            Some((pair_id, digits))
+                if !pair_id.is_empty()
+                    && digits.len() == EPOCH_DIGITS
+                    && digits.bytes().all(is_lower_hex) =>
+            {
+                Self::new(pair_id, u64::from_str_radix(digits, 16).unwrap_or(0))
+            }
+            _ => Self::new(name, 0),
+        }
+    }
+}
+
+impl fmt::Display for Marker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.epoch {
+            0 => f.write_str(&self.pair_id),
+            epoch => write!(f, "{}.{epoch:016x}", self.pair_id),
+        }
+    }
+}
+
+/// What is in a marker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkerText {
+    /// The version of this document.
+    pub schema: u32,
+    /// The mode of the run that wrote it.
+    pub mode: SyncMode,
+    /// The name of the pair, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<String>,
+    /// A hash of where the side that decides is, without the host; none in a mode in which neither does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
+    /// The machine that wrote it.
+    pub machine: String,
+}
+
+/// The markers that a side carries.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Marks(Vec<Marker>);
+
+impl Marks {
+    /// Returns the markers of these names.
+    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+        Self(names.into_iter().map(|name| Marker::parse(&name)).collect())
+    }
+
+    /// Returns the highest epoch of a pair, if the side carries a marker of it.
+    pub fn highest(&self, pair_id: &str) -> Option<u64> {
+        self.of(pair_id).map(|marker| marker.epoch).max()
+    }
+
+    /// Returns the markers of a pair.
+    pub fn of<'a>(&'a self, pair_id: &'a str) -> impl Iterator<Item = &'a Marker> {
+        self.0.iter().filter(move |marker| marker.pair_id == pair_id)
+    }
+
+    /// Returns the pairs that have a marker, each once.
+    pub fn pairs(&self) -> std::collections::BTreeSet<&str> {
+        self.0.iter().map(|marker| marker.pair_id.as_str()).collect()
+    }
+}
+
+/// Returns a pair of which both sides carry a marker.
+pub fn common(marks: &Sides<Marks>) -> Option<String> {
+    let destination = marks.destination.pairs();
+    marks.source.pairs().into_iter().find(|id| destination.contains(id)).map(str::to_owned)
+}
+
+/// Returns the side whose marker of a pair is older than that of the other one. One that has none is older than any.
+pub fn older(marks: &Sides<Marks>, pair_id: &str) -> Option<Side> {
+    match marks.source.highest(pair_id).cmp(&marks.destination.highest(pair_id)) {
+        std::cmp::Ordering::Less => Some(Side::Source),
+        std::cmp::Ordering::Greater => Some(Side::Destination),
+        std::cmp::Ordering::Equal => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_the_pair_and_the_epoch() {
+        for (name, pair_id, epoch) in [
+            ("ab", "ab", 0),
+            ("ab.0000000000000001", "ab", 1),
+            ("ab.ffffffffffffffff", "ab", u64::MAX),
+            ("ab.000000000000000A", "ab.000000000000000A", 0),
+            ("ab.000000000000001", "ab.000000000000001", 0),
+            (".0000000000000001", ".0000000000000001", 0),
+            ("a.b.0000000000000010", "a.b", 16),
+        ] {
+            let marker = Marker::parse(name);
+            assert_eq!(marker, Marker::new(pair_id, epoch), "{name}");
+            assert_eq!(marker.to_string(), name);
+        }
+    }
+
+    #[test]
+    fn the_highest_epoch_counts_and_the_lower_side_is_the_older() {
+        let marks = |names: &str| Marks::new(names.split_whitespace().map(str::to_owned));
+        let at = |id: &str, epoch| Marker::new(id, epoch).to_string();
+        let both = Sides::new(
+            marks(&format!("{} {} x", at("ab", 3), at("ab", 7))),
+            marks(&format!("{} y", at("ab", 4))),
+        );
+        assert_eq!((both.source.highest("ab"), both.destination.highest("ab")), (Some(7), Some(4)));
+        assert_eq!((both.source.highest("z"), both.source.highest("x")), (None, Some(0)));
+        assert_eq!(common(&both).as_deref(), Some("ab"));
+        assert_eq!(
+            (older(&both, "ab"), older(&both, "x"), older(&both, "z")),
+            (Some(Side::Destination), Some(Side::Destination), None)
+        );
+        assert_eq!(common(&Sides::new(marks("x"), marks("y"))), None);
+    }
+}

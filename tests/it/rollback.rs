@@ -1,0 +1,375 @@
+//! Sides and states that are put back to an earlier moment, as a backup is: what was synced since must neither be
+//! deleted nor overwritten for it. And files that a crash of the machine has emptied.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use syncengine::code::{FailureCode, NoticeCode};
+use syncengine::mode::AcceptRollback;
+use syncengine::{
+    ConflictStrategy, InitialSyncPreference, Outcome, Report, SyncEngine, SyncMode, SyncOptions, SyncPair,
+    Timestamp,
+};
+
+use crate::support::{Folder, Root, set_modified};
+
+/// Two folders, what is remembered of them, and backups of all three.
+struct Scene {
+    dir: tempfile::TempDir,
+    source: Folder,
+    destination: Folder,
+    pair: SyncPair,
+    options: SyncOptions,
+    clock: i64,
+}
+
+impl Scene {
+    fn new(mode: SyncMode) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (source, destination) = (Folder::new(dir.path(), "a"), Folder::new(dir.path(), "b"));
+        let pair = SyncPair::new(source.0.to_str().unwrap(), destination.0.to_str().unwrap()).mode(mode);
+        Self { dir, source, destination, pair, options: SyncOptions::new(), clock: 1_600_000_000 }
+    }
+
+    async fn run(&self) -> Report {
+        let engine = SyncEngine::new(self.dir.path().join("state"));
+        engine.sync_pair(&self.pair, self.options.clone()).await.unwrap()
+    }
+
+    async fn sync(&self) -> Report {
+        let report = self.run().await;
+        assert_eq!(report.outcome, Outcome::Synced, "{report:?}");
+        report
+    }
+
+    fn write(&mut self, folder: &str, name: &str, text: &str) {
+        self.clock += 60;
+        Folder(self.dir.path().join(folder)).write(name, text.as_bytes(), Timestamp::new(self.clock, 1));
+    }
+
+    /// Copies a folder as a backup does, with all it has, in the same place or elsewhere.
+    fn copy(&self, from: &str, to: &str) {
+        let (from, to) = (self.dir.path().join(from), self.dir.path().join(to));
+        if to.exists() {
+            fs::remove_dir_all(&to).unwrap();
+        }
+        copy_tree(&from, &to);
+    }
+
+    /// Puts what a backup has into a folder that stays the same folder.
+    fn put_back(&self, backup: &str, folder: &str) {
+        let (backup, folder) = (self.dir.path().join(backup), self.dir.path().join(folder));
+        for item in fs::read_dir(&folder).unwrap() {
+            let path = item.unwrap().path();
+            if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+        }
+        copy_into(&backup, &folder);
+    }
+
+    /// Returns the contents of a folder, by name, conflict copies as `NAME*`.
+    fn shown(&self, folder: &str) -> String {
+        let tree = Folder(self.dir.path().join(folder)).files();
+        let shown = tree.into_iter().map(|(name, text)| {
+            let name = name.split_once(".conflict-").map_or(name.clone(), |(stem, _)| format!("{stem}*"));
+            format!("{name}={}", String::from_utf8(text).unwrap())
+        });
+        shown.collect::<Vec<_>>().join(" ")
+    }
+
+    fn markers(&self, folder: &str) -> BTreeSet<String> {
+        let pairs = self.dir.path().join(folder).join(".syncengine/pairs");
+        let Ok(names) = fs::read_dir(pairs) else { return BTreeSet::new() };
+        names.map(|name| name.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    copy_into(from, to);
+}
+
+fn copy_into(from: &Path, to: &Path) {
+    for item in fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        let target: PathBuf = to.join(item.file_name());
+        if item.file_type().unwrap().is_dir() {
+            copy_tree(&item.path(), &target);
+        } else {
+            fs::copy(item.path(), &target).unwrap();
+            let modified = item.metadata().unwrap().modified().unwrap();
+            fs::File::options().write(true).open(&target).unwrap().set_modified(modified).unwrap();
+        }
+    }
+}
+
+fn codes(report: &Report) -> Vec<NoticeCode> {
+    report.warnings.iter().chain(&report.refused_by).map(|notice| notice.code).collect()
+}
+
+/// A pair that was synced, backed up, and used since: `old` is gone, `kept` edited, `new` added, `same` left alone.
+async fn used_since(mode: SyncMode, by: &str) -> Scene {
+    let mut scene = Scene::new(mode);
+    for name in ["kept", "old", "same"] {
+        scene.write(by, name, "1");
+    }
+    scene.sync().await;
+    for (folder, backup) in [("a", "a-then"), ("b", "b-then"), ("state", "state-then")] {
+        scene.copy(folder, backup);
+    }
+    scene.write(by, "kept", "2!");
+    scene.write(by, "new", "1");
+    Folder(scene.dir.path().join(by)).delete("old");
+    scene.sync().await;
+    scene
+}
+
+#[tokio::test]
+async fn a_side_that_is_put_back_neither_deletes_nor_overwrites_what_came_since() {
+    for side in ["a", "b"] {
+        let scene = used_since(SyncMode::TwoWay, "a").await;
+        scene.put_back(&format!("{side}-then"), side);
+        let report = scene.sync().await;
+        assert_eq!(codes(&report), [NoticeCode::RolledBack], "{report:?}");
+        let both = "kept=2! kept*=1 new=1 old=1 same=1";
+        assert_eq!((scene.shown("a"), scene.shown("b")), (both.into(), both.into()), "{side}");
+        let again = scene.sync().await;
+        assert_eq!((codes(&again), again.counts.unchanged), (vec![], 5), "{again:?}");
+    }
+}
+
+#[tokio::test]
+async fn whose_state_wins_the_user_can_say() {
+    for (accept, expected) in [
+        (AcceptRollback::Source, "kept=1 old=1 same=1"),
+        (AcceptRollback::Destination, "kept=2! new=1 same=1"),
+        (AcceptRollback::KeepBoth, "kept=2! kept*=1 new=1 old=1 same=1"),
+    ] {
+        let mut scene = used_since(SyncMode::TwoWay, "a").await;
+        scene.put_back("a-then", "a");
+        scene.options.accept_rollback = Some(accept);
+        scene.sync().await;
+        assert_eq!((scene.shown("a"), scene.shown("b")), (expected.into(), expected.into()), "{accept}");
+    }
+}
+
+#[tokio::test]
+async fn many_paths_wait_for_the_user() {
+    let mut scene = Scene::new(SyncMode::TwoWay);
+    scene.write("a", "first", "1");
+    scene.sync().await;
+    scene.copy("a", "a-then");
+    for number in 0..21 {
+        scene.write("b", &format!("since-{number}"), "1");
+    }
+    scene.sync().await;
+    scene.put_back("a-then", "a");
+    let refused = scene.run().await;
+    assert_eq!((refused.outcome, codes(&refused)), (Outcome::Refused, vec![NoticeCode::RolledBack]));
+    assert_eq!((scene.shown("a").as_str(), scene.destination.files().len()), ("first=1", 22));
+    scene.options.accept_rollback = Some(AcceptRollback::KeepBoth);
+    scene.sync().await;
+    assert_eq!(scene.source.files().len(), 22);
+}
+
+#[tokio::test]
+async fn manual_stays_manual_and_is_not_forgotten() {
+    let mut scene = used_since(SyncMode::TwoWay, "a").await;
+    scene.pair = scene.pair.clone().conflict(ConflictStrategy::Manual);
+    scene.put_back("a-then", "a");
+    for _ in 0..3 {
+        let report = scene.run().await;
+        assert_eq!((report.outcome, report.counts.unresolved), (Outcome::Partial, 1), "{report:?}");
+        assert_eq!(scene.shown("a"), "kept=1 new=1 old=1 same=1");
+        assert_eq!(scene.shown("b"), "kept=2! new=1 old=1 same=1");
+    }
+}
+
+/// Nothing is told from a side that looks as it was left, whatever became of its marker.
+#[tokio::test]
+async fn a_side_without_its_marker_on_which_nothing_is_amiss_did_not_go_back() {
+    for side in ["a", "b"] {
+        let mut scene = used_since(SyncMode::TwoWay, "a").await;
+        fs::remove_dir_all(scene.dir.path().join(side).join(".syncengine/pairs")).unwrap();
+        scene.write(side, "newer", "1");
+        let report = scene.sync().await;
+        assert_eq!(codes(&report), [], "{report:?}");
+        // From now on it has a marker again, and deletions count.
+        Folder(scene.dir.path().join(side)).delete("newer");
+        scene.sync().await;
+        assert_eq!((scene.shown("a"), scene.shown("b")), ("kept=2! new=1 same=1".into(), scene.shown("a")));
+    }
+}
+
+/// The source decides in a backup, but not by what it had before.
+#[tokio::test]
+async fn a_source_that_is_put_back_does_not_overwrite_its_backup() {
+    let scene = used_since(SyncMode::SourceBackup, "a").await;
+    scene.put_back("a-then", "a");
+    let report = scene.sync().await;
+    assert_eq!(codes(&report), [NoticeCode::RolledBack], "{report:?}");
+    assert_eq!(scene.shown("b"), "kept=2! kept*=1 new=1 old=1 same=1");
+    assert_eq!(scene.shown("a"), "kept=2! kept*=1 new=1 old=1 same=1");
+}
+
+#[tokio::test]
+async fn a_mirror_that_is_put_back_is_mended() {
+    let scene = used_since(SyncMode::SourceToDestination, "a").await;
+    scene.put_back("b-then", "b");
+    scene.sync().await;
+    assert_eq!(scene.shown("b"), "kept=2! new=1 same=1");
+}
+
+/// An older base is still a common past.
+#[tokio::test]
+async fn a_state_that_is_put_back_is_told_and_does_no_harm() {
+    let mut scene = used_since(SyncMode::TwoWay, "a").await;
+    scene.write("b", "same", "2!");
+    scene.copy("state-then", "state");
+    let report = scene.sync().await;
+    assert!(report.notes.iter().any(|note| note.code == NoticeCode::StateOlder), "{report:?}");
+    let both = "kept=2! new=1 same=2!";
+    assert_eq!((scene.shown("a"), scene.shown("b")), (both.into(), both.into()));
+}
+
+/// Everything of a machine comes from one backup, and the other side has gone on.
+#[tokio::test]
+async fn a_machine_that_is_put_back_as_a_whole_goes_on_from_there() {
+    let scene = used_since(SyncMode::TwoWay, "a").await;
+    scene.copy("state-then", "state");
+    scene.put_back("a-then", "a");
+    scene.sync().await;
+    let both = "kept=2! new=1 same=1";
+    assert_eq!((scene.shown("a"), scene.shown("b")), (both.into(), both.into()));
+}
+
+#[tokio::test]
+async fn without_a_state_the_markers_tell_which_side_is_older() {
+    for preference in InitialSyncPreference::ALL {
+        let mut scene = used_since(SyncMode::TwoWay, "a").await;
+        scene.put_back("a-then", "a");
+        fs::remove_dir_all(scene.dir.path().join("state")).unwrap();
+        scene.options.initial_sync = Some(*preference);
+        let (before, report) = (scene.shown("a"), scene.run().await);
+        if preference.winner().is_some() {
+            assert_eq!(report.outcome, Outcome::Refused, "{report:?}");
+            assert!(codes(&report).contains(&NoticeCode::PreferenceLate), "{report:?}");
+            assert_eq!((scene.shown("a"), scene.shown("b")), (before, "kept=2! new=1 same=1".into()));
+            scene.options.accept_rollback = Some(AcceptRollback::Destination);
+            scene.sync().await;
+            assert_eq!(scene.shown("a"), "kept=2! new=1 same=1");
+        } else {
+            assert!(codes(&report).contains(&NoticeCode::RolledBack), "{report:?}");
+            assert_eq!(scene.shown("b"), "kept=2! kept*=1 new=1 old=1 same=1");
+        }
+    }
+}
+
+/// Equal markers tell that neither side is older, so the strategy in force settles what differs.
+#[tokio::test]
+async fn without_a_state_and_with_equal_markers_the_strategy_counts() {
+    let mut scene = used_since(SyncMode::TwoWay, "a").await;
+    scene.write("a", "kept", "3!!");
+    fs::remove_dir_all(scene.dir.path().join("state")).unwrap();
+    let report = scene.sync().await;
+    assert_eq!(codes(&report), [NoticeCode::StateLost], "{report:?}");
+    assert_eq!(scene.shown("b"), "kept=3!! new=1 same=1");
+}
+
+#[tokio::test]
+async fn each_written_side_carries_one_marker_and_a_run_that_changes_nothing_leaves_it() {
+    for (mode, written) in [
+        (SyncMode::TwoWay, [1, 1]),
+        (SyncMode::SourceToDestination, [0, 1]),
+        (SyncMode::DestinationToSource, [1, 0]),
+        (SyncMode::SourceBackup, [1, 1]),
+        (SyncMode::DestinationBackup, [1, 0]),
+    ] {
+        let mut scene = Scene::new(mode);
+        for text in ["1", "2!", "3!!"] {
+            scene.write(
+                if mode.authority() == Some(syncengine::Side::Destination) { "b" } else { "a" },
+                "f",
+                text,
+            );
+            scene.sync().await;
+            let carried = [scene.markers("a"), scene.markers("b")];
+            assert_eq!(carried.clone().map(|names| names.len()), written, "{mode} {carried:?}");
+            scene.sync().await;
+            assert_eq!([scene.markers("a"), scene.markers("b")], carried, "{mode}");
+            if written == [1, 1] {
+                assert_eq!(carried[0], carried[1], "{mode}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_emptied_without_a_trace_is_not_carried_over() {
+    for (mode, repaired) in [
+        (SyncMode::TwoWay, None),
+        (SyncMode::SourceToDestination, Some("b")),
+        (SyncMode::DestinationToSource, Some("a")),
+        (SyncMode::SourceBackup, None),
+        (SyncMode::DestinationBackup, Some("a")),
+    ] {
+        for damaged in ["a", "b"] {
+            let mut scene = Scene::new(mode);
+            scene.write("a", "f", "invoice");
+            scene.write("b", "f", "invoice");
+            scene.sync().await;
+            let path = scene.dir.path().join(damaged).join("f");
+            fs::write(&path, "").unwrap();
+            set_modified(&path, Timestamp::new(scene.clock - if damaged == "a" { 60 } else { 0 }, 1));
+            let report = scene.run().await;
+            let other = if damaged == "a" { "b" } else { "a" };
+            assert_eq!(scene.shown(other), "f=invoice", "{mode} {damaged}");
+            if repaired == Some(damaged) {
+                assert_eq!((report.outcome, scene.shown(damaged).as_str()), (Outcome::Synced, "f=invoice"));
+            } else {
+                let failures: Vec<_> = report.failures.iter().map(|failure| failure.code).collect();
+                assert_eq!(failures, [FailureCode::SuspectEmpty], "{mode} {damaged}: {report:?}");
+                // Whoever means it writes it.
+                set_modified(&path, Timestamp::new(scene.clock + 60, 1));
+                scene.sync().await;
+                assert_eq!(scene.shown(other), "f=", "{mode} {damaged}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_edit_repairs_what_the_other_side_lost() {
+    for conflict in ConflictStrategy::ALL {
+        let mut scene = Scene::new(SyncMode::TwoWay);
+        scene.pair = scene.pair.clone().conflict(*conflict);
+        scene.write("a", "f", "invoice");
+        let then = Timestamp::new(scene.clock, 1);
+        scene.sync().await;
+        scene.write("b", "f", "invoice, paid");
+        fs::write(scene.source.0.join("f"), "").unwrap();
+        set_modified(&scene.source.0.join("f"), then);
+        scene.sync().await;
+        assert_eq!(
+            (scene.shown("a").as_str(), scene.shown("b").as_str()),
+            ("f=invoice, paid", "f=invoice, paid")
+        );
+    }
+}
+
+#[tokio::test]
+async fn many_emptied_files_stop_a_run() {
+    let mut scene = Scene::new(SyncMode::TwoWay);
+    for number in 0..30 {
+        scene.write("a", &format!("f{number}"), "text");
+    }
+    scene.sync().await;
+    for number in 0..21 {
+        scene.write("a", &format!("f{number}"), "");
+    }
+    let refused = scene.run().await;
+    assert_eq!((refused.outcome, codes(&refused)), (Outcome::Refused, vec![NoticeCode::MassEmpty]));
+    scene.options.allow_mass_empty = true;
+    scene.sync().await;
+    assert_eq!(scene.destination.files().values().filter(|text| text.is_empty()).count(), 21);
+}
