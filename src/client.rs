@@ -277,6 +277,8 @@ pub enum Listed {
         folder: String,
         /// Why the name cannot be a key.
         error: Error,
+        /// The files that it is, or that are in it.
+        files: Vec<Unnamed>,
     },
     /// The rules of the `.syncignore` file in a folder (`""` is the root), before anything in that folder.
     Rules(String, Rules),
@@ -284,6 +286,15 @@ pub enum Listed {
     Leftover(Key),
     /// Something with a reserved name that is not ours to remove.
     Foreign(Key),
+}
+
+/// A file without a name that could be a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unnamed {
+    /// Length in bytes.
+    pub size: u64,
+    /// Inode number, 0 where there is none that lasts.
+    pub inode: u64,
 }
 
 /// Why something that exists is not synced.

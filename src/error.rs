@@ -59,6 +59,8 @@ pub struct Error {
     code: Option<FailureCode>,
     /// The other path it is about as much.
     other: Option<String>,
+    /// The side that could not be read.
+    unread: Option<Side>,
 }
 
 impl Error {
@@ -72,6 +74,7 @@ impl Error {
             ends_the_run: false,
             code: None,
             other: None,
+            unread: None,
         }
     }
 
@@ -130,6 +133,11 @@ impl Error {
         self
     }
 
+    /// Returns the side that could not be read, if that is what went wrong.
+    pub(crate) fn unread(&self) -> Option<Side> {
+        self.unread
+    }
+
     /// Returns the other path that cannot be synced for the same reason.
     pub(crate) fn other(&self) -> Option<&str> {
         self.other.as_deref()
@@ -145,11 +153,13 @@ impl Error {
             ends_the_run: self.ends_the_run,
             code: self.code,
             other: self.other.clone(),
+            unread: self.unread,
         }
     }
 
-    /// Adds the side it happened on to the message, where the path alone could be of either.
+    /// Notes the side that could not be read, also in the message: the path alone could be of either.
     pub(crate) fn at(mut self, side: Side) -> Self {
+        self.unread = Some(side);
         self.doing = format!("{} at the {side}", self.doing);
         self
     }

@@ -55,6 +55,7 @@ pub mod examine;
 pub mod guard;
 pub mod plan;
 pub mod survey;
+pub mod unplaced;
 
 pub mod control;
 pub mod retry;

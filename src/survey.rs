@@ -21,6 +21,7 @@ use crate::mode::{Side, Sides};
 use crate::plan::{Item, Sight, Step, Strayed, collide, conflict_name::CopyCounts};
 use crate::report::Recorder;
 use crate::state::{BaseRow, StateStore};
+use crate::unplaced::Unplaced;
 
 mod hidden;
 mod obstacle;
@@ -77,6 +78,8 @@ pub struct Survey {
     pub strayed: u64,
     /// How many files of each side have become empty.
     pub emptied: Sides<u64>,
+    /// Files without a name that the other side could have.
+    pub unplaced: Unplaced,
     /// Paths that changed while they were looked at.
     pub moving: Vec<Key>,
     /// How many files of each side differ from the base in nothing but their inode number.
@@ -265,7 +268,8 @@ impl Surveyor<'_> {
                 *found.unreadable.get_mut(side) = true;
                 self.recorder.fail(key.as_str(), "list", &error.at(side));
             }
-            Listed::Unmappable { shown, error, .. } => {
+            Listed::Unmappable { shown, error, files, .. } => {
+                files.iter().for_each(|file| found.unplaced.add_unnamed(side, file));
                 self.recorder.fail(shown, "list", &error.at(side));
             }
             Listed::Leftover(key) => found.leftovers.get_mut(side).push(key),

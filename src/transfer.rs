@@ -28,7 +28,8 @@ use crate::key::Key;
 use crate::mode::{Side, Sides, SyncMode};
 use crate::plan::{Action, Plan, Reason, Work};
 use crate::report::Recorder;
-use crate::state::{RowChange, StateStore};
+use crate::state::{BaseRow, RowChange, StateStore};
+use crate::unplaced::Unplaced;
 
 mod body;
 mod copy;
@@ -42,7 +43,8 @@ mod tests;
 pub(crate) use body::DAMAGED;
 use body::Throttle;
 pub(crate) use memory::Memory;
-use phases::{Phases, Removal};
+use phases::Phases;
+pub(crate) use phases::Removal;
 
 /// Rows recorded between two flushes, at most; a power cut costs the work of one batch.
 const ROWS_PER_FLUSH: usize = 500;
@@ -144,6 +146,8 @@ struct Progress {
     unflushed: AtomicUsize,
     last_flush: Mutex<Duration>,
     failed: AtomicBool,
+    /// Something could not be read.
+    unread: AtomicBool,
     /// Something failed that should not be able to: a defect here, or of the system below.
     defect: AtomicBool,
     /// Nothing can be recorded any more.
@@ -159,6 +163,8 @@ struct Progress {
 pub struct Executed {
     /// Paths that were not what the plan was made for.
     pub moved: Vec<Key>,
+    /// Deletions for the end of the run.
+    pub(crate) deletions: Vec<Removal>,
     /// Deletions held back because something failed before.
     pub held_back: u64,
 }
@@ -195,6 +201,7 @@ impl<'a> Transfer<'a> {
             unflushed: AtomicUsize::new(0),
             last_flush: Mutex::new(ports.0.monotonic()),
             failed: AtomicBool::new(false),
+            unread: AtomicBool::new(false),
             defect: AtomicBool::new(false),
             state_failed: AtomicBool::new(false),
             full: Sides::default(),
@@ -217,21 +224,13 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// Carries out `plan`.
-    ///
-    /// A mirror whose listings or copies failed (`unreadable`, or found on the way) deletes nothing, nor does
-    /// any run in which something panicked or failed for no reason known: what it knows may be wrong too.
-    /// `before_deleting` is awaited just before the first deletion and can forbid it.
+    /// Carries out `plan`, but for the deletions that make room for nothing: see [`Self::delete`]. `before_deleting` is
+    /// awaited just before the first deletion and can forbid it.
     ///
     /// # Errors
     /// What stops a run altogether: the state cannot be written, a root is gone, credentials have expired, or
     /// [`ErrorKind::Cancelled`]. What was finished by then is recorded.
-    pub async fn execute(
-        &self,
-        plan: Plan,
-        unreadable: bool,
-        before_deleting: BoxFuture<'_, Result<()>>,
-    ) -> Result<Executed> {
+    pub async fn execute(&self, plan: Plan, before_deleting: BoxFuture<'_, Result<()>>) -> Result<Executed> {
         let mut executed = Executed::default();
         let mut phases = Phases::default();
         let mut rows = Vec::new();
@@ -242,28 +241,53 @@ impl<'a> Transfer<'a> {
         let in_the_way = self.remove(phases.first, &mut executed).await?;
         let mut jobs = self.passable(phases.copies, &in_the_way);
         self.rename(phases.renames, &mut jobs, &mut executed).await?;
-        let mut before_deleting = Some(before_deleting);
         if !phases.halves.is_empty() {
             self.flush().await?;
-            if let Some(check) = before_deleting.take() {
-                check.await?;
-            }
+            before_deleting.await?;
             let stay = self.finish_renames(phases.halves, &mut jobs, &mut executed).await?;
             jobs = self.passable(jobs, &stay);
         }
         self.copy_all(jobs, &mut executed).await?;
-        if phases.last.is_empty() {
-            return Ok(executed);
-        }
+        executed.deletions = phases.last;
+        Ok(executed)
+    }
+
+    /// Deletes, last of all. A mirror that could not list or read everything (`unreadable`, or found on the way) deletes
+    /// nothing, nor does any run in which something panicked or failed for no reason known: what it knows may be
+    /// wrong too. What may be one of the `unplaced` files under its old name stays in every mode. `before_deleting` is
+    /// awaited before and can forbid it.
+    ///
+    /// # Errors
+    /// As [`Self::execute`].
+    pub(crate) async fn delete(
+        &self,
+        deletions: Vec<Removal>,
+        unreadable: bool,
+        unplaced: &Unplaced,
+        before_deleting: BoxFuture<'_, Result<()>>,
+    ) -> Result<Executed> {
+        let mut executed = Executed::default();
         self.flush().await?;
-        if self.rights.mode.is_mirror() && (unreadable || self.progress.failed.load(Ordering::Relaxed)) {
-            executed.held_back += phases.last.len() as u64;
+        if self.rights.mode.is_mirror() && (unreadable || self.progress.unread.load(Ordering::Relaxed)) {
+            executed.held_back = deletions.len() as u64;
             return Ok(executed);
         }
-        if let Some(check) = before_deleting {
-            check.await?;
+        let mut certain = Vec::with_capacity(deletions.len());
+        for removal in deletions {
+            let row = if unplaced.is_empty() { None } else { self.state.get(&removal.entry.key).await? };
+            let missing_on = removal.on.other();
+            let may_be_renamed = match &row {
+                Some(BaseRow::Agreed(row)) => unplaced.has(missing_on, row),
+                _ => unplaced.has_content(missing_on, &removal.entry),
+            };
+            if may_be_renamed {
+                executed.held_back += 1;
+            } else {
+                certain.push(removal);
+            }
         }
-        self.remove(phases.last, &mut executed).await?;
+        before_deleting.await?;
+        self.remove(certain, &mut executed).await?;
         Ok(executed)
     }
 
@@ -353,6 +377,7 @@ impl<'a> Transfer<'a> {
             ErrorKind::Changed | ErrorKind::NotFound => executed.moved.push(key.clone()),
             kind => {
                 self.progress.failed.store(true, Ordering::Relaxed);
+                self.progress.unread.fetch_or(error.unread().is_some(), Ordering::Relaxed);
                 self.progress.defect.fetch_or(kind == ErrorKind::Internal, Ordering::Relaxed);
                 self.recorder.fail(key.as_str(), action, &error);
                 if let Some(other) = error.other() {

@@ -30,7 +30,7 @@ fn unreadable(name: &str) -> Listed {
 
 fn unmappable(folder: &str) -> Listed {
     let error = Error::new(ErrorKind::Invalid, "a name");
-    Listed::Unmappable { shown: format!("{folder}\\xff"), folder: folder.into(), error }
+    Listed::Unmappable { shown: format!("{folder}\\xff"), folder: folder.into(), error, files: Vec::new() }
 }
 
 fn rules(lines: &[&str]) -> Rules {

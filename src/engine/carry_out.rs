@@ -1,19 +1,20 @@
 //! Carrying a plan out, and planning again what changed meanwhile.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt};
 
 use super::past::Past;
 use super::prepare::Prepared;
 use super::tell::{changed_during_sync, in_its_place};
 use super::{SyncEngine, SyncOptions};
-use crate::client::Disposal;
+use crate::client::{Disposal, Listed};
 use crate::code::NoticeCode;
 use crate::diff::{Change, Observed};
 use crate::error::Result;
 use crate::event::Event;
 use crate::examine::{Examined, Examiner};
+use crate::fingerprint::HashForm;
 use crate::guard::{Limits, Notice, View, judge_again, loses, losses};
 use crate::key::Key;
 use crate::mode::{Side, Sides};
@@ -21,11 +22,16 @@ use crate::pair::SyncPair;
 use crate::plan::conflict_name::{self, CopyCounts};
 use crate::plan::{Item, Plan, Step, Work, collide::Collision};
 use crate::report::Recorder;
+use crate::state::BaseRow;
 use crate::survey::{Survey, renames};
-use crate::transfer::{Rights, Transfer, judged, look_again};
+use crate::transfer::{Executed, Removal, Rights, Transfer, judged, look_again};
+use crate::unplaced::Unplaced;
 
 /// How often a path that keeps changing is planned again.
 const REPLANS: usize = 3;
+
+/// How many failed paths are looked at at once.
+const LOOKS: usize = 16;
 
 /// The parts of a run that carries out its plan.
 pub(super) struct Run<'a> {
@@ -71,33 +77,44 @@ impl Run<'_> {
             self.prepared.check_roots().await?;
         }
         let mut lost = losses(&plan);
-        let mut executed = transfer.execute(plan, unreadable, self.prepared.check_roots().boxed()).await?;
-        let mut held_back = executed.held_back;
-        let moved = found.moving.into_iter().chain(executed.moved);
+        let Executed { moved, mut deletions, mut held_back } =
+            transfer.execute(plan, self.prepared.check_roots().boxed()).await?;
+        let moved = found.moving.into_iter().chain(moved);
         let mut copies = found.copies;
         // Whether a name is free of files and folders in its way only a listing can tell.
         let (clashing, mut moved) =
             moved.partition::<BTreeSet<Key>, _>(|key| clashes(&found.collisions, key));
-        for _ in 0..REPLANS {
-            if moved.is_empty() {
+        self.give_up(clashing);
+        let mut replans = 0;
+        loop {
+            while !moved.is_empty() && replans < REPLANS {
+                replans += 1;
+                let mut again = self.plan_again(examiner, moved, &mut copies, &mut unreadable).await?;
+                self.guard_again(&lost, &mut again);
+                let more = losses(&again);
+                lost = Sides::new(lost.source + more.source, lost.destination + more.destination);
+                let executed = transfer.execute(again, self.prepared.check_roots().boxed()).await?;
+                moved = executed.moved.into_iter().collect();
+                deletions.extend(executed.deletions);
+            }
+            self.give_up(std::mem::take(&mut moved));
+            if deletions.is_empty() {
                 break;
             }
-            let mut again = self.plan_again(examiner, moved, &mut copies, &mut unreadable).await?;
-            self.guard_again(&lost, &mut again);
-            let more = losses(&again);
-            lost = Sides::new(lost.source + more.source, lost.destination + more.destination);
-            executed = transfer.execute(again, unreadable, self.prepared.check_roots().boxed()).await?;
+            // Last of all, when everything that could fail has.
+            let deletions = std::mem::take(&mut deletions);
+            let unplaced = self.unplaced(found.unplaced.clone(), &deletions, examiner).await?;
+            let check = self.prepared.check_roots().boxed();
+            let executed = transfer.delete(deletions, unreadable, &unplaced, check).await?;
             held_back += executed.held_back;
             moved = executed.moved.into_iter().collect();
-        }
-        moved.extend(clashing);
-        for key in moved {
-            self.recorder.fail(key.as_str(), "sync", &changed_during_sync(&key));
         }
         if held_back > 0 {
             let held =
                 if held_back == 1 { "1 deletion was".into() } else { format!("{held_back} deletions were") };
-            let message = format!("{held} held back, because something could not be read or copied");
+            let message = format!(
+                "{held} held back, because something could not be read, or has no place under a new name"
+            );
             self.recorder.emit(&Event::Warned(Notice::new(
                 NoticeCode::DeletionsHeldBack,
                 message,
@@ -105,6 +122,55 @@ impl Run<'_> {
             )));
         }
         Ok(())
+    }
+
+    /// Reports paths that did not stay as they were for long enough.
+    fn give_up(&self, moved: BTreeSet<Key>) {
+        for key in moved {
+            self.recorder.fail(key.as_str(), "sync", &changed_during_sync(&key));
+        }
+    }
+
+    /// Returns the files that got no place on the other side, by what the report says of failures: each may be one that
+    /// is missing under another name. Those as large as one of the `deletions` are read, if they can be.
+    async fn unplaced(
+        &self,
+        mut unplaced: Unplaced,
+        deletions: &[Removal],
+        examiner: &Examiner,
+    ) -> Result<Unplaced> {
+        let failed = self.recorder.with(|report| {
+            let paths = report.failures.iter().map(|failure| Key::parse(&failure.path));
+            paths.filter_map(Result::ok).collect::<BTreeSet<Key>>()
+        });
+        if failed.is_empty() {
+            return Ok(unplaced);
+        }
+        let mut wanted: BTreeMap<u64, Vec<HashForm>> = BTreeMap::new();
+        for removal in deletions {
+            if let Some(BaseRow::Agreed(row)) = self.past.state.get(&removal.entry.key).await?
+                && let Some(hash) = row.hash
+            {
+                let forms = wanted.entry(row.size).or_default();
+                if !forms.contains(&hash.form()) {
+                    forms.push(hash.form());
+                }
+            }
+        }
+        for side in Side::BOTH {
+            let client = self.prepared.clients.get(side);
+            let looks: Vec<_> = failed.iter().map(|key| client.head(key)).collect();
+            let mut looks = futures::stream::iter(looks).buffered(LOOKS);
+            while let Some(found) = looks.next().await {
+                let Ok(Some(Listed::File(entry))) = found else { continue };
+                let hashes = match wanted.get(&entry.size).filter(|_| client.is_folder()) {
+                    Some(forms) => examiner.hash(side, &entry, forms).await.unwrap_or_default(),
+                    None => Vec::new(),
+                };
+                unplaced.add(side, &entry, hashes);
+            }
+        }
+        Ok(unplaced)
     }
 
     fn disposal(&self) -> Disposal {

@@ -9,9 +9,9 @@ use crate::state::{Agreed, BaseRow, RowChange};
 
 /// A file to be deleted.
 #[derive(Debug)]
-pub(super) struct Removal {
+pub(crate) struct Removal {
     pub(super) on: Side,
-    pub(super) entry: Entry,
+    pub(crate) entry: Entry,
     /// See [`Work::Delete`].
     pub(super) copied_as: Option<Box<Entry>>,
     pub(super) line: Option<Line>,

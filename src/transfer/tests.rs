@@ -9,6 +9,7 @@ use crate::plan::Copy;
 use crate::report::Report;
 use crate::state::memory::MemoryState;
 use crate::timestamp::Timestamp;
+use crate::unplaced::Unplaced;
 
 fn key(name: &str) -> Key {
     Key::parse(name).unwrap()
@@ -47,8 +48,12 @@ async fn changes(trees: &Sides<Arc<MemoryClient>>, rights: Rights, action: Actio
     let ports = (&clock, &entropy);
     let tuning = Tuning::default();
     let transfer = Transfer::new(&clients, &state, rights, disposal, 1, tuning, &control, ports, &recorder);
-    let executed = transfer.execute(Plan { actions: vec![action] }, false, async { Ok(()) }.boxed()).await;
-    let refused = executed.is_err() || recorder.with(|report| report.counts.failed) > 0;
+    let fine = || async { Ok(()) }.boxed();
+    let carried_out = async {
+        let executed = transfer.execute(Plan { actions: vec![action] }, fine()).await?;
+        transfer.delete(executed.deletions, false, &Unplaced::default(), fine()).await
+    };
+    let refused = carried_out.await.is_err() || recorder.with(|report| report.counts.failed) > 0;
     let changed = Sides::new(before[0] != trees.source.tree(), before[1] != trees.destination.tree());
     assert_eq!(refused, !(changed.source || changed.destination), "it is done or it is refused");
     changed

@@ -6,6 +6,7 @@ mod bad_input;
 #[cfg(feature = "cli")]
 mod cli;
 mod contract;
+mod deletions;
 #[cfg(target_os = "linux")]
 mod disks;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]

@@ -34,7 +34,7 @@ fn only_folders(folder: &OwnedFd, name: &str) -> Result<Option<Vec<String>>, Err
     while let Some(path) = found.get(read).cloned() {
         let handle = open_folder(folder, &path)?;
         let inside = names::read(&handle, "", &mut Vec::new())?;
-        if !inside.unmappable.is_empty() {
+        if !inside.strange.is_empty() {
             return Ok(None);
         }
         for name in inside.names {

@@ -3,14 +3,21 @@
 use rustix::fd::OwnedFd;
 #[cfg(not(target_os = "linux"))]
 use rustix::fs::Dir;
-use rustix::fs::FileType;
 #[cfg(target_os = "linux")]
 use rustix::fs::RawDir;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::client::Listed;
+use super::Local;
+use crate::client::{Listed, Unnamed};
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, KeyError, MAX_KEY_BYTES, escape};
+
+/// How many files below a name that cannot be a key are looked at. Ours: more than people rename by accident.
+const MOST_UNNAMED: usize = 100_000;
+
+/// How many folders deep.
+const MOST_LEVELS: usize = 100;
 
 /// A name in a folder, and the kind the file system gave for it (it may be unknown).
 pub(super) struct Name {
@@ -22,12 +29,13 @@ pub(super) struct Name {
 pub(super) struct Names {
     /// In byte order.
     pub(super) names: Vec<Name>,
-    pub(super) unmappable: Vec<Listed>,
+    /// Names that cannot be keys, and why; also in byte order, so that two listings say the same.
+    pub(super) strange: Vec<(Box<[u8]>, KeyError)>,
 }
 
 impl Names {
     pub(super) fn is_empty(&self) -> bool {
-        self.names.is_empty() && self.unmappable.is_empty()
+        self.names.is_empty() && self.strange.is_empty()
     }
 
     fn add(&mut self, folder: &str, name: &[u8], kind: FileType) {
@@ -38,32 +46,70 @@ impl Names {
             Ok(text) if folder.len() + 1 + text.len() <= MAX_KEY_BYTES => {
                 self.names.push(Name { text: text.into(), kind });
             }
-            Ok(_) => self.unmappable.push(unmappable(folder, name, KeyError::TooLong)),
-            Err(_) => self.unmappable.push(unmappable(folder, name, KeyError::NotUtf8)),
+            Ok(_) => self.strange.push((name.into(), KeyError::TooLong)),
+            Err(_) => self.strange.push((name.into(), KeyError::NotUtf8)),
         }
     }
 }
 
-fn unmappable(folder: &str, name: &[u8], error: KeyError) -> Listed {
+fn unmappable(folder: &str, name: &[u8], error: KeyError, files: Vec<Unnamed>) -> Listed {
     let position = if folder.is_empty() { String::new() } else { format!("{folder}/") };
     let shown = format!("{}{}", escape(position.as_bytes()), escape(name));
     let error = Error::new(ErrorKind::Invalid, format!("sync `{shown}`"))
         .with_hint("give it a shorter name in UTF-8")
         .with_source(error);
-    Listed::Unmappable { shown, folder: position, error }
+    Listed::Unmappable { shown, folder: position, error, files }
 }
 
 /// Reads all names in the open folder `handle`, which is `folder` beneath the root.
 pub(super) fn read(handle: &OwnedFd, folder: &str, buffer: &mut Vec<u8>) -> Result<Names, Errno> {
-    let mut read = Names { names: Vec::new(), unmappable: Vec::new() };
+    let mut read = Names { names: Vec::new(), strange: Vec::new() };
     each(handle, buffer, |name, kind| read.add(folder, name, kind))?;
     read.names.sort_unstable_by(|a, b| a.text.cmp(&b.text));
-    // Other orders than the file system's, so that two listings say the same.
-    read.unmappable.sort_by_cached_key(|item| match item {
-        Listed::Unmappable { shown, .. } => shown.clone(),
-        _ => String::new(),
-    });
+    read.strange.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(read)
+}
+
+/// Tells of the names in an open folder that cannot be keys, with the files they are or that are in them: those may be
+/// what is missing under an earlier name.
+pub(super) fn tell_strange(
+    local: &Local,
+    handle: &OwnedFd,
+    folder: &str,
+    strange: Vec<(Box<[u8]>, KeyError)>,
+) -> Vec<Listed> {
+    let tell = |(name, error): (Box<[u8]>, KeyError)| {
+        let mut files = Vec::new();
+        gather(local, handle, &name, &mut files, 0);
+        unmappable(folder, &name, error, files)
+    };
+    strange.into_iter().map(tell).collect()
+}
+
+/// Collects the files at and below a name. What cannot be looked at is left out.
+fn gather(local: &Local, parent: &OwnedFd, name: &[u8], files: &mut Vec<Unnamed>, depth: usize) {
+    let Ok(stat) = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) else { return };
+    match super::stat::kind(&stat) {
+        FileType::RegularFile if files.len() < MOST_UNNAMED => {
+            let inode = if local.keeps_inodes() { stat.st_ino } else { 0 };
+            files.push(Unnamed { size: u64::try_from(stat.st_size).unwrap_or(0), inode });
+        }
+        FileType::Directory if depth < MOST_LEVELS => {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let Ok(handle) = rustix::fs::openat(parent, name, flags, Mode::empty()) else { return };
+            let mut inside: Vec<Box<[u8]>> = Vec::new();
+            let read = each(&handle, &mut Vec::new(), |name, _| {
+                if name != b"." && name != b".." {
+                    inside.push(name.into());
+                }
+            });
+            if let Err(error) = read {
+                tracing::debug!(%error, "a folder with a name that cannot be a key could not be read");
+            }
+            inside.iter().for_each(|name| gather(local, &handle, name, files, depth + 1));
+        }
+        _ => {}
+    }
 }
 
 #[cfg(target_os = "linux")]

@@ -23,7 +23,7 @@ use super::root::{changed, failure, join, open_child, open_folder, split};
 use super::{Local, stat};
 use crate::client::{ListRequest, Listed, RootIdentity, SkipReason};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{Key, RESERVED_FOLDER, escape, is_reserved_name};
+use crate::key::{Key, KeyError, RESERVED_FOLDER, escape, is_reserved_name};
 
 /// How many items travel together.
 const BATCH_ITEMS: usize = 512;
@@ -72,7 +72,7 @@ struct Frame {
     identity: RootIdentity,
     handle: Option<OwnedFd>,
     names: std::vec::IntoIter<Name>,
-    unmappable: Vec<Listed>,
+    strange: Vec<(Box<[u8]>, KeyError)>,
     has_rules: bool,
     /// Folders in this one whose content comes later; each is a prefix of the next.
     waiting: Vec<Self>,
@@ -145,7 +145,7 @@ impl<'a> Walk<'a> {
             identity,
             handle: Some(handle),
             names: read.names.into_iter(),
-            unmappable: read.unmappable,
+            strange: read.strange,
             has_rules,
             waiting: Vec::new(),
         })
@@ -160,8 +160,13 @@ impl<'a> Walk<'a> {
                 self.emit(Listed::Rules(frame.folder.clone(), rules))?;
             }
         }
-        for item in std::mem::take(&mut frame.unmappable) {
-            self.emit(item)?;
+        let strange = std::mem::take(&mut frame.strange);
+        if !strange.is_empty() {
+            let folder = frame.folder.clone();
+            let handle = frame.open(&self.root, &self.patience)?;
+            for item in names::tell_strange(self.local, handle, &folder, strange) {
+                self.emit(item)?;
+            }
         }
         self.frames.push(frame);
         if let Some(far) = self.frames.len().checked_sub(OPEN_FOLDERS + 1) {
@@ -236,7 +241,7 @@ impl<'a> Walk<'a> {
         if frame.identity.device != self.device {
             return self.emit(Listed::Skipped(key, SkipReason::OtherFileSystem));
         }
-        if frame.names.as_slice().is_empty() && frame.unmappable.is_empty() {
+        if frame.names.as_slice().is_empty() && frame.strange.is_empty() {
             return self.emit(Listed::Skipped(key, SkipReason::EmptyFolder));
         }
         let Some(parent) = self.frames.last_mut() else { return Ok(()) };

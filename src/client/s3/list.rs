@@ -14,7 +14,7 @@ use super::fault::Fault;
 use super::page::{Object, Page, Position};
 use super::store::Store;
 use super::walk::{self, PAGE_KEYS, Walk};
-use crate::client::{ListRequest, Listed, SkipReason};
+use crate::client::{ListRequest, Listed, SkipReason, Unnamed};
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
@@ -162,7 +162,9 @@ impl View {
             return None;
         }
         match Key::parse(name) {
-            Err(error) => (!is_folder_marker(name, object.size)).then(|| unmappable(name, error)),
+            Err(error) => {
+                (!is_folder_marker(name, object.size)).then(|| unmappable(name, error, object.size))
+            }
             Ok(key) if key.is_reserved() => self.foreign(key),
             Ok(key) if object.is_archived => Some(Listed::Skipped(key, SkipReason::Archived)),
             Ok(key) => {
@@ -206,11 +208,11 @@ fn reserved_part(name: &str) -> &str {
 }
 
 /// Its position is the name itself: between the names around it, as the store has it.
-fn unmappable(name: &str, error: KeyError) -> Listed {
+fn unmappable(name: &str, error: KeyError, size: u64) -> Listed {
     let shown = escape(name.as_bytes());
     let hint = "give the object a name that a file can have";
     let error = Error::new(ErrorKind::Invalid, format!("sync `{shown}`")).with_hint(hint).with_source(error);
-    Listed::Unmappable { shown, folder: name.to_owned(), error }
+    Listed::Unmappable { shown, folder: name.to_owned(), error, files: vec![Unnamed { size, inode: 0 }] }
 }
 
 impl Store {

@@ -213,8 +213,9 @@ impl Observer for Ports {
     fn observe(&self, event: &Event) {
         let mut world = self.world.inner();
         if let Event::Failed(failure) = event {
-            // A name that is a file and a folder fails too, but tells nothing of other names.
-            world.machines[self.machine].run.failed |= failure.action != "sync";
+            let run = &mut world.machines[self.machine].run;
+            run.failed |= matches!(&*failure.action, "list" | "read");
+            run.failed_names.insert(failure.path.clone());
             world.tell(|| format!("failed: {} {}: {}", failure.action, failure.path, failure.error));
         }
         if let Event::Done(line) = event {

@@ -4,6 +4,8 @@
 //! been there; what is replaced the other side has had, or a rule of the user's choosing overrules it; what
 //! appears is a whole content that somebody wrote; a row of the base tells what both sides had and have durably.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use syncengine::client::Disposal;
 use syncengine::entry::Entry;
@@ -11,7 +13,7 @@ use syncengine::fingerprint::Fingerprint;
 use syncengine::state::{Agreed, BaseRow, RowChange};
 use syncengine::{ConflictStrategy, Side, Sides, SyncMode};
 
-use super::place::{are_alike, prefixes};
+use super::place::{File, are_alike, prefixes};
 use super::world::Inner;
 
 /// What the run of a machine may do and what has befallen it.
@@ -26,8 +28,10 @@ pub(crate) struct RunView {
     pub(crate) since: u64,
     /// The state has failed.
     pub(crate) state_failed: bool,
-    /// A path has failed.
+    /// Something could not be listed or read.
     pub(crate) failed: bool,
+    /// The paths that have failed.
+    pub(crate) failed_names: BTreeSet<String>,
     /// A call has panicked.
     pub(crate) panicked: bool,
     /// How often anything was changed.
@@ -44,6 +48,7 @@ impl Default for RunView {
             since: 0,
             state_failed: false,
             failed: false,
+            failed_names: BTreeSet::new(),
             panicked: false,
             effects: 0,
         }
@@ -187,6 +192,13 @@ impl Inner {
             || prefixes(&name).any(|path| path.eq_ignore_ascii_case("a"));
         if run.mode.is_mirror() && run.failed && !makes_room {
             wrong.push("I-32: in a mirror in which something failed");
+        }
+        // Renamed there, and the new name has no place here: this is all there is of it on this side.
+        let has_failed =
+            |(name, file): (&String, &File)| file.content == lost && run.failed_names.contains(name);
+        let is_last = !self.places[place].files.iter().any(|(at, file)| *at != name && file.content == lost);
+        if is_last && self.places[other].files.iter().any(has_failed) && !makes_room {
+            wrong.push("8.8: its new name has failed");
         }
         if !self.places[other].was_free_since(&name, run.since) {
             wrong.push("I-03, I-08: the other side has had it all the time");

@@ -18,7 +18,7 @@ impl Inner {
         let name = *self.chance.pick(&NAMES);
         let in_capitals = name.to_ascii_uppercase();
         // Elsewhere other names would only make conflicts rarer.
-        let has_case = self.places.iter().any(Place::folds) && self.chance.below(6) == 0;
+        let has_case = self.places.iter().any(Place::folds) && self.chance.below(3) == 0;
         let name = if has_case { &in_capitals } else { name };
         let files: Vec<String> = self.places[at].files.keys().cloned().collect();
         let what = self.chance.below(12);

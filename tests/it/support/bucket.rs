@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex};
 
+use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::operation::delete_object::builders::DeleteObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
@@ -63,6 +64,8 @@ impl Server {
             .endpoint_url(&self.endpoint)
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .credentials_provider(keys)
+            // A machine that is busy with other tests is no reason to give up.
+            .timeout_config(TimeoutConfig::disabled())
             .force_path_style(true);
         aws_sdk_s3::Client::from_conf(config.build())
     }

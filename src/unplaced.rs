@@ -1,0 +1,146 @@
+//! `Unplaced`: the versions that a run found and could not give their place on the other side.
+//!
+//! A file that is missing under its old name may be one of these under a new one: renamed, and still being written,
+//! unreadable, or with a name that the other side cannot have. Its old copy is then the only one there, and stays.
+
+use crate::client::Unnamed;
+use crate::entry::Entry;
+use crate::examine::listed_hashes;
+use crate::fingerprint::{ContentHash, Fingerprint};
+use crate::mode::{Side, Sides};
+use crate::state::Agreed;
+use crate::timestamp::Timestamp;
+
+/// Versions without a place, of each side.
+#[derive(Debug, Clone, Default)]
+pub struct Unplaced(Sides<Vec<Version>>);
+
+/// What is known of one: whatever is not known could be anything.
+#[derive(Debug, Clone)]
+struct Version {
+    size: u64,
+    /// 0 where there is none that lasts.
+    inode: u64,
+    modified: Option<Timestamp>,
+    hashes: Vec<ContentHash>,
+}
+
+impl Unplaced {
+    /// Notes a version of `side`, with the hashes that were made of it, if it could be read.
+    pub fn add(&mut self, side: Side, entry: &Entry, hashes: Vec<ContentHash>) {
+        let (inode, modified) = match &entry.fingerprint {
+            Fingerprint::File(stat) => (stat.inode, Some(stat.modified)),
+            Fingerprint::Object(_) => (0, None),
+        };
+        let hashes = listed_hashes(entry).into_iter().chain(hashes).collect();
+        self.0.get_mut(side).push(Version { size: entry.size, inode, modified, hashes });
+    }
+
+    /// Notes a version of `side` that has no name which could be a key.
+    pub fn add_unnamed(&mut self, side: Side, unnamed: &Unnamed) {
+        let Unnamed { size, inode } = *unnamed;
+        self.0.get_mut(side).push(Version { size, inode, modified: None, hashes: Vec::new() });
+    }
+
+    /// Adds what another part of the run has found.
+    pub fn extend(&mut self, other: Self) {
+        self.0.source.extend(other.0.source);
+        self.0.destination.extend(other.0.destination);
+    }
+
+    /// Returns whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.source.is_empty() && self.0.destination.is_empty()
+    }
+
+    /// Returns whether one on `side` may have the content of a file of the other side, of which the base knows nothing.
+    pub fn has_content(&self, side: Side, entry: &Entry) -> bool {
+        let hashes = listed_hashes(entry);
+        let is_alike = |version: &Version| {
+            let is_told = !hashes.is_empty() && !version.hashes.is_empty();
+            version.size == entry.size
+                && (!is_told || version.hashes.iter().any(|hash| hashes.contains(hash)))
+        };
+        self.0.get(side).iter().any(is_alike)
+    }
+
+    /// Returns whether the file of a row, which is missing on `side`, may be one of them.
+    pub fn has(&self, side: Side, row: &Agreed) -> bool {
+        self.0.get(side).iter().any(|version| version.may_be(side, row))
+    }
+}
+
+impl Version {
+    fn may_be(&self, side: Side, row: &Agreed) -> bool {
+        let (inode, modified) = match row.fingerprint(side) {
+            Fingerprint::File(stat) => (stat.inode, Some(stat.modified)),
+            Fingerprint::Object(_) => (0, None),
+        };
+        if self.inode != 0 && inode != 0 {
+            // A disk that was put in again may have numbered it anew; its time stays.
+            let is_alike = self.has_hash(row) || (self.hashes.is_empty() && modified == self.modified);
+            return self.inode == inode || (self.size == row.size && is_alike);
+        }
+        self.size == row.size && (self.has_hash(row) || self.hashes.is_empty() || row.hash.is_none())
+    }
+
+    fn has_hash(&self, row: &Agreed) -> bool {
+        row.hash.is_some_and(|hash| self.hashes.contains(&hash))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fingerprint::{ETag, FileStat, HashForm, Hasher};
+    use crate::key::Key;
+
+    fn hash(text: &str) -> ContentHash {
+        let mut hasher = Hasher::new(HashForm::Whole);
+        hasher.update(text.as_bytes());
+        hasher.finish()
+    }
+
+    fn file(inode: u64) -> Fingerprint {
+        let time = Timestamp::new(i64::try_from(inode).unwrap() / 10, 0);
+        Fingerprint::File(FileStat { modified: time, changed: time, inode, settled: true })
+    }
+
+    fn entry(fingerprint: Fingerprint, size: u64) -> Entry {
+        Entry { key: Key::parse("new").unwrap(), size, modified: None, fingerprint }
+    }
+
+    #[test]
+    fn a_missing_file_may_be_what_has_its_number_or_its_content() {
+        let object = |text: &str| Fingerprint::Object(hash(text).etag());
+        let opaque = || Fingerprint::Object(ETag::new("opaque-1"));
+        for (what, row, found, known, expected) in [
+            ("same number", (file(7), 3, Some("abc")), (file(7), 9), None, true),
+            ("other number", (file(7), 3, Some("abc")), (file(18), 3), None, false),
+            ("other number, same time", (file(7), 3, Some("abc")), (file(8), 3), None, true),
+            (
+                "other number, same time, other content",
+                (file(7), 3, Some("abc")),
+                (file(8), 3),
+                Some("x"),
+                false,
+            ),
+            ("other number, same time, other size", (file(7), 3, Some("abc")), (file(8), 4), None, false),
+            ("other number, same content", (file(7), 3, Some("abc")), (file(18), 3), Some("abc"), true),
+            ("no number, same size", (file(0), 3, Some("abc")), (file(0), 3), None, true),
+            ("no number, other size", (file(0), 3, Some("abc")), (file(0), 4), None, false),
+            ("no number, other content", (file(0), 3, Some("abc")), (file(0), 3), Some("abd"), false),
+            ("object of the content", (object("abc"), 3, Some("abc")), (object("abc"), 3), None, true),
+            ("object of another", (object("abc"), 3, Some("abc")), (object("abd"), 3), None, false),
+            ("object nobody can tell", (opaque(), 3, Some("abc")), (opaque(), 3), None, true),
+            ("row without a hash", (object("abc"), 3, None), (object("abd"), 3), None, true),
+        ] {
+            let (seen, size, text) = row;
+            let row = Agreed::new(size, text.map(hash), Sides::new(seen.clone(), seen));
+            let mut unplaced = Unplaced::default();
+            unplaced.add(Side::Source, &entry(found.0, found.1), known.map(hash).into_iter().collect());
+            assert_eq!(unplaced.has(Side::Source, &row), expected, "{what}");
+            assert!(!unplaced.has(Side::Destination, &row), "{what}");
+        }
+    }
+}
