@@ -47,6 +47,10 @@ codes! {
         EmptySide = "empty-side",
         /// Refusal: more would be deleted or overwritten than is allowed.
         MaxDelete = "max-delete",
+        /// Refusal or note: a first run deletes or overwrites files of a side that it has never seen.
+        UnseenFiles = "unseen-files",
+        /// Another machine has synced this pair last.
+        OtherMachine = "other-machine",
         /// Refusal: the destination carries the marker of another pair.
         OtherPair = "other-pair",
         /// Refusal: a root is another folder, and few of the files are in it.

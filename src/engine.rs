@@ -81,6 +81,8 @@ pub struct SyncOptions {
     pub allow_mass_delete: bool,
     /// Passes the empty-side guard.
     pub allow_empty_side: bool,
+    /// Passes the guard of first meetings.
+    pub allow_unseen: bool,
     /// Passes the root guard.
     pub accept_root: bool,
     /// Passes the guard against files that became empty.
@@ -114,6 +116,7 @@ impl SyncOptions {
             initial_sync: None,
             allow_mass_delete: false,
             allow_empty_side: false,
+            allow_unseen: false,
             accept_root: false,
             allow_mass_empty: false,
             accept_rollback: None,

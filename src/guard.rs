@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::code::NoticeCode;
 use crate::error::{Error, ErrorKind};
+use crate::key::Key;
 use crate::mode::{AcceptRollback, Side, Sides, SyncMode};
 use crate::plan::{Action, Plan, Work};
 
@@ -21,6 +22,11 @@ pub const DEFAULT_FLOOR: u64 = 20;
 
 /// The default limit, in percent of a side's files.
 pub const DEFAULT_PERCENT: u64 = 50;
+
+/// From this many deletions on a side may not lose nearly everything without being asked, and how much that is, in
+/// percent.
+const LEAST_OF_ALL: u64 = 10;
+const ALL_PERCENT: u64 = 90;
 
 /// How often larger than the other one a side must be to be worth a warning, and by how many files.
 const LOPSIDED: u64 = 10;
@@ -104,6 +110,10 @@ pub struct View {
     pub root_differs: Sides<bool>,
     /// Whether the destination carries the marker of a pair that is not this one.
     pub foreign_marker: bool,
+    /// Whether nothing, or only the beginning of a first sync, is remembered of the pair.
+    pub without_base: bool,
+    /// Whether the receiving side carries a marker that such a run has written there before.
+    pub is_known: bool,
     /// Which sides were put back to an earlier state.
     pub went_back: Sides<bool>,
     /// At how many paths that makes a difference.
@@ -123,6 +133,8 @@ pub struct Limits {
     pub allow_mass_delete: bool,
     /// Passes the empty-side guard.
     pub allow_empty_side: bool,
+    /// Passes the guard of first meetings.
+    pub allow_unseen: bool,
     /// Passes the root guard.
     pub accept_root: bool,
     /// Passes the guard against files that became empty.
@@ -162,10 +174,10 @@ pub struct Judgement {
 /// Judges a plan.
 pub fn judge(plan: &Plan, view: &View, limits: &Limits) -> Judgement {
     let mut judgement = Judgement::default();
-    let meant = losses(plan);
+    let (meant, turnover) = (losses(plan), Turnover::of(plan));
     for side in Side::BOTH {
         judgement.refusals.extend(empty_side(view, limits, side));
-        judgement.refusals.extend(too_many(&meant, view, limits, side));
+        judgement.refusals.extend(too_many(&meant, &turnover, view, limits, side));
         match root_moved(view, side) {
             Some(refusal) if refusal.code == NoticeCode::RootChanged && !limits.accept_root => {
                 judgement.refusals.push(refusal);
@@ -179,6 +191,7 @@ pub fn judge(plan: &Plan, view: &View, limits: &Limits) -> Judgement {
         }
         judgement.warnings.extend(all_changed(view, side));
     }
+    judgement.refusals.extend(unseen_files(plan, view, limits));
     judgement.refusals.extend(other_pair(plan, view, limits));
     judgement.refusals.extend(preference_late(view, limits));
     for side in Side::BOTH {
@@ -193,14 +206,47 @@ pub fn judge(plan: &Plan, view: &View, limits: &Limits) -> Judgement {
 /// run had: what is gone by then counts as much as what was gone before.
 pub fn judge_again(before: &Sides<u64>, again: &Plan, view: &View, limits: &Limits) -> Vec<Notice> {
     let both = Side::BOTH.map(|side| before.get(side) + meant(again, side));
-    let both = Sides::new(both[0], both[1]);
+    let (both, turnover) = (Sides::new(both[0], both[1]), Turnover::of(again));
     let sides = Side::BOTH.into_iter().filter(|side| both.get(*side) > before.get(*side));
-    sides.filter_map(|side| too_many(&both, view, limits, side)).collect()
+    sides.filter_map(|side| too_many(&both, &turnover, view, limits, side)).collect()
 }
 
 /// Counts what would be lost on each side.
 pub fn losses(plan: &Plan) -> Sides<u64> {
     Sides::new(meant(plan, Side::Source), meant(plan, Side::Destination))
+}
+
+/// How many files are new and how many are deleted on each side.
+#[derive(Debug, Clone, Copy, Default)]
+struct Turnover {
+    made: Sides<u64>,
+    deleted: Sides<u64>,
+}
+
+impl Turnover {
+    fn of(plan: &Plan) -> Self {
+        let mut turnover = Self::default();
+        for action in &plan.actions {
+            match &action.work {
+                Work::Copy(copy) if copy.replaces.is_none() => *turnover.made.get_mut(copy.to) += 1,
+                Work::Delete { on, copied_as: None, .. } => *turnover.deleted.get_mut(*on) += 1,
+                _ => {}
+            }
+        }
+        turnover
+    }
+
+    /// Returns whether what comes makes up for what goes, as in a build of which all names change.
+    fn is_renewal(&self, side: Side) -> bool {
+        self.made.get(side).saturating_mul(2) >= *self.deleted.get(side)
+    }
+
+    /// Returns whether nearly everything of a side goes, and nothing to speak of comes.
+    fn is_clearance(&self, side: Side, known: u64) -> bool {
+        let deleted = *self.deleted.get(side);
+        let is_all = u128::from(deleted) * 100 >= u128::from(ALL_PERCENT) * u128::from(known);
+        deleted >= LEAST_OF_ALL && is_all && !self.is_renewal(side)
+    }
 }
 
 /// Counts what would be lost on a side: deletions, and overwrites of versions the base does not know.
@@ -263,7 +309,13 @@ fn empty_side(view: &View, limits: &Limits, side: Side) -> Option<Notice> {
     Some(Notice::new(NoticeCode::EmptySide, message, hint))
 }
 
-fn too_many(meant: &Sides<u64>, view: &View, limits: &Limits, side: Side) -> Option<Notice> {
+fn too_many(
+    meant: &Sides<u64>,
+    turnover: &Turnover,
+    view: &View,
+    limits: &Limits,
+    side: Side,
+) -> Option<Notice> {
     let meant = *meant.get(side);
     let known = view.base.max(*view.listed.get(side));
     // Naming the winner of a first sync is consent, unless there is nothing to win with.
@@ -275,10 +327,16 @@ fn too_many(meant: &Sides<u64>, view: &View, limits: &Limits, side: Side) -> Opt
     let (exceeded, limit) = match limits.max_delete {
         Some(MaxDelete::Files(files)) => (meant > files, MaxDelete::Files(files)),
         Some(MaxDelete::Percent(percent)) => (over_share(meant, known, percent), MaxDelete::Percent(percent)),
-        None => (
-            !consented && meant > DEFAULT_FLOOR && over_share(meant, known, DEFAULT_PERCENT),
-            MaxDelete::Percent(DEFAULT_PERCENT),
-        ),
+        None if consented => return None,
+        None => {
+            let is_much = meant > DEFAULT_FLOOR && over_share(meant, known, DEFAULT_PERCENT);
+            let is_excused = view.mode.is_mirror() && turnover.is_renewal(side);
+            if is_much && !is_excused {
+                (true, MaxDelete::Percent(DEFAULT_PERCENT))
+            } else {
+                (turnover.is_clearance(side, known), MaxDelete::Percent(ALL_PERCENT))
+            }
+        }
     };
     exceeded.then(|| {
         let message = format!(
@@ -295,6 +353,91 @@ fn too_many(meant: &Sides<u64>, view: &View, limits: &Limits, side: Side) -> Opt
 
 fn over_share(meant: u64, known: u64, percent: u64) -> bool {
     u128::from(meant) * 100 > u128::from(percent) * u128::from(known)
+}
+
+/// What a run that remembers nothing would do to files of a side of which it knows nothing.
+#[derive(Debug, Default)]
+struct Unseen<'a> {
+    deleted: Vec<&'a Key>,
+    overwritten: Vec<&'a Key>,
+    equal: u64,
+}
+
+impl<'a> Unseen<'a> {
+    fn of(plan: &'a Plan, on: Side) -> Self {
+        let mut unseen = Self::default();
+        for action in &plan.actions {
+            match &action.work {
+                Work::Delete { on: side, copied_as: None, .. } if *side == on => {
+                    unseen.deleted.push(&action.key)
+                }
+                Work::Copy(copy) if copy.to == on && copy.replaces.is_some() => {
+                    unseen.overwritten.push(&action.key)
+                }
+                Work::Adopt { .. } => unseen.equal += 1,
+                _ => {}
+            }
+        }
+        unseen
+    }
+
+    fn count(&self) -> u64 {
+        (self.deleted.len() + self.overwritten.len()) as u64
+    }
+}
+
+/// Returns the side on which a first run deletes or overwrites what it has never seen.
+pub fn newly_met(view: &View) -> Option<Side> {
+    view.mode.authority().or(view.first_sync_winner).map(Side::other)
+}
+
+/// A run without a base that would delete files which only the receiving side has, or overwrite a side that has little
+/// in common with the other one: it may be the wrong folder or bucket. Who names the winner of a first sync has
+/// said what is to become of a few files, or of half of the side.
+fn unseen_files(plan: &Plan, view: &View, limits: &Limits) -> Option<Notice> {
+    let on = newly_met(view)?;
+    if !view.without_base || view.is_known || limits.allow_unseen || limits.allow_mass_delete {
+        return None;
+    }
+    let unseen = Unseen::of(plan, on);
+    let listed = *view.listed.get(on);
+    let is_strange = unseen.equal.saturating_mul(2) < listed;
+    let is_refused = match view.first_sync_winner {
+        Some(_) => unseen.count() > DEFAULT_FLOOR.max(listed / 2),
+        None => !unseen.deleted.is_empty() || (!unseen.overwritten.is_empty() && is_strange),
+    };
+    is_refused.then(|| {
+        let named = unseen.deleted.iter().chain(&unseen.overwritten).take(3);
+        let named: Vec<String> = named.map(|key| format!("`{key}`")).collect();
+        let message = format!(
+            "the {on} was never synced with this {}, and {} of {listed} there would be deleted or overwritten: {}{}",
+            on.other(),
+            files(unseen.count()),
+            named.join(", "),
+            if unseen.count() > 3 { ", ..." } else { "" },
+        );
+        let hint = "check that it is the right one; `syncengine plan` shows everything; --allow-unseen goes on anyway";
+        Notice::new(NoticeCode::UnseenFiles, message, hint)
+    })
+}
+
+/// Returns a note about the files of a first sync's losing side that went, and where they are.
+pub fn lost_at_first(plan: &Plan, view: &View, kept_in: Option<&str>) -> Option<Notice> {
+    let on = view.first_sync_winner.filter(|_| view.without_base)?.other();
+    let count = Unseen::of(plan, on).count();
+    (count > 0).then(|| {
+        let kept = match kept_in {
+            Some(place) => format!("they are kept in `{place}` there"),
+            None => "they are not kept".into(),
+        };
+        let verb = if count == 1 { "was" } else { "were" };
+        let message = format!(
+            "{} of the {on} {verb} deleted or overwritten, as the {} wins; {kept}",
+            files(count),
+            on.other()
+        );
+        Notice::new(NoticeCode::UnseenFiles, message, "")
+    })
 }
 
 /// The marker of another pair says that somebody else syncs this destination too.

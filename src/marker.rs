@@ -70,6 +70,15 @@ pub struct MarkerText {
     pub machine: String,
 }
 
+impl MarkerText {
+    /// Returns whether both are of the same sync: in one mode, from one place or of one name.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let is_same = |one: &Option<String>, other: &Option<String>| one.is_some() && one == other;
+        self.mode == other.mode
+            && (is_same(&self.authority, &other.authority) || is_same(&self.pair, &other.pair))
+    }
+}
+
 /// The markers that a side carries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Marks(Vec<Marker>);

@@ -24,6 +24,9 @@ use crate::pair::SyncPair;
 use crate::report::Recorder;
 use crate::state::PairRecord;
 
+/// How many pairs of a side are asked who they are. Ours: more than one bucket is synced with.
+const MOST_PAIRS: usize = 64;
+
 /// Returns the sides that a run of `pair` writes to. Only those carry markers.
 pub(super) fn written(pair: &SyncPair) -> Sides<bool> {
     Sides::new(pair.allows_copy_to(Side::Source), pair.allows_copy_to(Side::Destination))
@@ -80,7 +83,41 @@ pub(super) fn state_is_older(record: &PairRecord, marks: &Sides<Marks>) -> Optio
     Some(Notice::new(NoticeCode::StateOlder, message, ""))
 }
 
+/// Who made a sync like this one last.
+#[derive(Debug, Clone)]
+pub(super) struct LastHere {
+    pub(super) pair_id: String,
+    pub(super) machine: String,
+}
+
 impl SyncEngine {
+    /// Returns who has made this sync before from the same place in the same mode, by the markers of the receiving side: a
+    /// machine without a state, as in CI, so meets what another one has made.
+    pub(super) async fn last_here(
+        &self,
+        pair: &SyncPair,
+        prepared: &Prepared,
+        marks: &Sides<Marks>,
+    ) -> Result<Option<LastHere>> {
+        let Some(authority) = pair.mode.authority() else { return Ok(None) };
+        let receiver = authority.other();
+        let expected = self.marker_text(pair, prepared);
+        let marks = marks.get(receiver);
+        for pair_id in marks.pairs().into_iter().take(MOST_PAIRS) {
+            let Some(epoch) = marks.highest(pair_id).filter(|epoch| *epoch > 0) else { continue };
+            let name = Marker::new(pair_id, epoch).to_string();
+            let text = prepared.listed.get(receiver).read_marker(&name).await;
+            let text = text.map_err(|error| {
+                unreachable(error, &format!("the markers of the {receiver} cannot be read"))
+            })?;
+            let found = text.and_then(|text| serde_json::from_str::<MarkerText>(&text).ok());
+            if let Some(found) = found.filter(|found| found.is_like(&expected)) {
+                return Ok(Some(LastHere { pair_id: pair_id.to_owned(), machine: found.machine }));
+            }
+        }
+        Ok(None)
+    }
+
     /// Records that the sides are about to carry a new epoch, writes its markers, and records that they are there. What
     /// cannot be written is a warning: the next run tries again.
     pub(super) async fn raise_epoch(
@@ -131,12 +168,17 @@ fn digest(location: &str) -> String {
     format!("{:032x}", u128::from_be_bytes(digest))
 }
 
-/// Removes the markers of earlier epochs from the sides that carry the newest. Those that stay do no harm.
+/// Removes the markers of earlier epochs from the sides that carry the newest. Those that stay do no harm: a backup
+/// deletes nothing in a store, where it needs no right to.
 pub(super) async fn remove_old_markers(past: &Past, pair: &SyncPair, prepared: &Prepared) {
     let id = &past.record.pair_id;
     let there = past.record.tail.epochs().there;
     let mut removals = Vec::new();
-    for side in Side::BOTH.into_iter().filter(|side| *written(pair).get(*side)) {
+    let may_remove = |side: &Side| {
+        let client = prepared.clients.get(*side);
+        *written(pair).get(*side) && (pair.mode.allows_delete(*side) || client.is_folder())
+    };
+    for side in Side::BOTH.into_iter().filter(may_remove) {
         let started = past.started.map(|epoch| Marker::new(id, epoch));
         let all: BTreeSet<Marker> = past.marks.get(side).of(id).cloned().chain(started).collect();
         let old = all.into_iter().filter(|marker| marker.epoch < *there.get(side));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::epoch::LastHere;
 use super::prepare::Prepared;
 use super::{SyncEngine, SyncOptions, epoch};
 use crate::code::NoticeCode;
@@ -32,6 +33,10 @@ pub(super) struct Past {
     pub(super) preference_late: bool,
     /// Whether nothing was remembered of the pair.
     is_new: bool,
+    /// Whether more is remembered than the beginning of a first sync.
+    pub(super) has_base: bool,
+    /// The pair and the machine that synced like this last, by the marker of the receiving side, if there is no base.
+    pub(super) last_here: Option<LastHere>,
     /// The markers as they were when the run began.
     pub(super) marks: Sides<Marks>,
     /// The epoch this run has begun with.
@@ -137,6 +142,14 @@ impl SyncEngine {
             recorder.emit(&Event::Noted(Notice::new(NoticeCode::PreferenceSpent, message, String::new())));
         }
         let is_new = record.is_none();
+        let has_base = begun == Some(FirstSync::Spent);
+        let last_here = if has_base { None } else { self.last_here(pair, prepared, &marks).await? };
+        if let Some(last) = last_here.as_ref().filter(|last| last.machine != self.machine) {
+            let shown = escape(last.machine.as_bytes());
+            let message = format!("another machine, `{shown}`, has made this sync before");
+            recorder.emit(&Event::Warned(Notice::new(NoticeCode::OtherMachine, message, String::new())));
+        }
+        let common = common.or_else(|| last_here.as_ref().map(|last| last.pair_id.clone()));
         let first = if first_sync { FirstSync::Begun(preference) } else { FirstSync::Spent };
         let record = record.unwrap_or_else(|| PairRecord {
             pair_id: common.unwrap_or_else(|| self.new_pair_id()),
@@ -158,6 +171,8 @@ impl SyncEngine {
             rollback,
             preference_late,
             is_new,
+            has_base,
+            last_here,
             marks,
             started: None,
             warned_of_marker: false,

@@ -95,6 +95,8 @@ impl SyncEngine {
             self.purge(*side, pair, prepared, &past, recorder).await;
         }
         let renumbered = renumbered(&found);
+        let kept_in = past.trash_run().filter(|_| pair.trash).map(|run| format!(".syncengine/trash/{run}"));
+        let lost = guard::lost_at_first(&plan, &view, kept_in.as_deref());
         let guard = (&view, &limits);
         let run = Run { engine: self, pair, options, prepared, past: &past, guard, recorder };
         let result = run.carry_out(&examiner, plan, found, unreadable).await;
@@ -107,6 +109,9 @@ impl SyncEngine {
             }
         }
         if result.is_ok() {
+            if let Some(note) = lost {
+                recorder.emit(&Event::Noted(note));
+            }
             for side in Side::BOTH.into_iter().filter(|side| pair.allows_copy_to(*side)) {
                 prepared.clients.get(side).settle().await;
             }
@@ -331,6 +336,8 @@ pub(super) fn view(
         changed: found.changed,
         root_differs: Sides::new(differs(Side::Source), differs(Side::Destination)),
         foreign_marker: past.foreign_marker,
+        without_base: !past.has_base,
+        is_known: past.last_here.is_some(),
         went_back: if found.went_back { past.rollback.on } else { Sides::new(false, false) },
         strayed: found.strayed,
         preference_late: past.preference_late,
@@ -343,6 +350,7 @@ pub(super) fn limits(pair: &SyncPair, options: &SyncOptions) -> Limits {
         max_delete: pair.max_delete,
         allow_mass_delete: options.allow_mass_delete,
         allow_empty_side: options.allow_empty_side,
+        allow_unseen: options.allow_unseen,
         accept_root: options.accept_root,
         allow_mass_empty: options.allow_mass_empty,
         accept_rollback: options.accept_rollback,

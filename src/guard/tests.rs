@@ -10,6 +10,7 @@ const EVERY_FLAG: Limits = Limits {
     max_delete: None,
     allow_mass_delete: true,
     allow_empty_side: true,
+    allow_unseen: true,
     accept_root: true,
     allow_mass_empty: true,
     accept_rollback: Some(AcceptRollback::KeepBoth),
@@ -125,7 +126,9 @@ fn i10_the_default_asks_above_half_of_a_side_and_above_twenty_files() {
     for (meant, base, listed, refused) in [
         (0, 0, 0, false),
         (1, 1, 1, false),
-        (20, 20, 20, false),
+        (9, 9, 9, false),
+        (18, 21, 21, false),
+        (20, 23, 23, false),
         (21, 21, 21, true),
         (21, 41, 41, true),
         (21, 42, 42, false),
@@ -163,6 +166,91 @@ fn i10_the_default_asks_above_half_of_a_side_and_above_twenty_files() {
             }
             let passing = Limits { allow_mass_delete: true, ..passing };
             assert_eq!(judge(&plan, &view, &passing).refusals, [], "{case}");
+        }
+    }
+}
+
+/// Nearly everything of a side goes only if something comes instead.
+#[test]
+fn i10_the_default_asks_before_a_side_is_cleared() {
+    for (deleted, made, known, mode, refused) in [
+        (10, 0, 10, SyncMode::TwoWay, true),
+        (10, 0, 11, SyncMode::TwoWay, true),
+        (10, 0, 12, SyncMode::TwoWay, false),
+        (9, 0, 10, SyncMode::TwoWay, false),
+        (10, 4, 10, SyncMode::TwoWay, true),
+        (10, 5, 10, SyncMode::TwoWay, false),
+        (20, 0, 20, SyncMode::SourceToDestination, true),
+        (20, 10, 20, SyncMode::SourceToDestination, false),
+        // A build of which every name has changed.
+        (300, 150, 300, SyncMode::SourceToDestination, false),
+        (300, 149, 300, SyncMode::SourceToDestination, true),
+        (300, 300, 300, SyncMode::TwoWay, true),
+    ] {
+        for side in Side::BOTH {
+            let mut works = vec![delete(side); deleted];
+            let new = Work::Copy(Copy { to: side, from: entry("new"), replaces: None, over_stranger: false });
+            works.extend(vec![new; made]);
+            let view = View { mode, ..level(known) };
+            let expected: &[&str] = if refused { &["max-delete"] } else { &[] };
+            let case = format!("{deleted} of {known} at {side}, {made} new, {mode}");
+            assert_eq!(refusals(&plan_of(works.clone()), &view, &Limits::default()), expected, "{case}");
+            let passing = Limits { allow_mass_delete: true, ..Limits::default() };
+            assert_eq!(refusals(&plan_of(works), &view, &passing), [""; 0], "{case}");
+        }
+    }
+}
+
+#[test]
+fn a_first_meeting_deletes_and_overwrites_nothing_unasked() {
+    let adopt = || {
+        let versions = Box::new(Sides::new(entry("same"), entry("same")));
+        Work::Adopt { versions, hash: None }
+    };
+    // Deleted, overwritten, equal, listed, winner.
+    for (deleted, overwritten, equal, listed, winner, refused) in [
+        (0, 0, 0, 5, None, false),
+        (1, 0, 9, 10, None, true),
+        (0, 1, 5, 10, None, false),
+        (0, 1, 4, 10, None, true),
+        (0, 6, 4, 10, None, true),
+        (20, 0, 0, 20, Some(()), false),
+        (15, 5, 0, 20, Some(()), false),
+        (15, 6, 0, 21, Some(()), true),
+        (50, 0, 50, 100, Some(()), false),
+        (50, 1, 49, 100, Some(()), true),
+    ] {
+        for on in Side::BOTH {
+            let mut works = vec![delete(on); deleted];
+            works.extend(vec![copy(on, true); overwritten]);
+            works.extend((0..equal).map(|_| adopt()));
+            let plan = plan_of(works);
+            let mode = match (winner, on) {
+                (Some(()), _) => SyncMode::TwoWay,
+                (None, Side::Destination) => SyncMode::SourceToDestination,
+                (None, Side::Source) => SyncMode::DestinationToSource,
+            };
+            let first_sync_winner = winner.map(|()| on.other());
+            let view = View {
+                mode,
+                first_sync: true,
+                first_sync_winner,
+                without_base: true,
+                listed: Sides::new(listed, listed),
+                ..View::default()
+            };
+            let case = format!("{deleted} {overwritten} {equal} {listed} {winner:?}");
+            let expected: &[&str] = if refused { &["unseen-files"] } else { &[] };
+            let limits = Limits { max_delete: Some(MaxDelete::Percent(100)), ..Limits::default() };
+            assert_eq!(refusals(&plan, &view, &limits), expected, "{case}");
+            for passing in [
+                (view.clone(), Limits { allow_unseen: true, ..limits }),
+                (view.clone(), Limits { allow_mass_delete: true, ..limits }),
+                (View { is_known: true, ..view.clone() }, limits),
+                (View { without_base: false, ..view.clone() }, limits),
+            ] {
+                assert_eq!(refusals(&plan, &passing.0, &passing.1), [""; 0], "{case}");
+            }
         }
     }
 }

@@ -237,6 +237,9 @@ pub(crate) struct RunArgs {
     /// Go on although a side is empty, this once
     #[arg(long, help_heading = "Safety")]
     pub(crate) allow_empty_side: bool,
+    /// Delete or overwrite files of a side that was never synced with the other, this once
+    #[arg(long, help_heading = "Safety")]
+    pub(crate) allow_unseen: bool,
     /// Go on although a side is another folder than last time, this once
     #[arg(long, help_heading = "Safety")]
     pub(crate) accept_root: bool,

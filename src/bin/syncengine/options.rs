@@ -299,6 +299,7 @@ pub(crate) fn run(args: &RunArgs, pair: &SyncPair) -> Result<SyncOptions> {
     Ok(SyncOptions {
         allow_mass_delete: args.allow_mass_delete,
         allow_empty_side: args.allow_empty_side,
+        allow_unseen: args.allow_unseen,
         accept_root: args.accept_root,
         allow_mass_empty: args.allow_mass_empty,
         accept_rollback: args.accept_rollback.as_deref().map(str::parse).transpose()?,
