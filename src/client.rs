@@ -14,6 +14,7 @@
 //! Implementations: [`local`] and [`memory`] (the reference). `tests/it/contract.rs` holds the contract
 //! over each of them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bytes::Bytes;
@@ -54,6 +55,16 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
     /// Returns the root, or the nearest folder above it that exists: what must not lie within another tree.
     fn anchor(&self) -> BoxFuture<'_, Result<Option<RootIdentity>>> {
         Box::pin(async { Ok(None) })
+    }
+
+    /// Returns what the clock of a store showed in its last answer.
+    fn time(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// Says when the run before this one ended, by the clock it had: how old something is two clocks must say.
+    fn note_last_run(&self, at: Timestamp) {
+        let _ = at;
     }
 
     /// Takes inode numbers for nothing from now on: they were seen not to last. Without meaning for stores.
@@ -131,7 +142,7 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Removes the trash of runs, and returns of how many.
-    fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<u64>>;
+    fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<Purged>>;
 
     /// Returns the names in `.syncengine/pairs/`; see [`Marker`](crate::marker::Marker).
     fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>>;
@@ -240,10 +251,46 @@ pub struct Respelled {
 pub struct Expiry {
     /// The trash of runs that began before goes.
     pub before: Timestamp,
+    /// Runs are believed what their names say of when they were, if it lies between these: no earlier run was, and no
+    /// later one can have been. Without it all are believed.
+    pub believed: Option<(Timestamp, Timestamp)>,
+    /// When the others were seen first, which counts instead, in seconds since 1970.
+    pub first_seen: BTreeMap<String, i64>,
     /// If what is left is larger than this many bytes, the oldest goes too.
     pub most_bytes: Option<u64>,
     /// The run whose trash stays.
     pub spared: Option<String>,
+}
+
+impl Expiry {
+    /// Returns whether the name of a run says when it was.
+    pub fn believes(&self, run: &str) -> bool {
+        let run = run.to_ascii_uppercase();
+        self.believed.is_none_or(|(first, last)| {
+            run.as_str() >= first.compact().as_str() && run.get(..16) <= Some(last.compact().as_str())
+        })
+    }
+
+    /// Returns whether the trash of a run is too old.
+    pub fn is_over(&self, run: &str) -> bool {
+        if self.believes(run) {
+            return run.to_ascii_uppercase() < self.before.compact();
+        }
+        self.first_seen.get(run).is_some_and(|seen| *seen < self.before.seconds)
+    }
+
+    fn is_spared(&self, run: &str) -> bool {
+        self.spared.as_ref().is_some_and(|spared| spared.eq_ignore_ascii_case(run))
+    }
+}
+
+/// What became of the trash.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Of how many runs it was removed.
+    pub runs: u64,
+    /// The runs that are left and whose names are not believed.
+    pub unbelieved: BTreeSet<String>,
 }
 
 /// How a listing is wanted.

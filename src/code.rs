@@ -89,6 +89,8 @@ codes! {
         FilterChanged = "filter-changed",
         /// Files with reserved names that are not ours.
         ForeignTemporaries = "foreign-temporaries",
+        /// The clock shows another time than it should.
+        ClockJumped = "clock-jumped",
         /// Temporaries of an earlier run could not be removed.
         Leftovers = "leftovers",
         /// Old trash could not be removed.

@@ -21,6 +21,7 @@ use crate::transfer::Tuning;
 
 mod carry_out;
 pub mod check;
+mod clock;
 mod epoch;
 mod ground;
 #[cfg(not(feature = "s3"))]

@@ -16,7 +16,8 @@ use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::mpsc;
 
 use super::{
-    Body, Disposal, Expiry, Held, ListRequest, Listed, Respelled, RootIdentity, Staged, StorageClient, Target,
+    Body, Disposal, Expiry, Held, ListRequest, Listed, Purged, Respelled, RootIdentity, Staged,
+    StorageClient, Target,
 };
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::code::NoticeCode;
@@ -236,7 +237,7 @@ impl StorageClient for LocalClient {
         self.step(move |local| remove::sweep(local, &leftovers)).boxed()
     }
 
-    fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<u64>> {
+    fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<Purged>> {
         self.step(move |local| purge::purge_trash(local, &expiry)).boxed()
     }
 

@@ -12,7 +12,9 @@ use bytes::{Bytes, BytesMut};
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
-use super::{Body, Disposal, Expiry, Held, ListRequest, Listed, RootIdentity, Staged, StorageClient, Target};
+use super::{
+    Body, Disposal, Expiry, Held, ListRequest, Listed, Purged, RootIdentity, Staged, StorageClient, Target,
+};
 use crate::clock::{Clock, SystemClock};
 use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
@@ -384,18 +386,24 @@ impl StorageClient for MemoryClient {
         async { Ok(()) }.boxed()
     }
 
-    fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<u64>> {
+    fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<Purged>> {
         async move {
-            let before = format!("{TRASH}{}", expiry.before.compact());
-            let mut runs = std::collections::BTreeSet::new();
+            let mut purged = Purged::default();
+            let mut gone = std::collections::BTreeSet::new();
             self.request("purge_trash")?.objects.retain(|key, _| {
                 let name = key.as_str();
                 let run = name.strip_prefix(TRASH).and_then(|rest| rest.split('/').next());
-                let old = run.is_some() && name < before.as_str();
-                runs.extend(run.filter(|_| old).map(str::to_owned));
-                !old
+                let Some(run) = run else { return true };
+                let is_over = !expiry.is_spared(run) && expiry.is_over(run);
+                if is_over {
+                    gone.insert(run.to_owned());
+                } else if !expiry.believes(run) {
+                    purged.unbelieved.insert(run.to_owned());
+                }
+                !is_over
             });
-            Ok(runs.len() as u64)
+            purged.runs = gone.len() as u64;
+            Ok(purged)
         }
         .boxed()
     }

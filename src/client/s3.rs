@@ -8,7 +8,7 @@
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_sdk_s3::error::BuildError;
@@ -21,11 +21,11 @@ use md5::{Digest, Md5};
 use tokio::sync::OnceCell;
 
 use super::{
-    Body, Disposal, Expiry, Held, ListRequest, Listed, Origin, Respelled, RootIdentity, Staged,
+    Body, Disposal, Expiry, Held, ListRequest, Listed, Origin, Purged, Respelled, RootIdentity, Staged,
     StorageClient, Target,
 };
 use crate::code::NoticeCode;
-use crate::entry::Entry;
+use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::location::{Bucket, StoreOptions};
@@ -131,6 +131,8 @@ pub struct S3Client {
     unfinished: Unfinished,
     /// The names this run has used in the trash.
     trashed: Mutex<BTreeSet<String>>,
+    /// When the run before this one ended, by its clock, in seconds since 1970.
+    last_run: AtomicI64,
     /// The conditions that the store ignored when they were needed.
     unguarded: Mutex<BTreeSet<&'static str>>,
     /// Whatever must live as long as the client.
@@ -206,6 +208,7 @@ impl S3Client {
             tells_etags: AtomicBool::new(false),
             unfinished: Unfinished::default(),
             trashed: Mutex::default(),
+            last_run: AtomicI64::new(i64::MIN),
             unguarded: Mutex::default(),
             _keep: keep,
         }
@@ -428,7 +431,15 @@ impl StorageClient for S3Client {
         self.abort_unfinished().boxed()
     }
 
-    fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<u64>> {
+    fn time(&self) -> Option<Timestamp> {
+        self.store.log.time()
+    }
+
+    fn note_last_run(&self, at: Timestamp) {
+        self.last_run.store(at.seconds, Ordering::Relaxed);
+    }
+
+    fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<Purged>> {
         async move { self.purge(&expiry).await }.boxed()
     }
 

@@ -6,6 +6,7 @@ use super::epoch::LastHere;
 use super::prepare::Prepared;
 use super::{SyncEngine, SyncOptions, epoch};
 use crate::code::NoticeCode;
+use crate::entry::Timestamp;
 use crate::error::Result;
 use crate::event::Event;
 use crate::examine::Rollback;
@@ -41,6 +42,8 @@ pub(super) struct Past {
     pub(super) marks: Sides<Marks>,
     /// The epoch this run has begun with.
     pub(super) started: Option<u64>,
+    /// Whether the clock shows a time that cannot be.
+    pub(super) clock_jumped: bool,
     /// Whether the user was told that a marker could not be written.
     pub(super) warned_of_marker: bool,
     /// The tag of this run, once it has begun.
@@ -66,6 +69,11 @@ impl Past {
         let without = self.record.tail.without_inodes();
         for side in Side::BOTH.into_iter().filter(|side| *without.get(*side)) {
             prepared.clients.get(side).distrust_inodes();
+        }
+        if let Some(last) = self.record.last_sync_seconds {
+            for side in Side::BOTH {
+                prepared.clients.get(side).note_last_run(Timestamp::new(last, 0));
+            }
         }
     }
 
@@ -151,7 +159,7 @@ impl SyncEngine {
         }
         let common = common.or_else(|| last_here.as_ref().map(|last| last.pair_id.clone()));
         let first = if first_sync { FirstSync::Begun(preference) } else { FirstSync::Spent };
-        let record = record.unwrap_or_else(|| PairRecord {
+        let mut record = record.unwrap_or_else(|| PairRecord {
             pair_id: common.unwrap_or_else(|| self.new_pair_id()),
             locations: prepared.identities(),
             mode: pair.mode,
@@ -162,6 +170,9 @@ impl SyncEngine {
             last_sync_seconds: None,
             tail: RecordTail::default(),
         });
+        if record.tail.began().is_none() {
+            record.tail.set_began(record.last_sync_seconds.unwrap_or(self.clock.now().seconds));
+        }
         Ok(Past {
             state,
             record,
@@ -175,6 +186,7 @@ impl SyncEngine {
             last_here,
             marks,
             started: None,
+            clock_jumped: false,
             warned_of_marker: false,
             tag: None,
             trash_run: None,

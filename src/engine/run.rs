@@ -1,13 +1,12 @@
 //! One run, from the lock to the last row.
 
 use super::carry_out::Run;
+use super::clock;
 use super::past::{Past, Raise};
 use super::prepare::Prepared;
 use super::tell::{announce, foresee, tell};
 use super::{SyncEngine, SyncOptions, unreachable};
-use crate::client::Expiry;
 use crate::code::NoticeCode;
-use crate::entry::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, first_difference};
 use crate::examine::{Examiner, Rollback};
@@ -19,9 +18,6 @@ use crate::plan::{Action, Plan, Policy, Work};
 use crate::report::Recorder;
 use crate::state::Access;
 use crate::survey::{Survey, Wanted, survey};
-
-/// How long replaced and deleted versions stay in the trash at least, in seconds: 30 days.
-const TRASH_SECONDS: i64 = 30 * 24 * 3600;
 
 impl SyncEngine {
     pub(super) async fn run_recorded(
@@ -59,6 +55,7 @@ impl SyncEngine {
         let access = if options.dry_run { Access::ReadOnly } else { Access::Write };
         let mut past = self.recall(pair, options, prepared, access, recorder).await?;
         past.warn_clients(prepared);
+        past.clock_jumped = clock::check(self.clock.now(), &past, prepared, recorder);
         if !options.dry_run {
             prepared.mend().await?;
         }
@@ -92,7 +89,7 @@ impl SyncEngine {
         // Before anything is copied: it may need the room. Its own trash is too young to go.
         let purging = purging(pair, &plan, prepared);
         for side in &purging {
-            self.purge(*side, pair, prepared, &past, recorder).await;
+            self.purge(*side, pair, prepared, &mut past, recorder).await;
         }
         let renumbered = renumbered(&found);
         let kept_in = past.trash_run().filter(|_| pair.trash).map(|run| format!(".syncengine/trash/{run}"));
@@ -117,7 +114,7 @@ impl SyncEngine {
             }
             if pair.trash_max.is_some() {
                 for side in &purging {
-                    self.purge(*side, pair, prepared, &past, recorder).await;
+                    self.purge(*side, pair, prepared, &mut past, recorder).await;
                 }
             }
         }
@@ -161,37 +158,6 @@ impl SyncEngine {
             }
         }
         swept
-    }
-
-    /// Removes old trash on a side, and what is more than the user wants to keep. Failing to costs room, nothing else.
-    async fn purge(
-        &self,
-        side: Side,
-        pair: &SyncPair,
-        prepared: &Prepared,
-        past: &Past,
-        recorder: &Recorder,
-    ) {
-        let now = self.clock.now();
-        let expiry = Expiry {
-            before: Timestamp::new(now.seconds.saturating_sub(TRASH_SECONDS), 0),
-            most_bytes: pair.trash_max,
-            spared: past.trash_run(),
-        };
-        match prepared.clients.get(side).purge_trash(expiry).await {
-            Ok(0) => {}
-            Ok(runs) => {
-                let why = if pair.trash_max.is_some() { ", or too much for --trash-max" } else { "" };
-                let message = format!(
-                    "the trash of {runs} earlier runs at the {side} was removed for good: older than 30 days{why}"
-                );
-                recorder.emit(&Event::Noted(Notice::new(NoticeCode::TrashPurged, message, String::new())));
-            }
-            Err(error) => {
-                let message = format!("old trash stays at the {side}: {}", error.chain());
-                recorder.emit(&Event::Warned(Notice::new(NoticeCode::OldTrash, message, String::new())));
-            }
-        }
     }
 }
 

@@ -18,6 +18,8 @@ pub const MUST_KNOW: u64 = 64;
 const SIDES_WITHOUT_INODES: u64 = 1;
 const EPOCHS: u64 = 2;
 const RECOVERING: u64 = 3;
+const BEGAN: u64 = 4;
+const FIRST_SEEN: u64 = 5;
 
 /// Fields behind a row, in ascending order of their tags.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -133,6 +135,31 @@ impl RecordTail {
             self.0.remove(&RECOVERING);
         } else {
             self.0.insert(RECOVERING, serde_json::json!(sides));
+        }
+    }
+
+    /// Returns when the pair began, in seconds since 1970, by the clock of then.
+    pub fn began(&self) -> Option<i64> {
+        self.0.get(&BEGAN)?.as_i64()
+    }
+
+    /// Remembers when the pair began.
+    pub fn set_began(&mut self, seconds: i64) {
+        self.0.insert(BEGAN, seconds.into());
+    }
+
+    /// Returns when runs whose names are not believed were first seen in the trash of each side.
+    pub fn first_seen(&self) -> Sides<BTreeMap<String, i64>> {
+        let known = self.0.get(&FIRST_SEEN);
+        known.and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
+    }
+
+    /// Remembers when such runs were first seen.
+    pub fn set_first_seen(&mut self, seen: &Sides<BTreeMap<String, i64>>) {
+        if *seen == Sides::default() {
+            self.0.remove(&FIRST_SEEN);
+        } else {
+            self.0.insert(FIRST_SEEN, serde_json::json!(seen));
         }
     }
 

@@ -5,6 +5,7 @@
 mod bad_input;
 #[cfg(feature = "cli")]
 mod cli;
+mod clocks;
 mod contract;
 mod deletions;
 #[cfg(target_os = "linux")]

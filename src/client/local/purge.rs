@@ -10,26 +10,25 @@ use rustix::io::Errno;
 use super::reserved::TRASH;
 use super::root::{failure, join, open_folder};
 use super::{Local, names, stat};
-use crate::client::Expiry;
+use crate::client::{Expiry, Purged};
 use crate::code::FailureCode;
 use crate::error::{Error, Result};
 use crate::key::escape;
 
 /// Removes the trash that is to go; returns of how many runs.
-pub(super) fn purge_trash(local: &Local, expiry: &Expiry) -> Result<u64> {
+pub(super) fn purge_trash(local: &Local, expiry: &Expiry) -> Result<Purged> {
     let root = local.root.handle()?;
     let runs = match open_folder(&root, TRASH) {
         Ok(trash) => names::plain(&trash).map_err(|error| failure("list", TRASH, error))?,
-        Err(Errno::NOENT) => return Ok(0),
+        Err(Errno::NOENT) => return Ok(Purged::default()),
         Err(error) => return Err(failure("open", TRASH, error)),
     };
-    let before = expiry.before.compact();
-    let is_spared = |run: &str| expiry.spared.as_ref().is_some_and(|spared| spared.eq_ignore_ascii_case(run));
     // The oldest first: their names begin with the time.
-    let mut runs: Vec<String> = runs.into_iter().filter(|run| names_a_run(run) && !is_spared(run)).collect();
+    let mut runs: Vec<String> =
+        runs.into_iter().filter(|run| names_a_run(run) && !expiry.is_spared(run)).collect();
     runs.sort_unstable();
-    let (old, young) = runs.split_at(runs.partition_point(|run| run.to_ascii_uppercase() < before));
-    let mut going = old.to_vec();
+    let (mut going, young): (Vec<String>, Vec<String>) =
+        runs.into_iter().partition(|run| expiry.is_over(run));
     if let Some(most) = expiry.most_bytes {
         let sizes = young.iter().map(|run| size(&root, &join(TRASH, run)));
         let sizes =
@@ -47,7 +46,8 @@ pub(super) fn purge_trash(local: &Local, expiry: &Expiry) -> Result<u64> {
         let folder = join(TRASH, run);
         empty(&root, &folder).map_err(|error| failure("purge", &folder, error))?;
     }
-    Ok(going.len() as u64)
+    let unbelieved = young.into_iter().filter(|run| !going.contains(run) && !expiry.believes(run)).collect();
+    Ok(Purged { runs: going.len() as u64, unbelieved })
 }
 
 /// Returns how many bytes are in a folder of ours, without recursion.
@@ -161,7 +161,7 @@ mod tests {
         }
         let client = LocalClient::open(root.path()).unwrap();
         let expiry = Expiry { before: Timestamp::new(1_748_736_000, 0), ..Expiry::default() }; // 2025-06-01
-        assert_eq!(purge_trash(&client.local, &expiry).unwrap(), 1);
+        assert_eq!(purge_trash(&client.local, &expiry).unwrap().runs, 1);
         let mut left: Vec<_> = fs::read_dir(&trash)
             .unwrap()
             .map(|item| item.unwrap().file_name().into_string().unwrap())
@@ -169,7 +169,7 @@ mod tests {
         left.sort();
         assert_eq!(left, ["20250101T000000Z", "20260101T000000Z-0000000b", "mine"]);
         assert_eq!(fs::read(outside).unwrap(), b"kept");
-        assert_eq!(purge_trash(&client.local, &expiry).unwrap(), 0);
+        assert_eq!(purge_trash(&client.local, &expiry).unwrap().runs, 0);
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
             let client = LocalClient::open(root.path()).unwrap();
             let spared = spared.map(|at: usize| runs[at].to_owned());
             let expiry = Expiry { most_bytes: Some(most), spared, ..Expiry::default() };
-            assert_eq!(purge_trash(&client.local, &expiry).unwrap(), 4 - left as u64, "{expiry:?}");
+            assert_eq!(purge_trash(&client.local, &expiry).unwrap().runs, 4 - left as u64, "{expiry:?}");
             assert_eq!(fs::read_dir(&trash).unwrap().count(), left, "{expiry:?}");
         }
     }
@@ -206,6 +206,6 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let client = LocalClient::open(root.path()).unwrap();
         let expiry = Expiry { before: Timestamp::new(i64::from(i32::MAX), 0), ..Expiry::default() };
-        assert_eq!(purge_trash(&client.local, &expiry).unwrap(), 0);
+        assert_eq!(purge_trash(&client.local, &expiry).unwrap().runs, 0);
     }
 }

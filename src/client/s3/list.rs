@@ -216,28 +216,31 @@ fn unmappable(name: &str, error: KeyError, size: u64) -> Listed {
 }
 
 impl Store {
-    /// Lists the trash in `root` (a prefix) that is of runs whose names come
-    /// before `before`, page by page. What is not of a run is left out; a page can be empty.
+    /// Lists the trash in `root` (a prefix) that is of runs whose names come after `after` and before `before`, page by page.
+    /// What is not of a run is left out; a page can be empty.
     pub(super) fn old_trash(
         &self,
         root: String,
+        after: String,
         before: String,
     ) -> BoxStream<'_, Result<Vec<Object>, Fault>> {
         let walk = Walk::in_any_order(self, &root, None);
-        let state = (walk, root, before, false);
-        let pages = stream::try_unfold(state, |(mut walk, root, before, ended)| async move {
+        let walk = if after.is_empty() { walk } else { walk.after(format!("{root}{after}")) };
+        let state = (walk, root, (after, before), false);
+        let pages = stream::try_unfold(state, |(mut walk, root, (after, before), ended)| async move {
             if ended {
                 return Ok(None);
             }
             let Some(mut objects) = walk.next().await? else { return Ok(None) };
-            let is_old =
-                |object: &Object| run_of(&root, &object.key).is_some_and(|run| run < before.as_str());
+            let is_old = |object: &Object| {
+                run_of(&root, &object.key).is_some_and(|run| run < before.as_str() && run > after.as_str())
+            };
             // Runs come in the order of time, but on stores without any order; what those show late is left
             // for another purge.
             let past = |object: &Object| run_of(&root, &object.key).is_some_and(|run| run >= before.as_str());
             let ended = objects.last().is_some_and(past);
             objects.retain(is_old);
-            Ok(Some((objects, (walk, root, before, ended))))
+            Ok(Some((objects, (walk, root, (after, before), ended))))
         });
         pages.boxed()
     }

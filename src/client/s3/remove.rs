@@ -16,14 +16,20 @@ use super::object::{etag_of, quoted};
 use super::stage::{MAX_OBJECT_KEY_BYTES, meanwhile};
 use super::store::Store;
 use super::strict::Act;
-use crate::client::{Disposal, Expiry, Target};
-use crate::entry::Entry;
+use crate::client::{Disposal, Expiry, Purged, Target};
+use crate::entry::{Entry, Timestamp};
 use crate::error::{ErrorKind, Result};
 use crate::fingerprint::ETag;
 use crate::key::Key;
 
 /// Where the trash is, below a prefix.
 pub(super) const TRASH: &str = ".syncengine/trash/";
+
+/// Behind the names of all runs of a second, which go on with `-`.
+const AFTER_A_SECOND: char = '.';
+
+/// After every run there can be.
+const AFTER_ALL: Timestamp = Timestamp { seconds: 253_402_300_799, nanoseconds: 0 };
 
 /// What comes behind the name of every run: those begin with a digit.
 const AFTER_EVERY_RUN: &str = ":";
@@ -127,31 +133,50 @@ impl S3Client {
     }
 
     /// Deletes the trash that is to go; never a version by its name.
-    pub(super) async fn purge(&self, expiry: &Expiry) -> Result<u64> {
-        let spared = expiry.spared.as_deref();
+    pub(super) async fn purge(&self, expiry: &Expiry) -> Result<Purged> {
         let purged = async {
-            let mut runs = self.purge_before(expiry.before.compact(), spared).await?;
+            let mut purged = Purged::default();
+            self.purge_between(String::new(), expiry.before.compact(), expiry, &mut purged).await?;
+            if let Some((_, last)) = expiry.believed {
+                // What is dated later stands behind all others.
+                let after = format!("{}{AFTER_A_SECOND}", last.compact());
+                self.purge_between(after, AFTER_EVERY_RUN.to_owned(), expiry, &mut purged).await?;
+            }
             if let Some(most) = expiry.most_bytes
-                && let Some(last) = self.last_beyond(most, spared).await?
+                && let Some(last) = self.last_beyond(most, expiry.spared.as_deref()).await?
             {
                 // The byte after the last of its name: the run itself, and none behind it.
-                runs += self.purge_before(format!("{last}\u{0}"), spared).await?;
+                let all = Expiry { believed: None, before: AFTER_ALL, ..expiry.clone() };
+                self.purge_between(String::new(), format!("{last}\u{0}"), &all, &mut purged).await?;
             }
-            Ok(runs)
+            Ok(purged)
         };
         let doing = || format!("purge the trash of `{}`", self.location);
         purged.await.map_err(|fault: Fault| fault.error(doing()))
     }
 
-    /// Deletes the trash of the runs whose names come before `before`, but for that of `spared`.
-    async fn purge_before(&self, before: String, spared: Option<&str>) -> Result<u64, Fault> {
+    /// Deletes the trash of the runs that are over, of those whose names come after `after` and before `before`.
+    async fn purge_between(
+        &self,
+        after: String,
+        before: String,
+        expiry: &Expiry,
+        purged: &mut Purged,
+    ) -> Result<(), Fault> {
         let (store, prefix) = (self.trash_store(), self.trash_prefix());
         let mut runs = BTreeSet::new();
-        let mut pages = store.old_trash(prefix.clone(), before);
+        let mut pages = store.old_trash(prefix.clone(), after, before);
         while let Some(mut objects) = pages.try_next().await? {
-            objects.retain(|object| run_of(&prefix, &object.key) != spared);
-            let names = objects.iter().filter_map(|object| run_of(&prefix, &object.key));
-            runs.extend(names.map(str::to_owned));
+            objects.retain(|object| {
+                let Some(run) = run_of(&prefix, &object.key) else { return false };
+                let is_over = !expiry.is_spared(run) && expiry.is_over(run);
+                if is_over {
+                    runs.insert(run.to_owned());
+                } else if !expiry.believes(run) {
+                    purged.unbelieved.insert(run.to_owned());
+                }
+                is_over
+            });
             let old: Vec<Doomed> =
                 objects.into_iter().map(|object| Doomed { key: object.key, etag: object.etag }).collect();
             for chunk in old.chunks(OBJECTS_PER_DELETE) {
@@ -159,14 +184,16 @@ impl S3Client {
                 deleted.into_iter().collect::<Result<(), Fault>>()?;
             }
         }
-        Ok(runs.len() as u64)
+        purged.unbelieved.retain(|run| !runs.contains(run));
+        purged.runs += runs.len() as u64;
+        Ok(())
     }
 
     /// Returns the last of the oldest runs that must go for the trash to have at most `most` bytes, if any must.
     async fn last_beyond(&self, most: u64, spared: Option<&str>) -> Result<Option<String>, Fault> {
         let (store, prefix) = (self.trash_store(), self.trash_prefix());
         let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
-        let mut pages = store.old_trash(prefix.clone(), AFTER_EVERY_RUN.to_owned());
+        let mut pages = store.old_trash(prefix.clone(), String::new(), AFTER_EVERY_RUN.to_owned());
         while let Some(objects) = pages.try_next().await? {
             for object in objects {
                 if let Some(run) = run_of(&prefix, &object.key).filter(|run| Some(*run) != spared) {

@@ -13,9 +13,12 @@ use aws_smithy_runtime_api::client::interceptors::context::{
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::DateTime;
 use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_types::date_time::Format;
 
 use super::document;
+use crate::entry::Timestamp;
 use crate::report::Requests;
 
 /// How a whole listing ends.
@@ -26,20 +29,32 @@ pub(super) const ENTRY: &str = "Contents";
 
 /// Counts the requests of a store.
 #[derive(Debug, Clone, Default)]
-pub(super) struct RequestLog(Arc<Mutex<Requests>>);
+pub(super) struct RequestLog(Arc<Mutex<Seen>>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    counts: Requests,
+    /// The `Date` of the last answer, in seconds since 1970.
+    date: Option<i64>,
+}
 
 impl RequestLog {
     /// Returns how many requests were sent so far.
     pub(super) fn counts(&self) -> Requests {
-        *self.lock()
+        self.lock().counts
     }
 
-    fn lock(&self) -> MutexGuard<'_, Requests> {
+    /// Returns what the clock of the store showed in its last answer.
+    pub(super) fn time(&self) -> Option<Timestamp> {
+        self.lock().date.map(|seconds| Timestamp::new(seconds, 0))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count(&self, operation: &str) {
-        let mut counts = self.lock();
+        let counts = &mut self.lock().counts;
         let counter = match operation {
             "ListObjectsV2" | "ListParts" | "ListMultipartUploads" | "ListObjectVersions" => &mut counts.list,
             "HeadObject" | "HeadBucket" => &mut counts.head,
@@ -92,6 +107,11 @@ impl Intercept for RequestLog {
         let name = operation(config);
         let response = context.response();
         tracing::debug!(operation = name, status = response.status().as_u16(), "answer");
+        let date =
+            response.headers().get("date").and_then(|text| DateTime::from_str(text, Format::HttpDate).ok());
+        if let Some(date) = date {
+            self.lock().date = Some(date.secs());
+        }
         if context.output_or_error().is_err() {
             return Ok(());
         }

@@ -69,6 +69,12 @@ impl<'a> Walk<'a> {
         Self::new(store, prefix, kept, Order::Any)
     }
 
+    /// Begins after a name.
+    pub(super) fn after(mut self, name: String) -> Self {
+        self.next = Some(Position::After(name));
+        self
+    }
+
     fn new(store: &'a Store, prefix: &str, kept: Option<Page>, order: Order) -> Self {
         Self {
             store,

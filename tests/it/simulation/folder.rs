@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use syncengine::client::{
-    Body, Disposal, Expiry, Held, ListRequest, Listed, Respelled, RootIdentity, Staged, Target,
+    Body, Disposal, Expiry, Held, ListRequest, Listed, Purged, Respelled, RootIdentity, Staged, Target,
 };
 use syncengine::code::FailureCode;
 use syncengine::entry::Entry;
@@ -510,8 +510,8 @@ impl StorageClient for SimFolder {
         .boxed()
     }
 
-    fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<u64>> {
-        async move { Ok(self.port.world.inner().purge(self.port.place, expiry.before)) }.boxed()
+    fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<Purged>> {
+        async move { Ok(self.port.world.inner().purge(self.port.place, &expiry)) }.boxed()
     }
 
     fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>> {

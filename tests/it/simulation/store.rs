@@ -7,7 +7,9 @@
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use syncengine::client::{Body, Disposal, Expiry, Held, ListRequest, Listed, RootIdentity, Staged, Target};
+use syncengine::client::{
+    Body, Disposal, Expiry, Held, ListRequest, Listed, Purged, RootIdentity, Staged, Target,
+};
 use syncengine::entry::Entry;
 use syncengine::{Error, ErrorKind, Key, Result, StorageClient, Timestamp};
 
@@ -339,8 +341,8 @@ impl StorageClient for SimStore {
         async { Ok(()) }.boxed()
     }
 
-    fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<u64>> {
-        async move { Ok(self.port.world.inner().purge(self.port.place, expiry.before)) }.boxed()
+    fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<Purged>> {
+        async move { Ok(self.port.world.inner().purge(self.port.place, &expiry)) }.boxed()
     }
 
     fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>> {
@@ -385,10 +387,13 @@ pub(crate) async fn mark(port: &Port, pair_id: &str) -> Result<()> {
 }
 
 impl Inner {
-    /// Empties the trash of the runs that began before `before`.
-    pub(crate) fn purge(&mut self, place: usize, before: Timestamp) -> u64 {
-        let before = before.compact();
-        self.places[place].trash.retain(|(run, _)| *run >= before);
-        0
+    /// Empties the trash of the runs that are over.
+    pub(crate) fn purge(&mut self, place: usize, expiry: &Expiry) -> Purged {
+        let trash = &mut self.places[place].trash;
+        let is_spared = |run: &str| expiry.spared.as_deref() == Some(run);
+        trash.retain(|(run, _)| is_spared(run) || !expiry.is_over(run));
+        let runs = trash.iter().map(|(run, _)| run);
+        let unbelieved = runs.filter(|run| !expiry.believes(run) && !is_spared(run)).cloned().collect();
+        Purged { runs: 0, unbelieved }
     }
 }

@@ -251,7 +251,7 @@ fn b60_old_trash_is_removed_and_no_version_is() {
             .purge_trash(Expiry { before: Timestamp::new(1_700_000_000, 0), ..Expiry::default() })
             .await
     });
-    assert_eq!(purged.unwrap(), 1);
+    assert_eq!(purged.unwrap().runs, 1);
     assert_eq!(world.bucket.names(), [new, "f"]);
     assert_eq!((versions(), before.len()), (before, 4));
 }

@@ -468,7 +468,8 @@ async fn only_the_trash_of_old_runs_is_shown_for_a_purge() {
     let peer = Peer::start(store(all, 3));
     let client = client(&peer);
     let before = "20250701T000000Z".to_owned();
-    let found: Vec<_> = client.store.old_trash(root.into(), before).try_concat().await.unwrap();
+    let found: Vec<_> =
+        client.store.old_trash(root.into(), String::new(), before).try_concat().await.unwrap();
     let mut found: Vec<_> = found.iter().map(|object| run_of(root, &object.key).unwrap()).collect();
     found.dedup();
     assert_eq!(found, runs[..2]);
