@@ -191,7 +191,10 @@ pub fn judge(plan: &Plan, view: &View, limits: &Limits) -> Judgement {
         }
         judgement.warnings.extend(all_changed(view, side));
     }
-    judgement.refusals.extend(unseen_files(plan, view, limits));
+    // Nothing to win with says it all.
+    if judgement.refusals.iter().all(|refusal| refusal.code != NoticeCode::EmptySide) {
+        judgement.refusals.extend(unseen_files(plan, view, limits));
+    }
     judgement.refusals.extend(other_pair(plan, view, limits));
     judgement.refusals.extend(preference_late(view, limits));
     for side in Side::BOTH {

@@ -231,6 +231,17 @@ impl SyncMode {
         }
     }
 
+    /// Returns the mode that does the same if the two sides are given the other way round.
+    pub fn turned_round(self) -> Self {
+        match self {
+            Self::TwoWay => Self::TwoWay,
+            Self::SourceToDestination => Self::DestinationToSource,
+            Self::DestinationToSource => Self::SourceToDestination,
+            Self::SourceBackup => Self::DestinationBackup,
+            Self::DestinationBackup => Self::SourceBackup,
+        }
+    }
+
     /// Returns whether one side is made equal to the other, deletions included.
     pub fn is_mirror(self) -> bool {
         matches!(self, Self::SourceToDestination | Self::DestinationToSource)
@@ -263,6 +274,28 @@ impl InitialSyncPreference {
             Self::Merge => None,
             Self::SourceWins => Some(Side::Source),
             Self::DestinationWins => Some(Side::Destination),
+        }
+    }
+}
+
+impl InitialSyncPreference {
+    /// Returns the preference that does the same if the two sides are given the other way round.
+    pub fn turned_round(self) -> Self {
+        match self {
+            Self::Merge => Self::Merge,
+            Self::SourceWins => Self::DestinationWins,
+            Self::DestinationWins => Self::SourceWins,
+        }
+    }
+}
+
+impl ConflictStrategy {
+    /// Returns the strategy that does the same if the two sides are given the other way round.
+    pub fn turned_round(self) -> Self {
+        match self {
+            Self::SourceWins => Self::DestinationWins,
+            Self::DestinationWins => Self::SourceWins,
+            other => other,
         }
     }
 }

@@ -125,6 +125,22 @@ impl SyncPair {
         self
     }
 
+    /// Returns the pair that does the same with the two sides given the other way round.
+    pub fn turned_round(&self) -> Self {
+        let pair = self.clone();
+        Self {
+            source: pair.destination,
+            destination: pair.source,
+            source_store: pair.destination_store,
+            destination_store: pair.source_store,
+            clients: Sides::new(pair.clients.destination, pair.clients.source),
+            mode: pair.mode.turned_round(),
+            initial_sync: pair.initial_sync.map(InitialSyncPreference::turned_round),
+            conflict: pair.conflict.turned_round(),
+            ..pair
+        }
+    }
+
     /// Sets the mode.
     pub fn mode(mut self, mode: SyncMode) -> Self {
         self.mode = mode;

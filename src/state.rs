@@ -36,7 +36,7 @@ mod tail;
 mod tests;
 
 pub use lock::PairLock;
-pub use open::{Access, Opened, exposure, forget, open};
+pub use open::{Access, Opened, exposure, forget, is_known, open};
 pub use tail::{Epochs, MUST_KNOW, RecordTail, RowTail};
 
 /// Returns the error for an input or output failure in the state directory.

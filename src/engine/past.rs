@@ -7,7 +7,7 @@ use super::prepare::Prepared;
 use super::{SyncEngine, SyncOptions, epoch};
 use crate::code::NoticeCode;
 use crate::entry::Timestamp;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::examine::Rollback;
 use crate::guard::Notice;
@@ -52,6 +52,30 @@ pub(super) struct Past {
     trash_run: Option<String>,
     /// Keeps other runs of the pair out for as long as it lives.
     _lock: Option<PairLock>,
+}
+
+/// What was synced as `A B` is another pair as `B A`: what was deleted would come back.
+fn turned_round(pair: &SyncPair, options: &SyncOptions) -> Error {
+    let right = pair.turned_round();
+    let quoted = |location: &str| {
+        let shown = escape(location.as_bytes());
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/:._-~+,@%".contains(&byte);
+        if shown.bytes().all(is_plain) { shown } else { format!("'{}'", shown.replace('\'', "'\\''")) }
+    };
+    let (source, destination) = (quoted(&right.source), quoted(&right.destination));
+    let mut command = format!("syncengine sync {source} {destination}");
+    if right.mode != SyncMode::default() {
+        command += &format!(" --mode {}", right.mode);
+    }
+    if right.mode == SyncMode::TwoWay && right.conflict != crate::mode::ConflictStrategy::default() {
+        command += &format!(" --conflict {}", right.conflict);
+    }
+    if let Some(preference) = options.initial_sync.or(pair.initial_sync) {
+        command += &format!(" --initial-sync {}", preference.turned_round());
+    }
+    let message = format!("these two have been synced the other way round, with {source} as the source");
+    Error::new(ErrorKind::Invalid, message)
+        .with_hint(format!("the same with the sides as they were: {command}"))
 }
 
 /// What a run means for the epoch of its pair.
@@ -102,6 +126,10 @@ impl SyncEngine {
         access: Access,
         recorder: &Recorder,
     ) -> Result<Past> {
+        // Before anything is made for the order given.
+        if self.is_known_turned_round(prepared).await? {
+            return Err(turned_round(pair, options));
+        }
         let (state, mut found, lock) = self.open_state(prepared.identities(), access).await?;
         self.warn_of_exposure(recorder).await;
         let record = state.pair_record();
@@ -192,6 +220,18 @@ impl SyncEngine {
             trash_run: None,
             _lock: lock,
         })
+    }
+
+    /// Returns whether these two sides are known the other way round.
+    pub(super) async fn is_known_turned_round(&self, prepared: &Prepared) -> Result<bool> {
+        if self.state.is_some() {
+            return Ok(false);
+        }
+        let Sides { source, destination } = prepared.identities();
+        let (given, turned) =
+            (Sides::new(source.clone(), destination.clone()), Sides::new(destination, source));
+        let dir = || self.state_dir.clone();
+        Ok(!crate::state::is_known(dir(), given).await? && crate::state::is_known(dir(), turned).await?)
     }
 
     /// Whoever can change the base decides what is taken for deleted.

@@ -68,7 +68,15 @@ impl SyncEngine {
     }
 
     async fn tell_status(&self, pair: &SyncPair, options: &SyncOptions) -> Result<StatusReport> {
-        let prepared = self.prepare(pair, &options.looking()).await?;
+        let mut prepared = self.prepare(pair, &options.looking()).await?;
+        let turned;
+        let pair = if self.is_known_turned_round(&prepared).await? {
+            turned = pair.turned_round();
+            prepared = self.prepare(&turned, &options.looking()).await?;
+            &turned
+        } else {
+            pair
+        };
         let locations = prepared.locations();
         let empty = Report::new(locations.source.clone(), locations.destination.clone(), pair.mode, true);
         let recorder = Recorder::new(empty, std::sync::Arc::clone(&options.observer));

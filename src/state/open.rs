@@ -97,6 +97,15 @@ pub async fn exposure(dir: PathBuf) -> Option<&'static str> {
     joined(spawn_blocking(move || Ok(layout::exposure(&dir)))).await.ok().flatten()
 }
 
+/// Returns whether anything is remembered of the pair of these locations.
+///
+/// # Errors
+/// Failures of the file system.
+pub async fn is_known(dir: PathBuf, locations: Sides<String>) -> Result<bool> {
+    let layout = Layout::new(dir, &locations);
+    joined(spawn_blocking(move || Ok(exists(&layout.database())? || exists(&layout.sidecar())?))).await
+}
+
 /// Moves the state of a pair aside, so that its next sync is its first. Returns whether there was any.
 ///
 /// # Errors

@@ -346,10 +346,15 @@ fn a_saved_plan_is_applied_with_the_state_it_was_made_with() {
 fn flags_that_pass_guards_are_given_to_apply_itself() {
     let bench = Bench::new();
     bench.write("a/x", "1");
-    assert_eq!(bench.run(&["plan", "a", "b", "--mode", "dts", "--allow-empty-side", "--save", "p"]).code, 0);
+    assert_eq!(
+        bench
+            .run(&["plan", "a", "b", "--mode", "dts", "--allow-empty-side", "--allow-unseen", "--save", "p"])
+            .code,
+        0
+    );
     assert_eq!(bench.run(&["apply", "p"]).code, 3);
     assert!(bench.has("a/x"));
-    assert_eq!(bench.run(&["apply", "p", "--allow-empty-side"]).code, 0);
+    assert_eq!(bench.run(&["apply", "p", "--allow-empty-side", "--allow-unseen"]).code, 0);
     assert!(!bench.has("a/x"));
 }
 

@@ -28,6 +28,8 @@ mod local;
 mod memory;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
 mod network;
+#[cfg(feature = "cli")]
+mod pairs;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
 mod resume;
 mod rollback;

@@ -182,7 +182,9 @@ fn h39_a_folder_transfer_deletes_and_overwrites_as_its_mode_says() {
         let world = Meddled::new();
         // The file here is the newer one.
         world.act("a write f mine 2000; a write only here; b write f theirs 1000; b write g second");
-        assert_eq!(world.mode(mode).outcome, Outcome::Synced, "{mode}");
+        let options = SyncOptions { allow_unseen: true, ..SyncOptions::new() };
+        let report = world.run(|pair| pair.mode(mode), options).unwrap();
+        assert_eq!(report.outcome, Outcome::Synced, "{mode}");
         world.has(a, "f=theirs g=second");
         assert!(world.trash()[1].contains(&b"mine".to_vec()), "{mode}");
     }

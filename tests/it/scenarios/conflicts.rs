@@ -255,7 +255,13 @@ pub(super) const LATER: &[Case] = &[
     (
         "b26: mirrors, the other authority wins",
         &[
-            (START, "--mode dts --allow-empty-side", "", "", "deleted_source=2 trash.a=first trash.a=keep"),
+            (
+                START,
+                "--mode dts --allow-empty-side --allow-unseen",
+                "",
+                "",
+                "deleted_source=2 trash.a=first trash.a=keep",
+            ),
             ("b write d/x dx; b write k k", "--mode dts", "d/x=dx k=k", "d/x=dx k=k", "downloaded=2"),
             (
                 "b rm d; b write d flat; a write d/y new",

@@ -49,7 +49,7 @@ pub(super) const CASES: &[Case] = &[
                 SOURCE,
                 "f=ours x=ax",
                 "f=ours x=ax",
-                "uploaded=2 deleted_destination=1 trash.b=by trash.b=theirs",
+                "uploaded=2 deleted_destination=1 trash.b=by trash.b=theirs notes=unseen-files",
             ),
             (
                 "b write z bz",
@@ -68,7 +68,7 @@ pub(super) const CASES: &[Case] = &[
                 DESTINATION,
                 "f=theirs y=by",
                 "f=theirs y=by",
-                "downloaded=2 deleted_source=1 trash.a=ax trash.a=ours",
+                "downloaded=2 deleted_source=1 trash.a=ax trash.a=ours notes=unseen-files",
             ),
             (
                 "a write z az; b rm y",
@@ -89,13 +89,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     (
         "naming the winner is consent to what the first sync deletes",
-        &[(
-            "a write f one; b many n 30",
-            SOURCE,
-            "f=one",
-            "f=one",
-            "uploaded=1 deleted_destination=30 trash.b=*",
-        )],
+        &[("a write f one; b many n 30", SOURCE, "=", "=", "exit=3 refused=unseen-files")],
     ),
     (
         "but not beyond a limit that was given",
@@ -104,7 +98,7 @@ pub(super) const CASES: &[Case] = &[
             "--initial-sync source-wins --max-delete 29",
             "=",
             "=",
-            "exit=3 refused=max-delete",
+            "exit=3 refused=max-delete refused=unseen-files",
         )],
     ),
     (
@@ -162,7 +156,7 @@ pub(super) const CASES: &[Case] = &[
         "not lopsided: mirrors know who decides",
         &[(
             "a write f one; b many n 11",
-            "--mode std",
+            "--mode std --allow-mass-delete",
             "f=one",
             "f=one",
             "uploaded=1 deleted_destination=11 trash.b=*",
@@ -172,7 +166,7 @@ pub(super) const CASES: &[Case] = &[
         "a first mirror makes the destination equal to the source",
         &[(
             MIXED,
-            "--mode std",
+            "--mode std --allow-unseen",
             "f=ours x=ax",
             "f=ours x=ax",
             "uploaded=2 deleted_destination=1 trash.b=by trash.b=theirs",
@@ -182,7 +176,7 @@ pub(super) const CASES: &[Case] = &[
         "a first mirror the other way",
         &[(
             MIXED,
-            "--mode dts",
+            "--mode dts --allow-unseen",
             "f=theirs y=by",
             "f=theirs y=by",
             "downloaded=2 deleted_source=1 trash.a=ax trash.a=ours",
@@ -192,7 +186,7 @@ pub(super) const CASES: &[Case] = &[
         "a first backup adds to both sides",
         &[(
             MIXED,
-            "--mode sb",
+            "--mode sb --allow-unseen",
             "f=ours x=ax y=by",
             "f=ours x=ax y=by",
             "uploaded=2 downloaded=1 conflicts=1 trash.b=theirs",
@@ -202,7 +196,7 @@ pub(super) const CASES: &[Case] = &[
         "a first strict backup does not pull",
         &[(
             MIXED,
-            "--mode sb --no-pull",
+            "--mode sb --no-pull --allow-unseen",
             "=",
             "f=ours x=ax y=by",
             "uploaded=2 conflicts=1 left_alone=1 trash.b=theirs",
@@ -212,7 +206,7 @@ pub(super) const CASES: &[Case] = &[
         "a first backup of the destination",
         &[(
             MIXED,
-            "--mode db",
+            "--mode db --allow-unseen",
             "f=theirs x=ax y=by",
             "=",
             "downloaded=2 conflicts=1 left_alone=1 trash.a=ours",

@@ -128,13 +128,19 @@ pub(super) const CASES: &[Case] = &[
             "--mode std --max-delete 0",
             "=",
             "=",
-            "exit=3 refused=max-delete",
+            "exit=3 refused=max-delete refused=unseen-files",
         )],
     ),
     (
         "a first mirror onto a full destination",
         &[
-            ("a write f one; b many n 30", "--mode std", "=", "=", "exit=3 refused=max-delete"),
+            (
+                "a write f one; b many n 30",
+                "--mode std",
+                "=",
+                "=",
+                "exit=3 refused=max-delete refused=unseen-files",
+            ),
             (
                 "",
                 "--mode std --allow-mass-delete",
@@ -207,14 +213,20 @@ pub(super) const CASES: &[Case] = &[
         "a mirror of an empty source onto one file, at first",
         &[
             ("b write f only", "--mode std", "=", "=", "exit=3 refused=empty-side"),
-            ("", "--mode std --allow-empty-side", "=", "", "deleted_destination=1 trash.b=only"),
+            (
+                "",
+                "--mode std --allow-empty-side --allow-unseen",
+                "=",
+                "",
+                "deleted_destination=1 trash.b=only",
+            ),
         ],
     ),
     (
         "a mirror of an empty destination onto one file, at first",
         &[
             ("a write f only", "--mode dts", "=", "=", "exit=3 refused=empty-side"),
-            ("", "--mode dts --allow-empty-side", "", "=", "deleted_source=1 trash.a=only"),
+            ("", "--mode dts --allow-empty-side --allow-unseen", "", "=", "deleted_source=1 trash.a=only"),
         ],
     ),
     (
@@ -226,7 +238,7 @@ pub(super) const CASES: &[Case] = &[
                 "--initial-sync source-wins --allow-empty-side",
                 "=",
                 "",
-                "deleted_destination=1 trash.b=only",
+                "deleted_destination=1 trash.b=only notes=unseen-files",
             ),
         ],
     ),
@@ -238,14 +250,14 @@ pub(super) const CASES: &[Case] = &[
                 "--initial-sync destination-wins --allow-empty-side",
                 "=",
                 "=",
-                "exit=3 refused=max-delete",
+                "exit=3 refused=max-delete refused=unseen-files",
             ),
             (
                 "",
                 "--initial-sync destination-wins --allow-empty-side --allow-mass-delete",
                 "",
                 "=",
-                "deleted_source=30 trash.a=*",
+                "deleted_source=30 trash.a=* notes=unseen-files",
             ),
         ],
     ),

@@ -119,7 +119,13 @@ pub(super) const CASES: &[Case] = &[
     (
         "the state directory of a mirror leaves no trace when it goes: a first sync",
         &[
-            (TWO, "--mode dts --allow-empty-side", "", "", "deleted_source=2 trash.a=first trash.a=second"),
+            (
+                TWO,
+                "--mode dts --allow-empty-side --allow-unseen",
+                "",
+                "",
+                "deleted_source=2 trash.a=first trash.a=second",
+            ),
             ("b write f vault; state lose", "--mode dts", "f=vault", "=", "downloaded=1"),
         ],
     ),
