@@ -27,6 +27,7 @@ mod ground;
 #[cfg(not(feature = "s3"))]
 mod no_stores;
 mod open;
+mod order;
 mod past;
 mod prepare;
 pub mod remembered;

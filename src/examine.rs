@@ -88,7 +88,7 @@ impl Rollback {
     }
 
     /// Returns the side that went back and differs from the base in what `sides` show, and how.
-    fn strays(&self, base: Base, sights: &Sides<Sight>) -> Option<(Side, Strayed)> {
+    fn strays(self, base: Base, sights: Sides<Sight>) -> Option<(Side, Strayed)> {
         let present = |side: Side| sights.get(side).is_present();
         if base == Base::Tombstone || !Side::BOTH.into_iter().any(present) {
             return None;
@@ -104,7 +104,7 @@ impl Rollback {
     }
 
     /// Returns the choices that hold at such a path.
-    fn policy(&self, policy: Policy) -> Policy {
+    fn policy(self, policy: Policy) -> Policy {
         if let Some(winner) = self.accepted.and_then(AcceptRollback::winner) {
             return Policy { first_sync_winner: Some(winner), ..policy };
         }
@@ -117,7 +117,7 @@ impl Rollback {
 
     /// Decides at a path at which `side` strays: nothing is deleted for want of what the side no longer has, and nothing
     /// overwritten by what it has again.
-    fn decide(&self, side: Side, facts: Facts, policy: Policy) -> Verdict {
+    fn decide(self, side: Side, facts: Facts, policy: Policy) -> Verdict {
         let verdict = decide(facts, self.policy(policy));
         let has_winner = self.accepted.is_some_and(|accepted| accepted.winner().is_some());
         match verdict.step {
@@ -190,7 +190,7 @@ impl Examiner {
             };
         }
         let damaged = damaged(base.as_ref(), &sides);
-        let strayed = self.rollback.strays(known, &sights);
+        let strayed = self.rollback.strays(known, sights);
         let (known, base) = if strayed.is_some() { (Base::None, None) } else { (known, base) };
         if strayed.is_some() {
             sights = Sides::new(as_first_seen(sights.source), as_first_seen(sights.destination));

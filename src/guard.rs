@@ -372,10 +372,10 @@ impl<'a> Unseen<'a> {
         for action in &plan.actions {
             match &action.work {
                 Work::Delete { on: side, copied_as: None, .. } if *side == on => {
-                    unseen.deleted.push(&action.key)
+                    unseen.deleted.push(&action.key);
                 }
                 Work::Copy(copy) if copy.to == on && copy.replaces.is_some() => {
-                    unseen.overwritten.push(&action.key)
+                    unseen.overwritten.push(&action.key);
                 }
                 Work::Adopt { .. } => unseen.equal += 1,
                 _ => {}

@@ -269,7 +269,9 @@ impl Surveyor<'_> {
                 self.recorder.fail(key.as_str(), "list", &error.at(side));
             }
             Listed::Unmappable { shown, error, files, .. } => {
-                files.iter().for_each(|file| found.unplaced.add_unnamed(side, file));
+                for file in &files {
+                    found.unplaced.add_unnamed(side, file);
+                }
                 self.recorder.fail(shown, "list", &error.at(side));
             }
             Listed::Leftover(key) => found.leftovers.get_mut(side).push(key),

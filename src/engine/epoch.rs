@@ -12,13 +12,14 @@ use md5::{Digest, Md5};
 
 use super::past::Past;
 use super::prepare::Prepared;
-use super::{SyncEngine, unreachable};
+use super::{SyncEngine, SyncOptions, unreachable};
 use crate::client::StorageClient;
 use crate::code::NoticeCode;
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::examine::Rollback;
 use crate::guard::Notice;
-use crate::marker::{Marker, MarkerText, Marks};
+use crate::marker::{self, Marker, MarkerText, Marks};
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
 use crate::report::Recorder;
@@ -44,11 +45,41 @@ pub(super) async fn read_marks(prepared: &Prepared, wanted: Sides<bool>) -> Resu
     Ok(marks)
 }
 
+/// Returns which sides are taken to have gone back: by the record, or where the base is lost, by each other's markers. Tells
+/// of a state that is older than the sides.
+///
+/// # Errors
+/// A marker that could not be asked for.
+pub(super) async fn rollback(
+    (pair, options): (&SyncPair, &SyncOptions),
+    record: Option<&PairRecord>,
+    marks: &Sides<Marks>,
+    prepared: &Prepared,
+    recorder: &Recorder,
+) -> Result<Rollback> {
+    let mut rollback = Rollback { accepted: options.accept_rollback, ..Rollback::default() };
+    if let Some(record) = record {
+        let (back, recovering) = (went_back(record, marks, pair, prepared).await?, record.tail.recovering());
+        rollback.on =
+            Sides::new(back.source || recovering.source, back.destination || recovering.destination);
+        // Their rows are void already.
+        rollback.is_total = recovering != Sides::default();
+        if let Some(note) = state_is_older(record, marks) {
+            recorder.emit(&Event::Noted(note));
+        }
+    } else if let Some(side) = marker::common(marks).and_then(|id| marker::older(marks, &id)) {
+        // Without a base the markers are all there is to tell by.
+        *rollback.on.get_mut(side) = *written(pair).get(side);
+        rollback.is_total = rollback.is_any();
+    }
+    Ok(rollback)
+}
+
 /// Returns which of the sides that this run writes to went back in time, by their markers.
 ///
 /// # Errors
 /// A marker that could not be asked for.
-pub(super) async fn went_back(
+async fn went_back(
     record: &PairRecord,
     marks: &Sides<Marks>,
     pair: &SyncPair,
@@ -73,7 +104,7 @@ pub(super) async fn went_back(
 }
 
 /// Returns a note if a side has come further than the state knows of.
-pub(super) fn state_is_older(record: &PairRecord, marks: &Sides<Marks>) -> Option<Notice> {
+fn state_is_older(record: &PairRecord, marks: &Sides<Marks>) -> Option<Notice> {
     let known = record.tail.epochs().highest();
     let is_ahead = |side: &Side| marks.get(*side).highest(&record.pair_id).is_some_and(|epoch| epoch > known);
     let side = Side::BOTH.into_iter().find(is_ahead)?;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::epoch::LastHere;
 use super::prepare::Prepared;
-use super::{SyncEngine, SyncOptions, epoch};
+use super::{SyncEngine, SyncOptions, epoch, order};
 use crate::code::NoticeCode;
 use crate::entry::Timestamp;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::event::Event;
 use crate::examine::Rollback;
 use crate::guard::Notice;
@@ -52,30 +52,6 @@ pub(super) struct Past {
     trash_run: Option<String>,
     /// Keeps other runs of the pair out for as long as it lives.
     _lock: Option<PairLock>,
-}
-
-/// What was synced as `A B` is another pair as `B A`: what was deleted would come back.
-fn turned_round(pair: &SyncPair, options: &SyncOptions) -> Error {
-    let right = pair.turned_round();
-    let quoted = |location: &str| {
-        let shown = escape(location.as_bytes());
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/:._-~+,@%".contains(&byte);
-        if shown.bytes().all(is_plain) { shown } else { format!("'{}'", shown.replace('\'', "'\\''")) }
-    };
-    let (source, destination) = (quoted(&right.source), quoted(&right.destination));
-    let mut command = format!("syncengine sync {source} {destination}");
-    if right.mode != SyncMode::default() {
-        command += &format!(" --mode {}", right.mode);
-    }
-    if right.mode == SyncMode::TwoWay && right.conflict != crate::mode::ConflictStrategy::default() {
-        command += &format!(" --conflict {}", right.conflict);
-    }
-    if let Some(preference) = options.initial_sync.or(pair.initial_sync) {
-        command += &format!(" --initial-sync {}", preference.turned_round());
-    }
-    let message = format!("these two have been synced the other way round, with {source} as the source");
-    Error::new(ErrorKind::Invalid, message)
-        .with_hint(format!("the same with the sides as they were: {command}"))
 }
 
 /// What a run means for the epoch of its pair.
@@ -128,7 +104,7 @@ impl SyncEngine {
     ) -> Result<Past> {
         // Before anything is made for the order given.
         if self.is_known_turned_round(prepared).await? {
-            return Err(turned_round(pair, options));
+            return Err(order::turned_round(pair, options));
         }
         let (state, mut found, lock) = self.open_state(prepared.identities(), access).await?;
         self.warn_of_exposure(recorder).await;
@@ -141,22 +117,7 @@ impl SyncEngine {
             let why = "both sides carry the marker of an earlier sync, but no state was found".into();
             found = Found::Lost { why };
         }
-        let mut rollback = Rollback { accepted: options.accept_rollback, ..Rollback::default() };
-        if let Some(record) = &record {
-            let (back, recovering) =
-                (epoch::went_back(record, &marks, pair, prepared).await?, record.tail.recovering());
-            rollback.on =
-                Sides::new(back.source || recovering.source, back.destination || recovering.destination);
-            // Their rows are void already.
-            rollback.is_total = recovering != Sides::default();
-            if let Some(note) = epoch::state_is_older(record, &marks) {
-                recorder.emit(&Event::Noted(note));
-            }
-        } else if let Some(side) = common.as_ref().and_then(|id| marker::older(&marks, id)) {
-            // Without a base the markers are all there is to tell by.
-            *rollback.on.get_mut(side) = *epoch::written(pair).get(side);
-            rollback.is_total = rollback.is_any();
-        }
+        let rollback = epoch::rollback((pair, options), record.as_ref(), &marks, prepared, recorder).await?;
         if let Found::Lost { why } = &found {
             let message = format!(
                 "the state of this pair was lost: {why}; going on as if never synced, deleting nothing that a mirror would not"
@@ -180,11 +141,7 @@ impl SyncEngine {
         let is_new = record.is_none();
         let has_base = begun == Some(FirstSync::Spent);
         let last_here = if has_base { None } else { self.last_here(pair, prepared, &marks).await? };
-        if let Some(last) = last_here.as_ref().filter(|last| last.machine != self.machine) {
-            let shown = escape(last.machine.as_bytes());
-            let message = format!("another machine, `{shown}`, has made this sync before");
-            recorder.emit(&Event::Warned(Notice::new(NoticeCode::OtherMachine, message, String::new())));
-        }
+        self.tell_of_others(last_here.as_ref(), recorder);
         let common = common.or_else(|| last_here.as_ref().map(|last| last.pair_id.clone()));
         let first = if first_sync { FirstSync::Begun(preference) } else { FirstSync::Spent };
         let mut record = record.unwrap_or_else(|| PairRecord {
@@ -222,16 +179,13 @@ impl SyncEngine {
         })
     }
 
-    /// Returns whether these two sides are known the other way round.
-    pub(super) async fn is_known_turned_round(&self, prepared: &Prepared) -> Result<bool> {
-        if self.state.is_some() {
-            return Ok(false);
+    /// Tells if another machine has made this sync before.
+    fn tell_of_others(&self, last: Option<&LastHere>, recorder: &Recorder) {
+        if let Some(last) = last.filter(|last| last.machine != self.machine) {
+            let shown = escape(last.machine.as_bytes());
+            let message = format!("another machine, `{shown}`, has made this sync before");
+            recorder.emit(&Event::Warned(Notice::new(NoticeCode::OtherMachine, message, String::new())));
         }
-        let Sides { source, destination } = prepared.identities();
-        let (given, turned) =
-            (Sides::new(source.clone(), destination.clone()), Sides::new(destination, source));
-        let dir = || self.state_dir.clone();
-        Ok(!crate::state::is_known(dir(), given).await? && crate::state::is_known(dir(), turned).await?)
     }
 
     /// Whoever can change the base decides what is taken for deleted.

@@ -109,13 +109,12 @@ async fn remove_markers(record: Option<&PairRecord>, clients: &Clients) -> (u64,
         }
     }
     // Without a record the pair is what both sides carry the marker of.
-    let ids: Vec<String> = match record {
-        Some(record) => vec![record.pair_id.clone()],
-        None => {
-            let at_destination = markers.destination.pairs();
-            let common = markers.source.pairs().into_iter().filter(|id| at_destination.contains(id));
-            common.map(str::to_owned).collect()
-        }
+    let ids: Vec<String> = if let Some(record) = record {
+        vec![record.pair_id.clone()]
+    } else {
+        let at_destination = markers.destination.pairs();
+        let common = markers.source.pairs().into_iter().filter(|id| at_destination.contains(id));
+        common.map(str::to_owned).collect()
     };
     let mut removed = 0;
     for side in Side::BOTH {

@@ -97,14 +97,7 @@ impl SyncEngine {
         let guard = (&view, &limits);
         let run = Run { engine: self, pair, options, prepared, past: &past, guard, recorder };
         let result = run.carry_out(&examiner, plan, found, unreadable).await;
-        for side in Side::BOTH {
-            for (code, message) in prepared.clients.get(side).remarks() {
-                recorder.emit(&Event::Noted(Notice::new(code, message, String::new())));
-            }
-            for (code, message) in prepared.clients.get(side).weaknesses() {
-                recorder.emit(&Event::Warned(Notice::new(code, message, String::new())));
-            }
-        }
+        tell_of_clients(prepared, recorder);
         if result.is_ok() {
             if let Some(note) = lost {
                 recorder.emit(&Event::Noted(note));
@@ -158,6 +151,18 @@ impl SyncEngine {
             }
         }
         swept
+    }
+}
+
+/// Tells what the clients have to say of where versions went and how safely.
+fn tell_of_clients(prepared: &Prepared, recorder: &Recorder) {
+    for side in Side::BOTH {
+        for (code, message) in prepared.clients.get(side).remarks() {
+            recorder.emit(&Event::Noted(Notice::new(code, message, String::new())));
+        }
+        for (code, message) in prepared.clients.get(side).weaknesses() {
+            recorder.emit(&Event::Warned(Notice::new(code, message, String::new())));
+        }
     }
 }
 

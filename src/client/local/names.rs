@@ -106,7 +106,9 @@ fn gather(local: &Local, parent: &OwnedFd, name: &[u8], files: &mut Vec<Unnamed>
             if let Err(error) = read {
                 tracing::debug!(%error, "a folder with a name that cannot be a key could not be read");
             }
-            inside.iter().for_each(|name| gather(local, &handle, name, files, depth + 1));
+            for name in &inside {
+                gather(local, &handle, name, files, depth + 1);
+            }
         }
         _ => {}
     }

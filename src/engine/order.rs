@@ -1,0 +1,66 @@
+//! Sides that are given the other way round than they were synced.
+//!
+//! What was synced as `A B` is another pair as `B A`, with no past: what was deleted would come back.
+
+use super::prepare::Prepared;
+use super::{SyncEngine, SyncOptions};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::escape;
+use crate::mode::{ConflictStrategy, Sides, SyncMode};
+use crate::pair::SyncPair;
+
+impl SyncEngine {
+    /// Returns whether these two sides are known the other way round.
+    pub(super) async fn is_known_turned_round(&self, prepared: &Prepared) -> Result<bool> {
+        if self.state.is_some() {
+            return Ok(false);
+        }
+        let Sides { source, destination } = prepared.identities();
+        let (given, turned) =
+            (Sides::new(source.clone(), destination.clone()), Sides::new(destination, source));
+        let dir = || self.state_dir.clone();
+        Ok(!crate::state::is_known(dir(), given).await? && crate::state::is_known(dir(), turned).await?)
+    }
+}
+
+/// Returns the error for such sides, with the command that does the same.
+pub(super) fn turned_round(pair: &SyncPair, options: &SyncOptions) -> Error {
+    let right = pair.turned_round();
+    let mut words = vec!["syncengine sync".to_owned(), quoted(&right.source), quoted(&right.destination)];
+    if right.mode != SyncMode::default() {
+        words.push(format!("--mode {}", right.mode));
+    }
+    if right.mode == SyncMode::TwoWay && right.conflict != ConflictStrategy::default() {
+        words.push(format!("--conflict {}", right.conflict));
+    }
+    if let Some(preference) = options.initial_sync.or(pair.initial_sync) {
+        words.push(format!("--initial-sync {}", preference.turned_round()));
+    }
+    let message = format!(
+        "these two have been synced the other way round, with {} as the source",
+        quoted(&right.source)
+    );
+    Error::new(ErrorKind::Invalid, message)
+        .with_hint(format!("the same with the sides as they were: {}", words.join(" ")))
+}
+
+/// Returns a location as a shell takes it.
+fn quoted(location: &str) -> String {
+    let shown = escape(location.as_bytes());
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/:._-~+,@%".contains(&byte);
+    if shown.bytes().all(is_plain) { shown } else { format!("'{}'", shown.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_is_quoted_where_a_shell_wants_it() {
+        for (location, expected) in
+            [("/a/b", "/a/b"), ("s3://vault/x", "s3://vault/x"), ("a b", "'a b'"), ("it's", "'it'\\''s'")]
+        {
+            assert_eq!(quoted(location), expected);
+        }
+    }
+}
