@@ -224,7 +224,7 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// Carries out `plan`, but for the deletions that make room for nothing: see [`Self::delete`]. `before_deleting` is
+    /// Carries out `plan`, but for the deletions that make room for nothing: those come last. `before_deleting` is
     /// awaited just before the first deletion and can forbid it.
     ///
     /// # Errors
