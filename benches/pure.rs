@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use syncengine::client::Listed;
 use syncengine::diff::{Diff, Found};
+use syncengine::filter::layers::Layers;
 use syncengine::filter::{Filter, Rules};
 use syncengine::fingerprint::{ETag, Fingerprint, HashForm, Hasher};
 use syncengine::plan::{Base, Facts, Policy, Sight, decide::decide};
@@ -89,7 +90,7 @@ fn diff() -> Result<()> {
     let mut result = Ok(());
     let time = best(|| {
         let base = stream::iter(entries.iter().map(|entry| Ok(row(entry)))).boxed();
-        let mut diff = Diff::new(list(), list(), base, Filter::default());
+        let mut diff = Diff::new(list(), list(), base, Layers::default());
         result = futures::executor::block_on(async {
             while let Some(found) = diff.next().await? {
                 debug_assert!(matches!(found, Found::Path(_)));

@@ -89,6 +89,8 @@ codes! {
         FilterChanged = "filter-changed",
         /// Files with reserved names that are not ours.
         ForeignTemporaries = "foreign-temporaries",
+        /// Rules are gone, and files that they excluded are still held back.
+        RulesWidened = "rules-widened",
         /// The clock shows another time than it should.
         ClockJumped = "clock-jumped",
         /// Temporaries of an earlier run could not be removed.

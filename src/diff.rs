@@ -5,13 +5,16 @@
 //! side cannot judge is [`Observed::Unknown`], with everything below it. Filter rules are applied to all three
 //! streams here, so that an excluded path leaves the sync set and is never deleted.
 
+use std::collections::BTreeMap;
+
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use crate::client::{Listed, SkipReason};
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
-use crate::filter::Filter;
+use crate::filter::IGNORE_FILE;
+use crate::filter::layers::{Book, Layers};
 use crate::key::Key;
 use crate::mode::{Side, Sides};
 use crate::state::BaseRow;
@@ -49,8 +52,19 @@ pub enum Found {
     Path(Change),
     /// A row of the base whose path the filter excludes now.
     Excluded(Key),
+    /// A file that a rule which the other side had before still holds back.
+    Held(Side, Key),
     /// Something a side listed that is not a file.
     Note(Side, Listed),
+}
+
+/// What a listing showed of a side's rules.
+#[derive(Debug, Clone, Default)]
+pub struct SeenRules {
+    /// The files of rules.
+    pub files: BTreeMap<Key, Entry>,
+    /// What is in them, by their folders, where the listing tells it.
+    pub rules: Book,
 }
 
 /// The join.
@@ -59,7 +73,8 @@ pub struct Diff<'a> {
     base: Head<'a, Row>,
     /// What each side could not judge and later paths can still be below, outermost first.
     unknown: Sides<Vec<Key>>,
-    filter: Filter,
+    layers: Layers,
+    seen: Sides<SeenRules>,
 }
 
 impl<'a> Diff<'a> {
@@ -68,14 +83,25 @@ impl<'a> Diff<'a> {
         source: BoxStream<'a, Result<Listed>>,
         destination: BoxStream<'a, Result<Listed>>,
         base: BoxStream<'a, Result<Row>>,
-        filter: Filter,
+        layers: Layers,
     ) -> Self {
         Self {
             sides: Sides::new(Head::new(source, "the source"), Head::new(destination, "the destination")),
             base: Head::new(base, "the base"),
             unknown: Sides::default(),
-            filter,
+            layers,
+            seen: Sides::default(),
         }
+    }
+
+    /// Returns the files of rules that were met so far.
+    pub fn rule_files(&self, side: Side) -> &BTreeMap<Key, Entry> {
+        &self.seen.get(side).files
+    }
+
+    /// Returns the rules that were met so far.
+    pub fn seen_rules(&mut self) -> Sides<SeenRules> {
+        std::mem::take(&mut self.seen)
     }
 
     /// Returns what comes next, or `None` after everything.
@@ -91,6 +117,7 @@ impl<'a> Diff<'a> {
                 [self.sides.source.position(), self.sides.destination.position(), self.base.position()];
             let Some(position) = heads.into_iter().flatten().min() else { return Ok(None) };
             let position = position.to_owned();
+            self.layers.advance(&position);
             if let Some((side, note)) = self.take_note(&position) {
                 if let Some(note) = self.absorb(side, note) {
                     return Ok(Some(Found::Note(side, note)));
@@ -114,7 +141,8 @@ impl<'a> Diff<'a> {
     fn absorb(&mut self, side: Side, note: Listed) -> Option<Listed> {
         match note {
             Listed::Rules(folder, rules) => {
-                self.filter.enter(&folder, rules);
+                self.seen.get_mut(side).rules.insert(folder.clone(), rules.clone());
+                self.layers.enter(side, &folder, rules);
                 None
             }
             Listed::Skipped(key, why) => {
@@ -123,9 +151,9 @@ impl<'a> Diff<'a> {
                     self.make_unknown(side, &key);
                 }
                 let excluded = if is_folder {
-                    self.filter.excludes_folder(key.as_str())
+                    self.layers.excludes_folder(key.as_str())
                 } else {
-                    self.filter.excludes(&key)
+                    self.layers.excludes(&key)
                 };
                 (!excluded).then_some(Listed::Skipped(key, why))
             }
@@ -141,7 +169,7 @@ impl<'a> Diff<'a> {
     /// Rules can exclude a file and not the folder of that name, as `*` with `!*/` and `!*.txt` does, or the
     /// folder only. Which of the two stands there, or stood there, is not known.
     fn make_unknown(&mut self, side: Side, key: &Key) -> bool {
-        if self.filter.excludes(key) && self.filter.excludes_folder(key.as_str()) {
+        if self.layers.excludes(key) && self.layers.excludes_folder(key.as_str()) {
             return false;
         }
         self.unknown.get_mut(side).push(key.clone());
@@ -158,14 +186,33 @@ impl<'a> Diff<'a> {
             (None, None, Some((key, _))) => key.clone(),
             (None, None, None) => return None,
         };
-        if self.filter.excludes(&key) {
+        if key.file_name() == IGNORE_FILE {
+            self.see_rules(&key, &Sides::new(source.as_ref(), destination.as_ref()));
+        }
+        if self.layers.excludes(&key) {
             return row.map(|(key, _)| Found::Excluded(key));
+        }
+        if row.is_none() {
+            let is_there = Sides::new(source.is_some(), destination.is_some());
+            let held =
+                Side::BOTH.into_iter().find(|side| *is_there.get(*side) && self.layers.holds(*side, &key));
+            if let Some(side) = held {
+                return Some(Found::Held(side, key));
+            }
         }
         let sides = Sides::new(
             self.observe(Side::Source, &key, source),
             self.observe(Side::Destination, &key, destination),
         );
         Some(Found::Path(Change { key, base: row.map(|(_, row)| row), sides }))
+    }
+
+    fn see_rules(&mut self, key: &Key, found: &Sides<Option<&Entry>>) {
+        for side in Side::BOTH {
+            if let Some(entry) = found.get(side) {
+                self.seen.get_mut(side).files.insert(key.clone(), (*entry).clone());
+            }
+        }
     }
 
     fn observe(&mut self, side: Side, key: &Key, entry: Option<Entry>) -> Observed {

@@ -31,6 +31,7 @@ mod order;
 mod past;
 mod prepare;
 pub mod remembered;
+mod rules;
 mod run;
 mod spelling;
 pub mod status;
@@ -87,6 +88,8 @@ pub struct SyncOptions {
     pub allow_unseen: bool,
     /// Passes the root guard.
     pub accept_root: bool,
+    /// Lets files be synced that rules which are gone have excluded.
+    pub accept_rules: bool,
     /// Passes the guard against files that became empty.
     pub allow_mass_empty: bool,
     /// Passes the guard against sides that went back to an earlier state, and says what becomes of them.
@@ -120,6 +123,7 @@ impl SyncOptions {
             allow_empty_side: false,
             allow_unseen: false,
             accept_root: false,
+            accept_rules: false,
             allow_mass_empty: false,
             accept_rollback: None,
             strict: false,

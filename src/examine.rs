@@ -12,6 +12,7 @@ use crate::client::{Listed, StorageClient};
 use crate::diff::{Change, Observed};
 use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
+use crate::filter::IGNORE_FILE;
 use crate::fingerprint::{ContentHash, Fingerprint, HashForm, Hasher, likely_part_sizes};
 use crate::mode::{AcceptRollback, ComparisonMode, ConflictStrategy, Side, Sides};
 use crate::plan::{Base, Facts, Item, Policy, Reason, Sight, Step, Strayed, Verdict, decide::decide};
@@ -215,7 +216,8 @@ impl Examiner {
             facts.equal = self.equal(mode, source, destination, &mut hashes).await?;
             self.weigh_conflict(&mut facts, source, destination, &mut hashes, &decide).await?;
         }
-        let verdict = spare(decide(facts), facts, damaged, self.policy);
+        let verdict = keep_rules(&key, decide(facts), facts, self.policy);
+        let verdict = spare(verdict, facts, damaged, self.policy);
         let strayed = strayed.map(|(_, how)| how);
         Ok(Item { key, base, found, hashes, facts, verdict, strayed })
     }
@@ -462,6 +464,18 @@ fn damaged(base: Option<&Agreed>, sides: &Sides<Observed>) -> Sides<bool> {
         entry.size == 0 && base.size > 0 && was.modified == is.modified && is.modified.nanoseconds != 0
     };
     Sides::new(on(Side::Source), on(Side::Destination))
+}
+
+/// Leaves rules alone that only the receiving side of a mirror has: they are its own.
+fn keep_rules(key: &crate::key::Key, verdict: Verdict, facts: Facts, policy: Policy) -> Verdict {
+    match verdict.step {
+        Step::Delete { on }
+            if key.file_name() == IGNORE_FILE && policy.mode.is_mirror() && facts.base == Base::None =>
+        {
+            Verdict { step: Step::LeaveAlone, reason: Reason::NotTakenOver(on), conflict: false }
+        }
+        _ => verdict,
+    }
 }
 
 /// Keeps a damaged file from being carried over. A two-way sync repairs it from a version that was written since.

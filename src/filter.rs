@@ -13,6 +13,7 @@ use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::key::{Key, escape};
 
+pub mod layers;
 mod pattern;
 
 /// The name of the file that holds the rules of a folder.
@@ -48,7 +49,7 @@ impl std::error::Error for RuleError {}
 impl Rules {
     /// Returns the rules of a file's content, and the lines that are none.
     pub fn parse(text: &str) -> (Self, Vec<RuleError>) {
-        let mut lines = Lines::default();
+        let mut lines = Lines { text: text.into(), ..Lines::default() };
         let mut errors = Vec::new();
         for line in text.strip_prefix('\u{feff}').unwrap_or(text).split('\n') {
             let line = line.strip_suffix('\r').unwrap_or(line);
@@ -71,6 +72,11 @@ impl Rules {
         let pattern = pattern.ok_or_else(|| error("it is blank or a comment"))?;
         Arc::make_mut(&mut self.0).push(&pattern);
         Ok(())
+    }
+
+    /// Returns the lines as they were written.
+    pub fn text(&self) -> &str {
+        &self.0.text
     }
 
     /// Returns whether there is no rule.
@@ -111,6 +117,7 @@ struct Line {
 
 #[derive(Clone, Default)]
 struct Lines {
+    text: Box<str>,
     lines: Vec<Line>,
     /// Every glob, with the index of its line, in the order of the lines.
     globs: Vec<(usize, String)>,

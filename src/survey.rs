@@ -10,17 +10,18 @@ use futures::{FutureExt, StreamExt};
 
 use crate::client::{ListRequest, Listed, RootIdentity, SkipReason};
 use crate::control::SyncController;
-use crate::diff::{Change, Diff, Found, Observed};
+use crate::diff::{Change, Diff, Found, Observed, SeenRules};
 use crate::error::Result;
 use crate::event::Event;
 use crate::examine::{Examined, Examiner, FirstSight, first_sight};
-use crate::filter::Filter;
+use crate::filter::layers::{Book, Layers};
+use crate::filter::{Filter, Rules};
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 use crate::mode::{Side, Sides};
 use crate::plan::{Item, Sight, Step, Strayed, collide, conflict_name::CopyCounts};
 use crate::report::Recorder;
-use crate::state::{BaseRow, StateStore};
+use crate::state::{BaseRow, RulesRecord, StateStore};
 use crate::unplaced::Unplaced;
 
 mod hidden;
@@ -39,9 +40,11 @@ const PROGRESS_STEP: u64 = 1000;
 #[derive(Debug)]
 pub struct Wanted {
     /// The rules of the command line.
-    pub filter: Filter,
-    /// The side whose `.syncignore` files count, if one has them.
-    pub ignore_files_on: Option<Side>,
+    pub command_line: Rules,
+    /// The rules of sides whose listings do not tell them.
+    pub known: Sides<Book>,
+    /// Rules that the sides had before.
+    pub before: Sides<Vec<Book>>,
     /// The tags of runs whose temporaries may be removed.
     pub leftover_tags: Vec<u32>,
     /// The root of each side, or what is nearest above it: not to be met within the other.
@@ -84,6 +87,12 @@ pub struct Survey {
     pub moving: Vec<Key>,
     /// How many files of each side differ from the base in nothing but their inode number.
     pub renumbered: Sides<u64>,
+    /// The rules that the sides have.
+    pub rules: Sides<SeenRules>,
+    /// What is to be remembered of them.
+    pub rules_record: RulesRecord,
+    /// Files that rules which the other side had before still hold back.
+    pub held: Sides<Vec<Key>>,
     /// Whether something could not be listed or read.
     pub unreadable: Sides<bool>,
     /// Temporaries that may be removed.
@@ -105,13 +114,14 @@ pub(crate) async fn survey(
 ) -> Result<Survey> {
     let list = |side: Side| {
         examiner.clients.get(side).list(ListRequest {
-            filter: wanted.filter.clone(),
-            read_ignore_files: wanted.ignore_files_on == Some(side),
+            filter: Filter::new(wanted.command_line.clone()),
+            read_ignore_files: true,
             leftover_tags: wanted.leftover_tags.clone(),
             must_not_meet: *wanted.anchors.get(side.other()),
         })
     };
-    let diff = Diff::new(list(Side::Source), list(Side::Destination), state.scan(), wanted.filter.clone());
+    let layers = Layers::with(&wanted.command_line, &wanted.known, &wanted.before);
+    let mut diff = Diff::new(list(Side::Source), list(Side::Destination), state.scan(), layers);
     let mut survey = Surveyor {
         found: Survey::default(),
         watch: collide::Watch::default(),
@@ -119,8 +129,9 @@ pub(crate) async fn survey(
         examiner,
         recorder,
     };
-    survey.run(diff, control).await?;
+    survey.run(&mut diff, control).await?;
     let Surveyor { mut found, watch, obstacles, .. } = survey;
+    found.rules = diff.seen_rules();
     tell(obstacles.finish(), recorder);
     found.collisions = watch.finish();
     hidden::find(&examiner.clients, &mut found.collisions, control).await?;
@@ -164,7 +175,7 @@ struct Surveyor<'a> {
 }
 
 impl Surveyor<'_> {
-    async fn run(&mut self, mut diff: Diff<'_>, control: &SyncController) -> Result<()> {
+    async fn run(&mut self, diff: &mut Diff<'_>, control: &SyncController) -> Result<()> {
         let examiner = self.examiner;
         let mut under_way = FuturesOrdered::new();
         let mut ended = false;
@@ -186,6 +197,7 @@ impl Surveyor<'_> {
                         self.found.excluded += 1;
                         self.found.obsolete.push(key);
                     }
+                    Some(Found::Held(side, key)) => self.found.held.get_mut(side).push(key),
                     Some(Found::Note(side, note)) => self.note(side, note),
                 },
             }

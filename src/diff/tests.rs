@@ -78,12 +78,13 @@ fn say(found: &Found) -> String {
             format!("{} {} {} {base}", key.as_str(), word(&sides.source), word(&sides.destination))
         }
         Found::Excluded(key) => format!("{} excluded", key.as_str()),
+        Found::Held(side, key) => format!("{key} held at {side}"),
         Found::Note(side, note) => format!("{} note {side}", note.position()),
     }
 }
 
 fn joined(source: Vec<Listed>, destination: Vec<Listed>, base: Vec<Row>, lines: &[&str]) -> Vec<String> {
-    let (told, error) = run(Diff::new(of(source), of(destination), of(base), Filter::new(rules(lines))));
+    let (told, error) = run(Diff::new(of(source), of(destination), of(base), Layers::new(&rules(lines))));
     assert!(error.is_none(), "{error:?} after {told:?}");
     told
 }
@@ -269,7 +270,7 @@ fn a_stream_out_of_order_is_an_error_and_never_a_deletion() {
             let mut sides = Sides::new(Vec::new(), Vec::new());
             sides.get_mut(side).extend(stream.iter().map(again));
             let (told, error) =
-                run(Diff::new(of(sides.source), of(sides.destination), of(vec![]), Filter::default()));
+                run(Diff::new(of(sides.source), of(sides.destination), of(vec![]), Layers::default()));
             let error = error.unwrap_or_else(|| panic!("{told:?}"));
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
             let says = format!("the listing of the {side} is out of order: `");
@@ -279,13 +280,13 @@ fn a_stream_out_of_order_is_an_error_and_never_a_deletion() {
         }
     }
     for rows in [vec![row("b"), row("a")], vec![row("a"), row("a")]] {
-        let (_, error) = run(Diff::new(of(vec![]), of(vec![]), of(rows), Filter::default()));
+        let (_, error) = run(Diff::new(of(vec![]), of(vec![]), of(rows), Layers::default()));
         let error = error.unwrap();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(error.to_string().contains("the base is out of order"), "{error}");
     }
     let (_, error) =
-        run(Diff::new(of(vec![file("b\n"), file("a")]), of(vec![]), of(vec![]), Filter::default()));
+        run(Diff::new(of(vec![file("b\n"), file("a")]), of(vec![]), of(vec![]), Layers::default()));
     let text = error.unwrap().to_string();
     assert_eq!(text, "the listing of the source is out of order: `a` came after `b\\u{a}`");
 }
@@ -312,13 +313,13 @@ fn a_stream_that_breaks_off_ends_the_join_with_its_error() {
     };
     let rest = || of(vec![file("a"), file("b"), file("z")]);
     for (source, destination) in [(broken(&["a", "b"]), rest()), (rest(), broken(&["a", "b"]))] {
-        let (told, error) = run(Diff::new(source, destination, of(vec![]), Filter::default()));
+        let (told, error) = run(Diff::new(source, destination, of(vec![]), Layers::default()));
         // Nothing comes out of the join that the broken stream could still have had.
         assert_eq!(told, ["a file file new", "b file file new"]);
         assert_eq!(error.unwrap().kind(), ErrorKind::Unavailable);
     }
     let rows = stream::iter(vec![Ok(row("b")), Err(Error::new(ErrorKind::Corrupt, "read the base"))]).boxed();
-    let (told, error) = run(Diff::new(rest(), of(vec![]), rows, Filter::default()));
+    let (told, error) = run(Diff::new(rest(), of(vec![]), rows, Layers::default()));
     assert_eq!(told, ["a file absent new", "b file absent base"]);
     assert_eq!(error.unwrap().to_string(), "read the base");
 }
@@ -331,13 +332,13 @@ fn a_stream_is_not_asked_again_after_its_end() {
         ended = true;
         std::task::Poll::Ready(None::<Result<Listed>>)
     });
-    let told = run(Diff::new(once.boxed(), of(vec![file("a"), file("b")]), of(vec![]), Filter::default())).0;
+    let told = run(Diff::new(once.boxed(), of(vec![file("a"), file("b")]), of(vec![]), Layers::default())).0;
     assert_eq!(told.len(), 2);
 }
 
 #[test]
 fn a_join_shows_what_it_knows_to_be_unknown() {
-    let mut diff = Diff::new(of(vec![unreadable("d")]), of(vec![]), of(vec![]), Filter::default());
+    let mut diff = Diff::new(of(vec![unreadable("d")]), of(vec![]), of(vec![]), Layers::default());
     assert!(futures::executor::block_on(diff.next()).unwrap().is_some());
     let shown = format!("{diff:?}");
     assert!(shown.starts_with("Diff") && shown.contains("`d`"), "{shown}");

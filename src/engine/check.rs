@@ -3,20 +3,23 @@
 use futures::StreamExt;
 use serde::Serialize;
 
+use super::prepare::Prepared;
 use super::run::unlisted;
-use super::{SyncEngine, SyncOptions};
+use super::{SyncEngine, SyncOptions, rules};
 use crate::client::{ListRequest, Listed};
 use crate::diff::{Change, Diff, Found, Observed};
 use crate::error::Result;
 use crate::event::Event;
 use crate::examine::{Examiner, Rollback};
 use crate::filter::Filter;
+use crate::filter::layers::Layers;
 use crate::key::Key;
 use crate::mode::{ComparisonMode, Side, Sides};
 use crate::pair::SyncPair;
 use crate::plan::Policy;
 use crate::report::{ErrorLine, Recorder, Report};
 use crate::retry::{Schedule, retry};
+use crate::state::RulesRecord;
 use crate::transfer::{Memory, judged};
 
 /// How many files are compared at once, in folders. Ours: enough to keep a disk busy.
@@ -75,24 +78,40 @@ impl SyncEngine {
         let clients = prepared.listed.clone();
         let examiner =
             Examiner { clients, compare, policy, tombstones_hold: false, rollback: Rollback::default() };
-        let filter = Filter::new(prepared.rules.clone());
-        let rules_on = Side::BOTH.into_iter().find(|side| examiner.clients.get(*side).is_folder());
+        // Rules of a store are met in its listing; then it begins anew.
+        let mut rules = RulesRecord::default();
+        loop {
+            if let Some(report) = self.compare_by(&mut rules, &prepared, &examiner, quick, options).await? {
+                recorder.emit(&Event::Compared { unchanged: report.equal_files, first_sync: false });
+                return Ok(report.finished());
+            }
+        }
+    }
+
+    /// Compares, unless a file of rules is met that is not known.
+    async fn compare_by(
+        &self,
+        rules: &mut RulesRecord,
+        prepared: &Prepared,
+        examiner: &Examiner,
+        quick: bool,
+        options: &SyncOptions,
+    ) -> Result<Option<CheckReport>> {
         let list = |side: Side| {
-            let read_ignore_files = rules_on == Some(side);
-            let filter = filter.clone();
             examiner.clients.get(side).list(ListRequest {
-                filter,
-                read_ignore_files,
+                filter: Filter::new(prepared.rules.clone()),
+                read_ignore_files: true,
                 must_not_meet: *prepared.anchors.get(side.other()),
                 ..ListRequest::default()
             })
         };
         let base = futures::stream::empty().boxed();
-        let mut diff = Diff::new(list(Side::Source), list(Side::Destination), base, filter.clone());
+        let layers = Layers::with(&prepared.rules, &rules::known(rules), &Sides::default());
+        let mut diff = Diff::new(list(Side::Source), list(Side::Destination), base, layers);
         let mut report = CheckReport { schema: crate::report::SCHEMA, ..CheckReport::default() };
         // Files are read at once as far as their pieces fit into memory.
         let memory = Memory::new(options.tuning.memory_bytes);
-        let comparing = Comparing { engine: self, examiner: &examiner, options, quick, memory };
+        let comparing = Comparing { engine: self, examiner, options, quick, memory };
         let has_store = Side::BOTH.into_iter().any(|side| !examiner.clients.get(side).is_folder());
         let readers = if has_store { STORE_READERS } else { READERS };
         let mut under_way = futures::stream::FuturesUnordered::new();
@@ -108,18 +127,22 @@ impl SyncEngine {
                     match found.map_err(unlisted)? {
                         None => ended = true,
                         Some(Found::Note(_, note)) => report.note(note),
-                        Some(Found::Excluded(_)) => {}
+                        Some(Found::Excluded(_) | Found::Held(..)) => {}
                         Some(Found::Path(Change { key, sides, .. })) => {
                             if let Some((source, destination)) = report.sides(key, sides) {
                                 under_way.push(comparing.compare(source, destination));
                             }
                         }
                     }
+                    for side in Side::BOTH.into_iter().filter(|side| !examiner.clients.get(*side).is_folder()) {
+                        if rules::learn_next(rules, side, diff.rule_files(side), prepared).await? {
+                            return Ok(None);
+                        }
+                    }
                 }
             }
         }
-        recorder.emit(&Event::Compared { unchanged: report.equal_files, first_sync: false });
-        Ok(report.finished())
+        Ok(Some(report))
     }
 }
 

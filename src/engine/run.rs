@@ -5,18 +5,17 @@ use super::clock;
 use super::past::{Past, Raise};
 use super::prepare::Prepared;
 use super::tell::{announce, foresee, tell};
-use super::{SyncEngine, SyncOptions, unreachable};
+use super::{SyncEngine, SyncOptions, rules, unreachable};
 use crate::code::NoticeCode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, first_difference};
 use crate::examine::{Examiner, Rollback};
-use crate::filter::Filter;
 use crate::guard::{self, Judgement, Limits, Notice, View};
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
 use crate::plan::{Action, Plan, Policy, Work};
 use crate::report::Recorder;
-use crate::state::Access;
+use crate::state::{Access, RulesRecord};
 use crate::survey::{Survey, Wanted, survey};
 
 impl SyncEngine {
@@ -66,6 +65,7 @@ impl SyncEngine {
         let (mut plan, mut judgement) = judge(pair, prepared, &past, &mut found, (&view, &limits)).await?;
         judgement.refusals.extend(unexpected(options, &plan));
         tell(&judgement, &found, recorder);
+        rules::tell(&found, recorder);
         if !judgement.refusals.is_empty() || options.dry_run {
             foresee(&plan, &found, prepared, recorder);
             return Ok(());
@@ -92,6 +92,7 @@ impl SyncEngine {
             self.purge(*side, pair, prepared, &mut past, recorder).await;
         }
         let renumbered = renumbered(&found);
+        past.remember_rules(found.rules_record.clone(), &found.rules, options.accept_rules);
         let kept_in = past.trash_run().filter(|_| pair.trash).map(|run| format!(".syncengine/trash/{run}"));
         let lost = guard::lost_at_first(&plan, &view, kept_in.as_deref());
         let guard = (&view, &limits);
@@ -221,23 +222,34 @@ pub(super) async fn look(
     options: &SyncOptions,
     recorder: &Recorder,
 ) -> Result<Survey> {
-    // Rules live in the source, or in the destination where only that is a folder.
-    let is_folder = |side: Side| prepared.listed.get(side).is_folder();
-    let wanted = || Wanted {
-        filter: Filter::new(prepared.rules.clone()),
-        ignore_files_on: Side::BOTH.into_iter().find(|side| is_folder(*side)),
+    let mut rules = past.record.tail.rules();
+    let before = if options.accept_rules { Sides::default() } else { rules::before(&rules) };
+    let wanted = |rules: &RulesRecord| Wanted {
+        command_line: prepared.rules.clone(),
+        known: rules::known(rules),
+        before: before.clone(),
         leftover_tags: past.record.run_tags.clone(),
         anchors: prepared.anchors,
     };
     let told = recorder.with(|report| report.clone());
-    let look = || survey(examiner, &past.state, wanted(), &options.controller, recorder);
-    let mut found = look().await;
-    if found.as_ref().is_err_and(|error| error.kind() == ErrorKind::Disordered) {
-        // Its client knows now that the store lists in an order of its own, and restores ours.
-        recorder.with(|report| *report = told);
-        found = look().await;
-    }
-    let found = found.map_err(unlisted)?;
+    let mut surveys = 0;
+    let found = loop {
+        surveys += 1;
+        let found = survey(examiner, &past.state, wanted(&rules), &options.controller, recorder).await;
+        let is_disordered = found.as_ref().is_err_and(|error| error.kind() == ErrorKind::Disordered);
+        let has_others = match &found {
+            Ok(found) => rules::learn(&mut rules, &found.rules, prepared).await?,
+            Err(_) => false,
+        };
+        // Its client knows now that the store lists in an order of its own, and restores ours; or the store has rules that
+        // were not known.
+        if !(is_disordered || has_others) || surveys == rules::SURVEYS {
+            break found;
+        }
+        recorder.with(|report| report.clone_from(&told));
+    };
+    let mut found = found.map_err(unlisted)?;
+    found.rules_record = rules;
     recorder.emit(&Event::Compared { unchanged: found.unchanged, first_sync: past.first_sync });
     Ok(found)
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::run::{examiner, judge, limits, look, view};
-use super::{SyncEngine, SyncOptions};
+use super::{SyncEngine, SyncOptions, rules};
 use crate::error::Result;
 use crate::key::Key;
 use crate::mode::{Side, Sides, SyncMode};
@@ -84,6 +84,7 @@ impl SyncEngine {
         past.warn_clients(&prepared);
         let examiner = examiner(pair, &prepared, &past);
         let mut found = look(&examiner, &prepared, &past, options, &recorder).await?;
+        rules::tell(&found, &recorder);
         let mut changes = Sides::new(SideChanges::default(), SideChanges::default());
         for side in Side::BOTH {
             let keeps = pair.mode.authority() == Some(side.other());

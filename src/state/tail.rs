@@ -20,6 +20,7 @@ const EPOCHS: u64 = 2;
 const RECOVERING: u64 = 3;
 const BEGAN: u64 = 4;
 const FIRST_SEEN: u64 = 5;
+const RULES: u64 = 6;
 
 /// Fields behind a row, in ascending order of their tags.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,6 +61,25 @@ impl RowTail {
         }
         if fields.is_empty() { Err(Damage("a tail has no fields")) } else { Ok(Self(fields)) }
     }
+}
+
+/// What is remembered of the rules of both sides.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RulesRecord {
+    /// The files of rules in stores, by their names.
+    pub files: Sides<BTreeMap<String, RuleFile>>,
+    /// The texts of the rules that were in force, by their folders, the latest last.
+    pub before: Sides<BTreeMap<String, Vec<String>>>,
+}
+
+/// A file of rules in a store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleFile {
+    /// Its ETag.
+    pub version: String,
+    /// What is in it.
+    pub text: String,
 }
 
 /// How far each side has come, by its marker. 0 is a side that never had one with an epoch.
@@ -160,6 +180,21 @@ impl RecordTail {
             self.0.remove(&FIRST_SEEN);
         } else {
             self.0.insert(FIRST_SEEN, serde_json::json!(seen));
+        }
+    }
+
+    /// Returns what is remembered of rules.
+    pub fn rules(&self) -> RulesRecord {
+        let known = self.0.get(&RULES);
+        known.and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
+    }
+
+    /// Remembers the rules.
+    pub fn set_rules(&mut self, rules: &RulesRecord) {
+        if *rules == RulesRecord::default() {
+            self.0.remove(&RULES);
+        } else {
+            self.0.insert(RULES, serde_json::json!(rules));
         }
     }
 

@@ -33,6 +33,7 @@ mod pairs;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
 mod resume;
 mod rollback;
+mod rules;
 #[cfg(feature = "cli")]
 mod scenarios;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]

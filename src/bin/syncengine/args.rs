@@ -243,6 +243,9 @@ pub(crate) struct RunArgs {
     /// Go on although a side is another folder than last time, this once
     #[arg(long, help_heading = "Safety")]
     pub(crate) accept_root: bool,
+    /// Sync from now on what rules that are gone have excluded at the other side
+    #[arg(long, help_heading = "Safety")]
+    pub(crate) accept_rules: bool,
     /// Go on although many files have become empty, this once
     #[arg(long, help_heading = "Safety")]
     pub(crate) allow_mass_empty: bool,

@@ -301,6 +301,7 @@ pub(crate) fn run(args: &RunArgs, pair: &SyncPair) -> Result<SyncOptions> {
         allow_empty_side: args.allow_empty_side,
         allow_unseen: args.allow_unseen,
         accept_root: args.accept_root,
+        accept_rules: args.accept_rules,
         allow_mass_empty: args.allow_mass_empty,
         accept_rollback: args.accept_rollback.as_deref().map(str::parse).transpose()?,
         strict: args.strict,

@@ -1,0 +1,175 @@
+//! Whose rules count: those of either side, wherever they lie, and for the other side's files also those that are gone.
+
+use std::sync::Arc;
+
+use syncengine::code::NoticeCode;
+use syncengine::state::Found;
+use syncengine::state::memory::MemoryState;
+use syncengine::{MemoryClient, Report, SyncEngine, SyncMode, SyncOptions, SyncPair, Timestamp};
+
+use crate::support::{Folder, Root};
+
+/// A folder of a machine, and what that machine remembers.
+struct Machine {
+    folder: Folder,
+    engine: SyncEngine,
+    pair: SyncPair,
+    options: SyncOptions,
+}
+
+/// Machines around one store.
+struct Scene {
+    dir: tempfile::TempDir,
+    store: Arc<MemoryClient>,
+    clock: std::cell::Cell<i64>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { dir, store: Arc::new(MemoryClient::new("store")), clock: std::cell::Cell::new(1_600_000_000) }
+    }
+
+    fn machine(&self, name: &str, mode: SyncMode) -> Machine {
+        let folder = Folder::new(self.dir.path(), name);
+        let pair = SyncPair::with_clients(folder.client(), Root::client(&self.store)).mode(mode);
+        let engine = SyncEngine::new("unused").state(Arc::new(MemoryState::new()), Found::Nothing);
+        Machine { folder, engine, pair, options: SyncOptions::new() }
+    }
+
+    fn write(&self, at: &dyn Root, name: &str, text: &str) {
+        self.clock.set(self.clock.get() + 60);
+        at.write(name, text.as_bytes(), Timestamp::new(self.clock.get(), 1));
+    }
+}
+
+impl Machine {
+    async fn sync(&self) -> Report {
+        self.engine.sync_pair(&self.pair, self.options.clone()).await.unwrap()
+    }
+}
+
+fn names(at: &dyn Root) -> String {
+    at.files().into_keys().collect::<Vec<_>>().join(" ")
+}
+
+fn widened(report: &Report) -> Vec<&str> {
+    let of = report.warnings.iter().filter(|warning| warning.code == NoticeCode::RulesWidened);
+    of.map(|warning| warning.message.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_machine_that_joins_uploads_nothing_that_the_rules_in_the_store_exclude() {
+    let scene = Scene::new();
+    let (first, second) = (scene.machine("a", SyncMode::TwoWay), scene.machine("b", SyncMode::TwoWay));
+    scene.write(&first.folder, ".syncignore", "secrets/");
+    scene.write(&first.folder, "doc", "1");
+    first.sync().await;
+    scene.write(&second.folder, "secrets/token", "mine");
+    scene.write(&second.folder, "other", "1");
+    second.sync().await;
+    assert_eq!(names(&scene.store), ".syncignore doc other");
+    assert_eq!(names(&second.folder), ".syncignore doc other secrets/token");
+}
+
+#[tokio::test]
+async fn rules_in_a_store_cost_a_listing_when_they_change_and_nothing_else() {
+    let scene = Scene::new();
+    let machine = scene.machine("a", SyncMode::TwoWay);
+    let listed = |scene: &Scene| scene.store.requests().get("list").copied().unwrap_or_default();
+    scene.write(&machine.folder, ".syncignore", "*.log");
+    for (edit, listings) in [("", 1), ("", 2), ("", 1), ("*.tmp", 2), ("", 1)] {
+        if !edit.is_empty() {
+            scene.write(&scene.store, ".syncignore", edit);
+        }
+        let before = listed(&scene);
+        machine.sync().await;
+        assert_eq!(listed(&scene) - before, listings, "{edit}");
+    }
+}
+
+/// What is excluded is never deleted, and the rules that say so are not either.
+#[tokio::test]
+async fn rules_that_only_the_receiving_side_of_a_mirror_has_are_its_own() {
+    let scene = Scene::new();
+    let machine = scene.machine("a", SyncMode::DestinationToSource);
+    scene.write(&scene.store, "doc", "1");
+    scene.write(&machine.folder, ".syncignore", "local/");
+    scene.write(&machine.folder, "local/notes", "mine");
+    for _ in 0..3 {
+        let report = machine.sync().await;
+        assert_eq!((report.counts.failed, report.counts.left_alone), (0, 1), "{report:?}");
+        assert_eq!(names(&machine.folder), ".syncignore doc local/notes");
+    }
+}
+
+#[tokio::test]
+async fn what_was_excluded_stays_when_the_rules_move_away_with_their_folder() {
+    for mode in [SyncMode::SourceToDestination, SyncMode::TwoWay] {
+        for is_deleted in [false, true] {
+            let scene = Scene::new();
+            let (from, to) = (Folder::new(scene.dir.path(), "from"), Folder::new(scene.dir.path(), "to"));
+            let pair = SyncPair::with_clients(from.client(), to.client()).mode(mode);
+            let engine = SyncEngine::new("unused").state(Arc::new(MemoryState::new()), Found::Nothing);
+            let sync = |options: SyncOptions| engine.sync_pair(&pair, options);
+            scene.write(&from, "proj/.syncignore", "build/");
+            scene.write(&from, "proj/main.c", "code");
+            scene.write(&from, "stays", "1");
+            sync(SyncOptions::new()).await.unwrap();
+            scene.write(&to, "proj/build/out", "hours of compiling");
+            sync(SyncOptions::new()).await.unwrap();
+            for name in [".syncignore", "main.c"] {
+                if is_deleted {
+                    from.delete(&format!("proj/{name}"));
+                } else {
+                    from.rename(&format!("proj/{name}"), &format!("moved/{name}"));
+                }
+            }
+            for run in 0..3 {
+                let report = sync(SyncOptions::new()).await.unwrap();
+                assert!(names(&to).contains("proj/build/out"), "{mode} {run}");
+                assert!(!names(&from).contains("out"), "{mode} {run}");
+                if run > 0 {
+                    assert_eq!(widened(&report).len(), 1, "{mode} {report:?}");
+                }
+            }
+            let mut options = SyncOptions::new();
+            options.accept_rules = true;
+            sync(options).await.unwrap();
+            // Now it is a file as any other one.
+            assert_eq!(names(&to).contains("out"), mode == SyncMode::TwoWay, "{mode}");
+            assert_eq!(names(&from).contains("out"), mode == SyncMode::TwoWay, "{mode}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_one_machine_deletes_frees_nothing_of_the_other() {
+    let scene = Scene::new();
+    let (first, mut second) = (scene.machine("a", SyncMode::TwoWay), scene.machine("b", SyncMode::TwoWay));
+    scene.write(&first.folder, ".syncignore", "private/");
+    scene.write(&first.folder, "doc", "1");
+    first.sync().await;
+    second.sync().await;
+    scene.write(&first.folder, "private/a", "of the first");
+    scene.write(&second.folder, "private/b", "of the second");
+    first.sync().await;
+    second.sync().await;
+    assert_eq!(names(&scene.store), ".syncignore doc");
+    // The first machine has no more use for the rule: what is its own goes up.
+    first.folder.delete(".syncignore");
+    for _ in 0..2 {
+        first.sync().await;
+    }
+    assert_eq!(names(&scene.store), "doc private/a");
+    for run in 0..3 {
+        let report = second.sync().await;
+        assert!(!names(&scene.store).contains("private/b"), "{run} {report:?}");
+        if run > 0 {
+            assert!(widened(&report).iter().any(|warning| warning.contains("`private/b`")), "{report:?}");
+        }
+    }
+    second.options.accept_rules = true;
+    second.sync().await;
+    assert_eq!(names(&scene.store), "doc private/a private/b");
+}
