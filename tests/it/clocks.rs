@@ -108,6 +108,19 @@ async fn a_clock_that_is_wrong_for_one_run_empties_no_trash() {
     }
 }
 
+/// It makes room, so it goes in a run that throws nothing away too.
+#[tokio::test]
+async fn what_has_expired_in_a_folder_goes_with_the_next_run() {
+    let mut scene = Scene::new(true);
+    for day in [0, 1, 40] {
+        scene.replace(day).await;
+    }
+    assert_eq!(scene.kept(), [1, 2]);
+    scene.clock.0.store(START + 80 * DAY, Ordering::Relaxed);
+    scene.engine.sync_pair(&scene.pair, SyncOptions::new()).await.unwrap();
+    assert_eq!(scene.kept(), [2]);
+}
+
 #[tokio::test]
 async fn a_monthly_backup_still_purges() {
     for into_folder in [true, false] {

@@ -185,13 +185,6 @@ fn a_disk_that_the_trash_has_filled_is_told_of_and_recovers() {
         assert_eq!(fs::read(there.join("db")).unwrap()[0], day);
         assert!(fs::read_dir(&trash).unwrap().count() <= 2);
     }
-    // What has expired goes before anything is copied, even in a run that throws nothing away.
-    let expired = trash.join("20200101T000000Z-0000000a");
-    fs::create_dir_all(&expired).unwrap();
-    fill(&expired.join("old"), 1, 2);
-    fill(&bench.path("a/new"), 1, 2);
-    let (code, report) = sync(&bench, &bench.path("a"), &there, &[]);
-    assert_eq!((code, expired.exists()), (0, false), "{report}");
 }
 
 #[test]
