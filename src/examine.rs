@@ -4,6 +4,7 @@
 //! base's at equal size is read to see whether its content changed; two new files of one size are compared
 //! as the comparison mode says; times are fetched only where a strategy needs them. [`first_sight`] is pure.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -14,6 +15,7 @@ use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::IGNORE_FILE;
 use crate::fingerprint::{ContentHash, Fingerprint, HashForm, Hasher, likely_part_sizes};
+use crate::key::Key;
 use crate::mode::{AcceptRollback, ComparisonMode, ConflictStrategy, Side, Sides};
 use crate::plan::{Base, Facts, Item, Policy, Reason, Sight, Step, Strayed, Verdict, decide::decide};
 use crate::state::{Agreed, BaseRow};
@@ -72,12 +74,17 @@ pub struct Examiner {
 
 /// Sides that were put back to an earlier state. Where one of them differs from the base the base proves nothing: what
 /// the side lacks nobody deleted, and what it has instead nobody wrote since.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rollback {
     /// Which sides.
     pub on: Sides<bool>,
     /// Whether the base was lost, so that every path that differs is in doubt.
     pub is_total: bool,
+    /// Sides that had gone back before an earlier run, and the paths which that run has not settled: the base has no rows of
+    /// them any more.
+    pub was_on: Sides<bool>,
+    /// See `was_on`.
+    pub voided: Arc<BTreeSet<String>>,
     /// What the user said about it.
     pub accepted: Option<AcceptRollback>,
 }
@@ -89,10 +96,18 @@ impl Rollback {
     }
 
     /// Returns the side that went back and differs from the base in what `sides` show, and how.
-    fn strays(self, base: Base, sights: Sides<Sight>) -> Option<(Side, Strayed)> {
+    fn strays(&self, key: &Key, base: Base, sights: Sides<Sight>) -> Option<(Side, Strayed)> {
         let present = |side: Side| sights.get(side).is_present();
         if base == Base::Tombstone || !Side::BOTH.into_iter().any(present) {
             return None;
+        }
+        if self.voided.contains(key.as_str()) {
+            // A kill may have left its row where it was.
+            let is_void = |side: &Side| {
+                base == Base::None || matches!(sights.get(*side), Sight::Changed | Sight::Absent)
+            };
+            let side = Side::BOTH.into_iter().filter(|side| *self.was_on.get(*side)).find(is_void);
+            return side.map(|side| (side, Strayed::FromRow));
         }
         Side::BOTH.into_iter().filter(|side| *self.on.get(*side)).find_map(|side| {
             match (base, *sights.get(side)) {
@@ -105,7 +120,7 @@ impl Rollback {
     }
 
     /// Returns the choices that hold at such a path.
-    fn policy(self, policy: Policy) -> Policy {
+    fn policy(&self, policy: Policy) -> Policy {
         if let Some(winner) = self.accepted.and_then(AcceptRollback::winner) {
             return Policy { first_sync_winner: Some(winner), ..policy };
         }
@@ -118,12 +133,23 @@ impl Rollback {
 
     /// Decides at a path at which `side` strays: nothing is deleted for want of what the side no longer has, and nothing
     /// overwritten by what it has again.
-    fn decide(self, side: Side, facts: Facts, policy: Policy) -> Verdict {
+    fn decide(&self, side: Side, facts: Facts, policy: Policy) -> Verdict {
         let verdict = decide(facts, self.policy(policy));
-        let has_winner = self.accepted.is_some_and(|accepted| accepted.winner().is_some());
-        match verdict.step {
+        let winner = self.accepted.and_then(AcceptRollback::winner);
+        let has_winner = winner.is_some();
+        match (verdict.step, winner) {
+            // In a backup the side that decides would win, whatever the user says.
+            (Step::Copy { to }, Some(winner))
+                if to == winner && !policy.mode.is_mirror() && facts.sight(to).is_present() =>
+            {
+                Verdict {
+                    step: Step::Copy { to: winner.other() },
+                    reason: Reason::WentBack(side),
+                    conflict: true,
+                }
+            }
             // The side that decides in a backup is the one that went back.
-            Step::Copy { to }
+            (Step::Copy { to }, _)
                 if !has_winner
                     && !policy.mode.is_mirror()
                     && to == side.other()
@@ -136,7 +162,9 @@ impl Rollback {
                     conflict: true,
                 }
             }
-            Step::Copy { .. } if !verdict.conflict => Verdict { reason: Reason::WentBack(side), ..verdict },
+            (Step::Copy { .. }, _) if !verdict.conflict => {
+                Verdict { reason: Reason::WentBack(side), ..verdict }
+            }
             _ => verdict,
         }
     }
@@ -148,9 +176,9 @@ pub enum Examined {
     /// The facts and the decision.
     Item(Box<Item>),
     /// The path changed while it was looked at.
-    Moving(crate::key::Key),
+    Moving(Key),
     /// The path could not be read.
-    Unreadable(crate::key::Key, Error),
+    Unreadable(Key, Error),
 }
 
 impl Examiner {
@@ -191,7 +219,7 @@ impl Examiner {
             };
         }
         let damaged = damaged(base.as_ref(), &sides);
-        let strayed = self.rollback.strays(known, sights);
+        let strayed = self.rollback.strays(&key, known, sights);
         let (known, base) = if strayed.is_some() { (Base::None, None) } else { (known, base) };
         if strayed.is_some() {
             sights = Sides::new(as_first_seen(sights.source), as_first_seen(sights.destination));
@@ -467,7 +495,7 @@ fn damaged(base: Option<&Agreed>, sides: &Sides<Observed>) -> Sides<bool> {
 }
 
 /// Leaves rules alone that only the receiving side of a mirror has: they are its own.
-fn keep_rules(key: &crate::key::Key, verdict: Verdict, facts: Facts, policy: Policy) -> Verdict {
+fn keep_rules(key: &Key, verdict: Verdict, facts: Facts, policy: Policy) -> Verdict {
     match verdict.step {
         Step::Delete { on }
             if key.file_name() == IGNORE_FILE && policy.mode.is_mirror() && facts.base == Base::None =>

@@ -207,9 +207,14 @@ pub fn judge(plan: &Plan, view: &View, limits: &Limits) -> Judgement {
 
 /// Judges the deletions of a plan for paths that changed during a run, together with those that the plan of the
 /// run had: what is gone by then counts as much as what was gone before.
-pub fn judge_again(before: &Sides<u64>, again: &Plan, view: &View, limits: &Limits) -> Vec<Notice> {
+pub fn judge_again(
+    (before, turnover): (&Sides<u64>, &Turnover),
+    again: &Plan,
+    view: &View,
+    limits: &Limits,
+) -> Vec<Notice> {
     let both = Side::BOTH.map(|side| before.get(side) + meant(again, side));
-    let (both, turnover) = (Sides::new(both[0], both[1]), Turnover::of(again));
+    let (both, turnover) = (Sides::new(both[0], both[1]), turnover.and(&Turnover::of(again)));
     let sides = Side::BOTH.into_iter().filter(|side| both.get(*side) > before.get(*side));
     sides.filter_map(|side| too_many(&both, &turnover, view, limits, side)).collect()
 }
@@ -221,13 +226,14 @@ pub fn losses(plan: &Plan) -> Sides<u64> {
 
 /// How many files are new and how many are deleted on each side.
 #[derive(Debug, Clone, Copy, Default)]
-struct Turnover {
+pub struct Turnover {
     made: Sides<u64>,
     deleted: Sides<u64>,
 }
 
 impl Turnover {
-    fn of(plan: &Plan) -> Self {
+    /// Counts them in a plan.
+    pub fn of(plan: &Plan) -> Self {
         let mut turnover = Self::default();
         for action in &plan.actions {
             match &action.work {
@@ -237,6 +243,14 @@ impl Turnover {
             }
         }
         turnover
+    }
+
+    /// Returns those of both plans.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let sum =
+            |a: &Sides<u64>, b: &Sides<u64>| Sides::new(a.source + b.source, a.destination + b.destination);
+        Self { made: sum(&self.made, &other.made), deleted: sum(&self.deleted, &other.deleted) }
     }
 
     /// Returns whether what comes makes up for what goes, as in a build of which all names change.
@@ -322,7 +336,9 @@ fn too_many(
     let meant = *meant.get(side);
     let known = view.base.max(*view.listed.get(side));
     // Naming the winner of a first sync is consent, unless there is nothing to win with.
-    let winner = view.first_sync_winner.or_else(|| limits.accept_rollback.and_then(AcceptRollback::winner));
+    let has_gone_back = (view.went_back.source || view.went_back.destination) && view.strayed > 0;
+    let accepted = limits.accept_rollback.filter(|_| has_gone_back).and_then(AcceptRollback::winner);
+    let winner = view.first_sync_winner.or(accepted);
     let consented = winner.is_some_and(|winner| *view.listed.get(winner) > 0);
     if meant == 0 || limits.allow_mass_delete {
         return None;
@@ -332,9 +348,10 @@ fn too_many(
         Some(MaxDelete::Percent(percent)) => (over_share(meant, known, percent), MaxDelete::Percent(percent)),
         None if consented => return None,
         None => {
-            let is_much = meant > DEFAULT_FLOOR && over_share(meant, known, DEFAULT_PERCENT);
+            // A build of which all names change: what comes makes up for what goes, but not for what is overwritten.
             let is_excused = view.mode.is_mirror() && turnover.is_renewal(side);
-            if is_much && !is_excused {
+            let counted = if is_excused { meant.saturating_sub(*turnover.deleted.get(side)) } else { meant };
+            if counted > DEFAULT_FLOOR && over_share(counted, known, DEFAULT_PERCENT) {
                 (true, MaxDelete::Percent(DEFAULT_PERCENT))
             } else {
                 (turnover.is_clearance(side, known), MaxDelete::Percent(ALL_PERCENT))

@@ -37,7 +37,7 @@ mod tests;
 
 pub use lock::PairLock;
 pub use open::{Access, Opened, exposure, forget, is_known, open};
-pub use tail::{Epochs, MUST_KNOW, RecordTail, RowTail, RuleFile, RulesRecord};
+pub use tail::{Epochs, MUST_KNOW, RecordTail, Recovery, RowTail, RuleFile, RulesRecord};
 
 /// Returns the error for an input or output failure in the state directory.
 fn failure(doing: impl Into<String>, source: std::io::Error) -> Error {

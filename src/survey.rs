@@ -77,6 +77,10 @@ pub struct Survey {
     pub excluded: u64,
     /// Whether a side turned out to have gone back to an earlier state.
     pub went_back: bool,
+    /// Whether everything could be looked at to tell.
+    pub is_sure: bool,
+    /// The paths at which the base does not count because of that.
+    pub voided: Vec<String>,
     /// How many paths are decided otherwise because of that.
     pub strayed: u64,
     /// How many files of each side have become empty.
@@ -153,9 +157,9 @@ pub(crate) async fn survey(
 fn count_strays(found: &mut Survey, examiner: &Examiner) {
     let rollback = &examiner.rollback;
     let strays = |item: &Item| item.strayed == Some(Strayed::FromRow);
-    let is_sure = !found.unreadable.source && !found.unreadable.destination && found.moving.is_empty();
+    found.is_sure = !found.unreadable.source && !found.unreadable.destination && found.moving.is_empty();
     let is_seen = rollback.is_total || found.items.iter().any(strays);
-    found.went_back = rollback.is_any() && (is_seen || !is_sure);
+    found.went_back = (rollback.is_any() && (is_seen || !found.is_sure)) || !rollback.voided.is_empty();
     if !found.went_back {
         let seeming = found.items.iter_mut().filter(|item| item.strayed.is_some());
         seeming.for_each(|item| examiner.decide_anew(item));
@@ -164,6 +168,7 @@ fn count_strays(found: &mut Survey, examiner: &Examiner) {
     found.strayed = found.items.iter().filter(differs).count() as u64;
     let void = found.items.iter().filter(|item| strays(item)).map(|item| item.key.clone());
     found.obsolete.extend(void.collect::<Vec<_>>());
+    found.voided = found.items.iter().filter(differs).map(|item| item.key.as_str().to_owned()).collect();
 }
 
 struct Surveyor<'a> {

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::event::Event;
 use crate::examine::{Examined, Examiner};
 use crate::fingerprint::HashForm;
-use crate::guard::{Limits, Notice, View, judge_again, loses, losses};
+use crate::guard::{Limits, Notice, Turnover, View, judge_again, loses, losses};
 use crate::key::Key;
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
@@ -76,7 +76,7 @@ impl Run<'_> {
         if plan.actions.iter().any(|action| matches!(action.work, Work::Delete { .. })) {
             self.prepared.check_roots().await?;
         }
-        let mut lost = losses(&plan);
+        let (mut lost, mut turnover) = (losses(&plan), Turnover::of(&plan));
         let Executed { moved, mut deletions, mut held_back } =
             transfer.execute(plan, self.prepared.check_roots().boxed()).await?;
         let moved = found.moving.into_iter().chain(moved);
@@ -90,7 +90,8 @@ impl Run<'_> {
             while !moved.is_empty() && replans < REPLANS {
                 replans += 1;
                 let mut again = self.plan_again(examiner, moved, &mut copies, &mut unreadable).await?;
-                self.guard_again(&lost, &mut again);
+                self.guard_again((&lost, &turnover), &mut again);
+                turnover = turnover.and(&Turnover::of(&again));
                 let more = losses(&again);
                 lost = Sides::new(lost.source + more.source, lost.destination + more.destination);
                 let executed = transfer.execute(again, self.prepared.check_roots().boxed()).await?;
@@ -183,7 +184,7 @@ impl Run<'_> {
 
     /// Takes out of a plan for what changed meanwhile what would be lost, if that with what was before is more than
     /// the user allows: so much gone in the middle of a run may be a folder that vanished. The next run judges them.
-    fn guard_again(&self, before: &Sides<u64>, again: &mut Plan) {
+    fn guard_again(&self, before: (&Sides<u64>, &Turnover), again: &mut Plan) {
         let (view, limits) = self.guard;
         let Some(refusal) = judge_again(before, again, view, limits).into_iter().next() else { return };
         again.actions.retain(|action| {

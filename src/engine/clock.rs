@@ -70,8 +70,11 @@ impl SyncEngine {
                     let at = here.get(&run).copied().unwrap_or(now.seconds);
                     (run, at)
                 };
-                *seen.get_mut(side) = purged.unbelieved.into_iter().map(first).collect();
-                past.record.tail.set_first_seen(&seen);
+                // A clock that is not believed says nothing of when something was seen.
+                if !past.clock_jumped {
+                    *seen.get_mut(side) = purged.unbelieved.into_iter().map(first).collect();
+                    past.record.tail.set_first_seen(&seen);
+                }
                 tell(purged.runs, side, pair, recorder);
             }
             Err(error) => {

@@ -6,6 +6,7 @@
 //! meant and is not known to be there.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use futures::future::join_all;
 use md5::{Digest, Md5};
@@ -59,11 +60,14 @@ pub(super) async fn rollback(
 ) -> Result<Rollback> {
     let mut rollback = Rollback { accepted: options.accept_rollback, ..Rollback::default() };
     if let Some(record) = record {
-        let (back, recovering) = (went_back(record, marks, pair, prepared).await?, record.tail.recovering());
-        rollback.on =
-            Sides::new(back.source || recovering.source, back.destination || recovering.destination);
-        // Their rows are void already.
-        rollback.is_total = recovering != Sides::default();
+        let recovery = record.tail.recovery();
+        rollback.on = went_back(record, marks, pair, prepared).await?;
+        if recovery.is_unsure {
+            let or = |side: Side| *rollback.on.get(side) || *recovery.sides.get(side);
+            rollback.on = Sides::new(or(Side::Source), or(Side::Destination));
+        }
+        rollback.was_on = recovery.sides;
+        rollback.voided = Arc::new(recovery.keys);
         if let Some(note) = state_is_older(record, marks) {
             recorder.emit(&Event::Noted(note));
         }
@@ -150,13 +154,14 @@ impl SyncEngine {
     }
 
     /// Records that the sides are about to carry a new epoch, writes its markers, and records that they are there. What
-    /// cannot be written is a warning: the next run tries again.
+    /// cannot be written is a warning: the next run tries again. If the run `goes_on`, another epoch is meant already.
     pub(super) async fn raise_epoch(
         &self,
         past: &mut Past,
         pair: &SyncPair,
         prepared: &Prepared,
         recorder: &Recorder,
+        goes_on: bool,
     ) -> Result<()> {
         let written = written(pair);
         let sides: Vec<Side> = Side::BOTH.into_iter().filter(|side| *written.get(*side)).collect();
@@ -175,6 +180,13 @@ impl SyncEngine {
                 Ok(()) => *epochs.there.get_mut(*side) = epoch,
                 Err(error) => past.warn_of_marker(*side, &error, recorder),
             }
+        }
+        if goes_on {
+            // The state stays open until the run has ended: whoever finds it so writes the markers once more.
+            for side in &sides {
+                *epochs.meant.get_mut(*side) = epoch.saturating_add(1);
+            }
+            past.started = Some(epoch);
         }
         past.record.tail.set_epochs(epochs);
         past.record.marked = epochs.there.source > 0 && epochs.there.destination > 0;

@@ -1,5 +1,6 @@
 //! What the state says about a run: its base, whether it is a first sync, and when it began and ended.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::epoch::LastHere;
@@ -16,7 +17,7 @@ use crate::marker::{self, Marks};
 use crate::mode::{Side, Sides, SyncMode};
 use crate::pair::SyncPair;
 use crate::report::Recorder;
-use crate::state::{Access, FirstSync, Found, PairLock, PairRecord, RecordTail, StateStore};
+use crate::state::{Access, FirstSync, Found, PairLock, PairRecord, RecordTail, Recovery, StateStore};
 
 /// The base of a pair and what its past says about this run.
 pub(super) struct Past {
@@ -33,7 +34,7 @@ pub(super) struct Past {
     /// Whether the user named a winner although the base was lost and a side went back.
     pub(super) preference_late: bool,
     /// Whether nothing was remembered of the pair.
-    is_new: bool,
+    pub(super) is_new: bool,
     /// Whether more is remembered than the beginning of a first sync.
     pub(super) has_base: bool,
     /// The pair and the machine that synced like this last, by the marker of the receiving side, if there is no base.
@@ -55,12 +56,14 @@ pub(super) struct Past {
 }
 
 /// What a run means for the epoch of its pair.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Raise {
     /// Whether it rises.
     pub(super) raises: bool,
-    /// Whether a side went back to an earlier state, which counts until a run has put everything right.
-    pub(super) went_back: bool,
+    /// The paths at which a side that went back makes the base not count, until a run has settled them.
+    pub(super) voided: Vec<String>,
+    /// Whether there may be more of them.
+    pub(super) is_unsure: bool,
 }
 
 impl Past {
@@ -132,7 +135,7 @@ impl SyncEngine {
         let acts = first_sync && pair.mode == SyncMode::TwoWay;
         let winner = preference.winner().filter(|_| acts);
         let is_spent = !acts && pair.mode == SyncMode::TwoWay && preference.winner().is_some();
-        let preference_late = is_spent && rollback.is_total;
+        let preference_late = is_spent && record.is_none() && rollback.is_total;
         if is_spent && !preference_late {
             let message =
                 format!("--initial-sync {preference} has no effect: this pair has been synced before");
@@ -233,7 +236,7 @@ impl SyncEngine {
         past: &mut Past,
         (pair, options): (&SyncPair, &SyncOptions),
         prepared: &Prepared,
-        Raise { raises, went_back }: Raise,
+        Raise { raises, voided, is_unsure }: Raise,
         recorder: &Recorder,
     ) -> Result<()> {
         let tag = self.tag();
@@ -247,15 +250,18 @@ impl SyncEngine {
             let preference = options.initial_sync.or(pair.initial_sync).unwrap_or_default();
             past.record.first_sync = FirstSync::Begun(preference);
         }
-        if went_back {
-            past.record.tail.set_recovering(past.rollback.on);
+        if !voided.is_empty() || is_unsure {
+            let mut recovery = past.record.tail.recovery();
+            let or = |side: Side| *recovery.sides.get(side) || *past.rollback.on.get(side);
+            recovery.sides = Sides::new(or(Side::Source), or(Side::Destination));
+            recovery.keys.extend(voided);
+            recovery.is_unsure = is_unsure;
+            past.record.tail.set_recovery(&recovery);
         }
         if !raises {
             return past.state.commit(past.record.clone()).await;
         }
-        self.raise_epoch(past, pair, prepared, recorder).await?;
-        past.started = Some(past.record.tail.epochs().highest());
-        Ok(())
+        self.raise_epoch(past, pair, prepared, recorder, true).await
     }
 
     /// Ends the epoch of a run that did not come to its end, if the sides can still be written to. Otherwise the next run
@@ -270,7 +276,7 @@ impl SyncEngine {
         if past.started.is_none() {
             return past.state.flush().await;
         }
-        self.raise_epoch(past, pair, prepared, recorder).await
+        self.raise_epoch(past, pair, prepared, recorder, false).await
     }
 
     fn tag(&self) -> u32 {
@@ -295,13 +301,18 @@ impl SyncEngine {
             record.run_tags.retain(|tag| Some(*tag) == past.tag);
         }
         record.last_sync_seconds = Some(self.clock.now().seconds);
-        if recorder.with(|report| report.counts.failed == 0) {
-            record.tail.set_recovering(Sides::default());
+        let mut recovery = record.tail.recovery();
+        let failed =
+            recorder.with(|report| report.failures.iter().map(|f| f.path.clone()).collect::<BTreeSet<_>>());
+        recovery.keys.retain(|key| failed.contains(key));
+        if recovery.keys.is_empty() && !(recovery.is_unsure && !failed.is_empty()) {
+            recovery = Recovery::default();
         }
+        record.tail.set_recovery(&recovery);
         if past.started.is_none() && !past.is_new {
             return past.state.commit(past.record.clone()).await;
         }
-        self.raise_epoch(&mut past, pair, prepared, recorder).await?;
+        self.raise_epoch(&mut past, pair, prepared, recorder, false).await?;
         epoch::remove_old_markers(&past, pair, prepared).await;
         Ok(())
     }

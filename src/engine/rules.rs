@@ -21,7 +21,7 @@ use crate::filter::layers::Book;
 use crate::fingerprint::Fingerprint;
 use crate::guard::Notice;
 use crate::key::Key;
-use crate::mode::{Side, Sides};
+use crate::mode::{Side, Sides, SyncMode};
 use crate::report::Recorder;
 use crate::state::{RuleFile, RulesRecord};
 use crate::survey::Survey;
@@ -141,7 +141,14 @@ async fn read(side: Side, entry: &Entry, prepared: &Prepared) -> Result<String> 
 /// Takes what the sides have now into what they had before; if the user has accepted what is gone, in its place. Where one
 /// side has changed or deleted rules that the other still has as they were, this run carries that over: whoever
 /// did it frees what is his, so what the other side had is forgotten.
-pub(super) fn remember(record: &mut RulesRecord, seen: &Sides<SeenRules>, is_accepted: bool) {
+///
+/// A side of which not everything could be listed, or that a mirror puts right, has changed nothing: `may_change`.
+pub(super) fn remember(
+    record: &mut RulesRecord,
+    seen: &Sides<SeenRules>,
+    is_accepted: bool,
+    may_change: Sides<bool>,
+) {
     let now = |side: Side| -> BTreeMap<String, String> {
         let told =
             seen.get(side).rules.iter().map(|(folder, rules)| (folder.clone(), rules.text().to_owned()));
@@ -152,16 +159,15 @@ pub(super) fn remember(record: &mut RulesRecord, seen: &Sides<SeenRules>, is_acc
     if is_accepted {
         record.before = Sides::default();
     }
-    let is_as_before = |side: Side, folder: &String| {
-        let last = record.before.get(side).get(folder).and_then(|texts| texts.last());
-        last.is_some().then(|| now.get(side).get(folder) == last)
-    };
     let echoes = Side::BOTH.map(|side| {
-        let folders = record.before.get(side).keys();
-        let is_echo = |folder: &&String| {
-            is_as_before(side, folder) == Some(true) && is_as_before(side.other(), folder) == Some(false)
+        let other = side.other();
+        let last = |folder: &String| record.before.get(other).get(folder).and_then(|texts| texts.last());
+        let is_echo = |(folder, text): &(&String, &String)| {
+            *may_change.get(other)
+                && last(folder) == Some(*text)
+                && now.get(other).get(*folder) != Some(*text)
         };
-        (side, folders.filter(is_echo).cloned().collect::<Vec<_>>())
+        (side, now.get(side).iter().filter(is_echo).map(|(folder, _)| folder.clone()).collect::<Vec<_>>())
     });
     for (side, echoes) in echoes {
         let before = record.before.get_mut(side);
@@ -201,14 +207,15 @@ pub(super) fn tell(found: &Survey, recorder: &Recorder) {
 }
 
 impl Past {
-    /// Remembers the rules that were in force in this run.
-    pub(super) fn remember_rules(
-        &mut self,
-        mut record: RulesRecord,
-        seen: &Sides<SeenRules>,
-        is_accepted: bool,
-    ) {
-        remember(&mut record, seen, is_accepted);
+    /// Remembers the rules that are in force in this run.
+    pub(super) fn remember_rules(&mut self, found: &Survey, mode: SyncMode, is_accepted: bool) {
+        let counts = |side: Side| {
+            let decides = !mode.is_mirror() || mode.authority() == Some(side);
+            decides && !*found.unreadable.get(side)
+        };
+        let may_change = Sides::new(counts(Side::Source), counts(Side::Destination));
+        let mut record = found.rules_record.clone();
+        remember(&mut record, &found.rules, is_accepted, may_change);
         self.record.tail.set_rules(&record);
     }
 }

@@ -13,7 +13,7 @@ use crate::examine::{Examiner, Rollback};
 use crate::guard::{self, Judgement, Limits, Notice, View};
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
-use crate::plan::{Action, Plan, Policy, Work};
+use crate::plan::{Action, Plan, Policy, Reason, Work};
 use crate::report::Recorder;
 use crate::state::{Access, RulesRecord};
 use crate::survey::{Survey, Wanted, survey};
@@ -72,13 +72,18 @@ impl SyncEngine {
         }
         options.controller.checkpoint().await?;
         prepared.create_roots().await?;
-        let rollback = if found.went_back { examiner.rollback } else { Rollback::default() };
+        let rollback = if found.went_back { examiner.rollback.clone() } else { Rollback::default() };
         let examiner = Examiner { clients: prepared.clients.clone(), rollback, ..examiner };
         let changes = !plan.actions.is_empty() || !found.moving.is_empty() || !found.obsolete.is_empty();
         let raise = Raise {
-            raises: past.record.tail.epochs().is_open() || past.rollback.is_any() || raises(&plan, &found),
-            went_back: found.went_back,
+            raises: past.is_new
+                || past.record.tail.epochs().is_open()
+                || past.rollback.is_any()
+                || raises(&plan, &found),
+            voided: found.voided.clone(),
+            is_unsure: found.went_back && !found.is_sure,
         };
+        past.remember_rules(&found, pair.mode, options.accept_rules);
         if changes || raise.raises {
             self.begin(&mut past, (pair, options), prepared, raise, recorder).await?;
         }
@@ -92,7 +97,6 @@ impl SyncEngine {
             self.purge(*side, pair, prepared, &mut past, recorder).await;
         }
         let renumbered = renumbered(&found);
-        past.remember_rules(found.rules_record.clone(), &found.rules, options.accept_rules);
         let kept_in = past.trash_run().filter(|_| pair.trash).map(|run| format!(".syncengine/trash/{run}"));
         let lost = guard::lost_at_first(&plan, &view, kept_in.as_deref());
         let guard = (&view, &limits);
@@ -178,20 +182,20 @@ fn purging(pair: &SyncPair, plan: &Plan, prepared: &Prepared) -> Vec<Side> {
     Side::BOTH.into_iter().filter(|side| has_work(*side)).collect()
 }
 
-/// Returns whether a run changes what the base knows, other than that it takes in what both sides have.
+/// Returns whether a run changes what the base knows, other than that it takes in another stat.
 fn raises(plan: &Plan, found: &Survey) -> bool {
-    let changes_rows = |work: &Work| {
-        matches!(
-            work,
-            Work::Copy(_)
-                | Work::Delete { .. }
-                | Work::Rename { .. }
-                | Work::KeepBoth { .. }
-                | Work::Forget
-                | Work::Entomb
-        )
+    let changes_rows = |action: &Action| match action.work {
+        Work::Copy(_)
+        | Work::Delete { .. }
+        | Work::Rename { .. }
+        | Work::KeepBoth { .. }
+        | Work::Forget
+        | Work::Entomb => true,
+        // What both sides have got meanwhile is a new row; a side that is put back to before may not have it.
+        Work::Adopt { .. } => action.reason == Reason::EqualContent,
+        Work::Unresolved | Work::Blocked | Work::Clash { .. } | Work::LeaveAlone => false,
     };
-    !found.moving.is_empty() || plan.actions.iter().any(|action| changes_rows(&action.work))
+    !found.moving.is_empty() || plan.actions.iter().any(changes_rows)
 }
 
 /// Returns the sides on which most of what the base knows differs from it in nothing but inode numbers.
@@ -210,7 +214,7 @@ pub(super) fn examiner(pair: &SyncPair, prepared: &Prepared, past: &Past) -> Exa
         compare: pair.compare,
         policy: policy(pair, past.winner),
         tombstones_hold: past.record.mode == pair.mode,
-        rollback: past.rollback,
+        rollback: past.rollback.clone(),
     }
 }
 
@@ -243,8 +247,14 @@ pub(super) async fn look(
         };
         // Its client knows now that the store lists in an order of its own, and restores ours; or the store has rules that
         // were not known.
-        if !(is_disordered || has_others) || surveys == rules::SURVEYS {
+        if !(is_disordered || has_others) {
             break found;
+        }
+        if surveys == rules::SURVEYS {
+            break Err(Error::new(
+                ErrorKind::Changed,
+                "the rules of a store changed again and again while it was listed",
+            ));
         }
         recorder.with(|report| report.clone_from(&told));
     };

@@ -201,6 +201,28 @@ fn i10_the_default_asks_before_a_side_is_cleared() {
     }
 }
 
+/// What comes makes up for what goes, not for what is overwritten unseen.
+#[test]
+fn i10_a_mirror_that_overwrites_everything_asks() {
+    let new = || {
+        Work::Copy(Copy { to: Side::Destination, from: entry("new"), replaces: None, over_stranger: false })
+    };
+    for (overwritten, deleted, made, refused) in
+        [(100, 0, 0, true), (60, 2, 40, true), (21, 79, 79, false), (51, 49, 49, true), (20, 80, 80, false)]
+    {
+        let mut works = vec![copy(Side::Destination, true); overwritten];
+        works.extend(vec![delete(Side::Destination); deleted]);
+        works.extend((0..made).map(|_| new()));
+        let view = View { mode: SyncMode::SourceToDestination, ..level(100) };
+        let expected: &[&str] = if refused { &["max-delete"] } else { &[] };
+        let case = format!("{overwritten} {deleted} {made}");
+        assert_eq!(refusals(&plan_of(works.clone()), &view, &Limits::default()), expected, "{case}");
+        // The answer to a side that went back passes no other guard.
+        let accepted = Limits { accept_rollback: Some(AcceptRollback::Source), ..Limits::default() };
+        assert_eq!(refusals(&plan_of(works), &view, &accepted), expected, "{case}");
+    }
+}
+
 #[test]
 fn a_first_meeting_deletes_and_overwrites_nothing_unasked() {
     let adopt = || {

@@ -4,7 +4,7 @@
 //! record is not replaced. From there on a field changes what the rest means: whoever does not know it must not
 //! use the state at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub const MUST_KNOW: u64 = 64;
 /// The tags of the record that this program knows.
 const SIDES_WITHOUT_INODES: u64 = 1;
 const EPOCHS: u64 = 2;
-const RECOVERING: u64 = 3;
+const RECOVERY: u64 = 3;
 const BEGAN: u64 = 4;
 const FIRST_SEEN: u64 = 5;
 const RULES: u64 = 6;
@@ -61,6 +61,18 @@ impl RowTail {
         }
         if fields.is_empty() { Err(Damage("a tail has no fields")) } else { Ok(Self(fields)) }
     }
+}
+
+/// What is still to be put right after a side went back to an earlier state.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Recovery {
+    /// The sides that went back.
+    pub sides: Sides<bool>,
+    /// The paths at which the base does not count any more, and that no run has settled yet.
+    pub keys: BTreeSet<String>,
+    /// Whether there may be more of them, because not everything could be looked at.
+    pub is_unsure: bool,
 }
 
 /// What is remembered of the rules of both sides.
@@ -143,18 +155,18 @@ impl RecordTail {
         self.0.insert(EPOCHS, serde_json::json!(epochs));
     }
 
-    /// Returns which sides went back to an earlier state and are not yet all that the other one is.
-    pub fn recovering(&self) -> Sides<bool> {
-        let known = self.0.get(&RECOVERING);
+    /// Returns what is still to be put right after a side went back to an earlier state.
+    pub fn recovery(&self) -> Recovery {
+        let known = self.0.get(&RECOVERY);
         known.and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
     }
 
-    /// Remembers which sides went back until a run has put everything right.
-    pub fn set_recovering(&mut self, sides: Sides<bool>) {
-        if sides == Sides::default() {
-            self.0.remove(&RECOVERING);
+    /// Remembers what is still to be put right.
+    pub fn set_recovery(&mut self, recovery: &Recovery) {
+        if *recovery == Recovery::default() {
+            self.0.remove(&RECOVERY);
         } else {
-            self.0.insert(RECOVERING, serde_json::json!(sides));
+            self.0.insert(RECOVERY, serde_json::json!(recovery));
         }
     }
 

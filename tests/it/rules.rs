@@ -143,6 +143,34 @@ async fn what_was_excluded_stays_when_the_rules_move_away_with_their_folder() {
     }
 }
 
+/// Loosened before the other side was ever seen with the rule, and while its folder cannot be read.
+#[tokio::test]
+async fn a_rule_that_is_loosened_frees_nothing_of_the_other_side() {
+    for mode in [SyncMode::SourceToDestination, SyncMode::TwoWay] {
+        for quiet_runs in [0, 1] {
+            let scene = Scene::new();
+            let (from, to) = (Folder::new(scene.dir.path(), "from"), Folder::new(scene.dir.path(), "to"));
+            let pair = SyncPair::with_clients(from.client(), to.client()).mode(mode);
+            let engine = SyncEngine::new("unused").state(Arc::new(MemoryState::new()), Found::Nothing);
+            scene.write(&from, ".syncignore", "*.log");
+            scene.write(&from, "doc", "1");
+            scene.write(&from, "ours.log", "1");
+            scene.write(&to, "theirs.log", "1");
+            for _ in 0..=quiet_runs {
+                engine.sync_pair(&pair, SyncOptions::new()).await.unwrap();
+            }
+            scene.write(&from, ".syncignore", "*.tmp");
+            for run in 0..4 {
+                let report = engine.sync_pair(&pair, SyncOptions::new()).await.unwrap();
+                let case = format!("{mode} {quiet_runs} {run} {report:?}");
+                assert!(names(&to).contains("theirs.log") && !names(&from).contains("theirs.log"), "{case}");
+                // What is ours is free as soon as no rule excludes it.
+                assert_eq!(names(&to).contains("ours.log"), run > 0, "{case}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_rule_that_one_machine_deletes_frees_nothing_of_the_other() {
     let scene = Scene::new();

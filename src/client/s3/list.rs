@@ -237,7 +237,8 @@ impl Store {
             };
             // Runs come in the order of time, but on stores without any order; what those show late is left
             // for another purge.
-            let past = |object: &Object| run_of(&root, &object.key).is_some_and(|run| run >= before.as_str());
+            let end = format!("{root}{before}");
+            let past = |object: &Object| object.key >= end;
             let ended = objects.last().is_some_and(past);
             objects.retain(is_old);
             Ok(Some((objects, (walk, root, (after, before), ended))))
