@@ -305,7 +305,7 @@ impl SyncEngine {
         let failed =
             recorder.with(|report| report.failures.iter().map(|f| f.path.clone()).collect::<BTreeSet<_>>());
         recovery.keys.retain(|key| failed.contains(key));
-        if recovery.keys.is_empty() && !(recovery.is_unsure && !failed.is_empty()) {
+        if recovery.keys.is_empty() && (!recovery.is_unsure || failed.is_empty()) {
             recovery = Recovery::default();
         }
         record.tail.set_recovery(&recovery);

@@ -103,21 +103,12 @@ impl SyncEngine {
         let run = Run { engine: self, pair, options, prepared, past: &past, guard, recorder };
         let result = run.carry_out(&examiner, plan, found, unreadable).await;
         tell_of_clients(prepared, recorder);
-        if result.is_ok() {
-            if let Some(note) = lost {
-                recorder.emit(&Event::Noted(note));
-            }
-            for side in Side::BOTH.into_iter().filter(|side| pair.allows_copy_to(*side)) {
-                prepared.clients.get(side).settle().await;
-            }
-            if pair.trash_max.is_some() {
-                for side in &purging {
-                    self.purge(*side, pair, prepared, &mut past, recorder).await;
-                }
-            }
-        }
         match result {
             Ok(()) => {
+                if let Some(note) = lost {
+                    recorder.emit(&Event::Noted(note));
+                }
+                self.clear_up(pair, prepared, &mut past, &purging, recorder).await;
                 past.learn(renumbered);
                 self.end(past, pair, prepared, swept, recorder).await
             }
@@ -133,6 +124,23 @@ impl SyncEngine {
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// Ends what stores have kept for a run that would go on with it, and keeps the trash as small as the user wants it.
+    async fn clear_up(
+        &self,
+        pair: &SyncPair,
+        prepared: &Prepared,
+        past: &mut Past,
+        purging: &[Side],
+        recorder: &Recorder,
+    ) {
+        for side in Side::BOTH.into_iter().filter(|side| pair.allows_copy_to(*side)) {
+            prepared.clients.get(side).settle().await;
+        }
+        for side in purging.iter().filter(|_| pair.trash_max.is_some()) {
+            self.purge(*side, pair, prepared, past, recorder).await;
         }
     }
 
