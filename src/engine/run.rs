@@ -200,7 +200,9 @@ fn raises(plan: &Plan, found: &Survey) -> bool {
         | Work::Forget
         | Work::Entomb => true,
         // What both sides have got meanwhile is a new row; a side that is put back to before may not have it.
-        Work::Adopt { .. } => action.reason == Reason::EqualContent,
+        Work::Adopt { ref versions, .. } => {
+            action.reason == Reason::EqualContent && versions.source.size == versions.destination.size
+        }
         Work::Unresolved | Work::Blocked | Work::Clash { .. } | Work::LeaveAlone => false,
     };
     !found.moving.is_empty() || plan.actions.iter().any(changes_rows)
