@@ -44,5 +44,6 @@ mod stores;
 mod support;
 mod tidy;
 mod upgrades;
+mod uses;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
 mod versions;
