@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::one_failure;
-use crate::scenarios::{act, codes, snapshot, sync};
+use crate::scenarios::{act, snapshot, sync};
 use crate::support::bench::Bench;
 
 /// Something that is not synced, as it is put in the place of a name.
