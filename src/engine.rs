@@ -19,6 +19,7 @@ use crate::report::{ErrorLine, Outcome, Recorder, Report};
 use crate::state::{Found, StateStore};
 use crate::transfer::Tuning;
 
+mod bounds;
 mod carry_out;
 pub mod check;
 mod clock;

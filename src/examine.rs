@@ -4,7 +4,6 @@
 //! base's at equal size is read to see whether its content changed; two new files of one size are compared
 //! as the comparison mode says; times are fetched only where a strategy needs them. [`first_sight`] is pure.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -13,11 +12,12 @@ use crate::client::{Listed, StorageClient};
 use crate::diff::{Change, Observed};
 use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
-use crate::filter::IGNORE_FILE;
 use crate::fingerprint::{ContentHash, Fingerprint, HashForm, Hasher, likely_part_sizes};
 use crate::key::Key;
-use crate::mode::{AcceptRollback, ComparisonMode, ConflictStrategy, Side, Sides};
-use crate::plan::{Base, Facts, Item, Policy, Reason, Sight, Step, Strayed, Verdict, decide::decide};
+use crate::mode::{ComparisonMode, ConflictStrategy, Side, Sides};
+use crate::plan::rollback::Rollback;
+use crate::plan::spare::{keep_rules, spare};
+use crate::plan::{Base, Facts, Item, Policy, Sight, Step, Verdict, decide::decide};
 use crate::state::{Agreed, BaseRow};
 
 /// Two stamps this close count as equal where times decide, in nanoseconds: FAT keeps even seconds.
@@ -70,104 +70,6 @@ pub struct Examiner {
     pub tombstones_hold: bool,
     /// Which sides were put back to an earlier state.
     pub rollback: Rollback,
-}
-
-/// Sides that were put back to an earlier state. Where one of them differs from the base the base proves nothing: what
-/// the side lacks nobody deleted, and what it has instead nobody wrote since.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rollback {
-    /// Which sides.
-    pub on: Sides<bool>,
-    /// Whether the base was lost, so that every path that differs is in doubt.
-    pub is_total: bool,
-    /// Sides that had gone back before an earlier run, and the paths which that run has not settled: the base has no rows of
-    /// them any more.
-    pub was_on: Sides<bool>,
-    /// See `was_on`.
-    pub voided: Arc<BTreeSet<String>>,
-    /// What the user said about it.
-    pub accepted: Option<AcceptRollback>,
-}
-
-impl Rollback {
-    /// Returns whether a side went back.
-    pub fn is_any(&self) -> bool {
-        self.on.source || self.on.destination
-    }
-
-    /// Returns the side that went back and differs from the base in what `sides` show, and how.
-    fn strays(&self, key: &Key, base: Base, sights: Sides<Sight>) -> Option<(Side, Strayed)> {
-        let present = |side: Side| sights.get(side).is_present();
-        if base == Base::Tombstone || !Side::BOTH.into_iter().any(present) {
-            return None;
-        }
-        if self.voided.contains(key.as_str()) {
-            // A kill may have left its row where it was.
-            let is_void = |side: &Side| {
-                base == Base::None || matches!(sights.get(*side), Sight::Changed | Sight::Absent)
-            };
-            let side = Side::BOTH.into_iter().filter(|side| *self.was_on.get(*side)).find(is_void);
-            return side.map(|side| (side, Strayed::FromRow));
-        }
-        Side::BOTH.into_iter().filter(|side| *self.on.get(*side)).find_map(|side| {
-            match (base, *sights.get(side)) {
-                (Base::Agreed, Sight::Changed | Sight::Absent) => Some((side, Strayed::FromRow)),
-                (Base::None, Sight::New) => Some((side, Strayed::WithoutRow)),
-                (Base::None, Sight::Absent) if self.is_total => Some((side, Strayed::WithoutRow)),
-                _ => None,
-            }
-        })
-    }
-
-    /// Returns the choices that hold at such a path.
-    fn policy(&self, policy: Policy) -> Policy {
-        if let Some(winner) = self.accepted.and_then(AcceptRollback::winner) {
-            return Policy { first_sync_winner: Some(winner), ..policy };
-        }
-        let conflict = match policy.conflict {
-            ConflictStrategy::Manual => ConflictStrategy::Manual,
-            _ => ConflictStrategy::KeepBoth,
-        };
-        Policy { conflict, first_sync_winner: None, ..policy }
-    }
-
-    /// Decides at a path at which `side` strays: nothing is deleted for want of what the side no longer has, and nothing
-    /// overwritten by what it has again.
-    fn decide(&self, side: Side, facts: Facts, policy: Policy) -> Verdict {
-        let verdict = decide(facts, self.policy(policy));
-        let winner = self.accepted.and_then(AcceptRollback::winner);
-        let has_winner = winner.is_some();
-        match (verdict.step, winner) {
-            // In a backup the side that decides would win, whatever the user says.
-            (Step::Copy { to }, Some(winner))
-                if to == winner && !policy.mode.is_mirror() && facts.sight(to).is_present() =>
-            {
-                Verdict {
-                    step: Step::Copy { to: winner.other() },
-                    reason: Reason::WentBack(side),
-                    conflict: true,
-                }
-            }
-            // The side that decides in a backup is the one that went back.
-            (Step::Copy { to }, _)
-                if !has_winner
-                    && !policy.mode.is_mirror()
-                    && to == side.other()
-                    && facts.sight(to).is_present()
-                    && policy.mode.authority() == Some(side) =>
-            {
-                Verdict {
-                    step: Step::KeepBoth { winner: to },
-                    reason: Reason::WentBack(side),
-                    conflict: true,
-                }
-            }
-            (Step::Copy { .. }, _) if !verdict.conflict => {
-                Verdict { reason: Reason::WentBack(side), ..verdict }
-            }
-            _ => verdict,
-        }
-    }
 }
 
 /// What examining a path came to.
@@ -492,36 +394,6 @@ fn damaged(base: Option<&Agreed>, sides: &Sides<Observed>) -> Sides<bool> {
         entry.size == 0 && base.size > 0 && was.modified == is.modified && is.modified.nanoseconds != 0
     };
     Sides::new(on(Side::Source), on(Side::Destination))
-}
-
-/// Leaves rules alone that only the receiving side of a mirror has: they are its own.
-fn keep_rules(key: &Key, verdict: Verdict, facts: Facts, policy: Policy) -> Verdict {
-    match verdict.step {
-        Step::Delete { on }
-            if key.file_name() == IGNORE_FILE && policy.mode.is_mirror() && facts.base == Base::None =>
-        {
-            Verdict { step: Step::LeaveAlone, reason: Reason::NotTakenOver(on), conflict: false }
-        }
-        _ => verdict,
-    }
-}
-
-/// Keeps a damaged file from being carried over. A two-way sync repairs it from a version that was written since.
-fn spare(verdict: Verdict, facts: Facts, damaged: Sides<bool>, policy: Policy) -> Verdict {
-    let from = match verdict.step {
-        Step::Copy { to } => to.other(),
-        Step::KeepBoth { .. } | Step::Adopt | Step::Unresolved if damaged.destination => Side::Destination,
-        Step::KeepBoth { .. } | Step::Adopt | Step::Unresolved => Side::Source,
-        _ => return verdict,
-    };
-    let other = from.other();
-    if !*damaged.get(from) {
-        return verdict;
-    }
-    if facts.sight(other).is_edited() && !*damaged.get(other) && policy.mode.authority().is_none() {
-        return Verdict { step: Step::Copy { to: from }, reason: Reason::Changed(other), conflict: false };
-    }
-    Verdict { step: Step::Suspect, reason: Reason::SuspectEmpty(from), conflict: false }
 }
 
 fn is_file(sides: &Sides<Observed>) -> Sides<bool> {

@@ -250,6 +250,12 @@ pub fn likely_part_sizes(size: u64, count: u32) -> Vec<u64> {
     sizes
 }
 
+/// Returns the MD5 of a text, in hexadecimal digits: for names that tell nothing and have one length.
+pub(crate) fn md5_of(text: &str) -> String {
+    let digest: [u8; 16] = Md5::digest(text).into();
+    format!("{:032x}", u128::from_be_bytes(digest))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

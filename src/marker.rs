@@ -13,6 +13,9 @@ use crate::mode::{Side, Sides, SyncMode};
 /// How many hexadecimal digits an epoch has in a name.
 const EPOCH_DIGITS: usize = 16;
 
+/// No marker is longer.
+pub const MOST_BYTES: usize = 16 * 1024;
+
 /// The name of a marker.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Marker {

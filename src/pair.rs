@@ -125,6 +125,11 @@ impl SyncPair {
         self
     }
 
+    /// Returns the sides that files may be copied to.
+    pub fn written(&self) -> impl Iterator<Item = Side> + '_ {
+        Side::BOTH.into_iter().filter(|side| self.allows_copy_to(*side))
+    }
+
     /// Returns the pair that does the same with the two sides given the other way round.
     pub fn turned_round(&self) -> Self {
         let pair = self.clone();

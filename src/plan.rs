@@ -14,6 +14,8 @@ pub mod collide;
 pub mod conflict_name;
 pub mod decide;
 pub mod rename;
+pub mod rollback;
+pub(crate) mod spare;
 pub mod spelling;
 
 pub use decide::{Base, Facts, Policy, Reason, Sight, Step, Verdict};

@@ -119,7 +119,7 @@ pub(crate) async fn survey(
     let list = |side: Side| {
         examiner.clients.get(side).list(ListRequest {
             filter: Filter::new(wanted.command_line.clone()),
-            read_ignore_files: true,
+            read_ignore_files: examiner.clients.get(side).is_folder(),
             leftover_tags: wanted.leftover_tags.clone(),
             must_not_meet: *wanted.anchors.get(side.other()),
         })

@@ -6,6 +6,7 @@
 //! is conditional on the version the plan was made for; what changed meanwhile is handed back to be planned
 //! again. Before any effect the mode's rights are checked once more, apart from the planner.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -28,7 +29,7 @@ use crate::key::Key;
 use crate::mode::{Side, Sides, SyncMode};
 use crate::plan::{Action, Plan, Reason, Work};
 use crate::report::Recorder;
-use crate::state::{BaseRow, RowChange, StateStore};
+use crate::state::{Agreed, RowChange, StateStore};
 use crate::unplaced::Unplaced;
 
 mod body;
@@ -254,7 +255,7 @@ impl<'a> Transfer<'a> {
 
     /// Deletes, last of all. A mirror that could not list or read everything (`unreadable`, or found on the way) deletes
     /// nothing, nor does any run in which something panicked or failed for no reason known: what it knows may be
-    /// wrong too. What may be one of the `unplaced` files under its old name stays in every mode. `before_deleting` is
+    /// wrong too. What may be one of the `unplaced` files under its old name, by the row of it, stays in every mode. `before_deleting` is
     /// awaited before and can forbid it.
     ///
     /// # Errors
@@ -263,7 +264,7 @@ impl<'a> Transfer<'a> {
         &self,
         deletions: Vec<Removal>,
         unreadable: bool,
-        unplaced: &Unplaced,
+        (unplaced, rows): (&Unplaced, &BTreeMap<Key, Agreed>),
         before_deleting: BoxFuture<'_, Result<()>>,
     ) -> Result<Executed> {
         let mut executed = Executed::default();
@@ -274,11 +275,10 @@ impl<'a> Transfer<'a> {
         }
         let mut certain = Vec::with_capacity(deletions.len());
         for removal in deletions {
-            let row = if unplaced.is_empty() { None } else { self.state.get(&removal.entry.key).await? };
             let missing_on = removal.on.other();
-            let may_be_renamed = match &row {
-                Some(BaseRow::Agreed(row)) => unplaced.has(missing_on, row),
-                _ => unplaced.has_content(missing_on, &removal.entry),
+            let may_be_renamed = match rows.get(&removal.entry.key) {
+                Some(row) => unplaced.has(missing_on, row),
+                None => unplaced.has_content(missing_on, &removal.entry),
             };
             if may_be_renamed {
                 executed.held_back += 1;

@@ -18,13 +18,12 @@ use super::{
 use crate::clock::{Clock, SystemClock};
 use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
-use crate::filter::Rules;
+use crate::filter::{IGNORE_FILE, Rules};
 use crate::fingerprint::{ETag, Fingerprint, HashForm, Hasher};
 use crate::key::Key;
 
 const PAIRS: &str = ".syncengine/pairs/";
 const TRASH: &str = ".syncengine/trash/";
-const IGNORE_FILE: &str = ".syncignore";
 
 /// In how large pieces a body comes.
 const CHUNK_BYTES: usize = 256 * 1024;

@@ -17,7 +17,6 @@ use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::BoxStream;
-use md5::{Digest, Md5};
 use tokio::sync::OnceCell;
 
 use super::{
@@ -27,8 +26,10 @@ use super::{
 use crate::code::NoticeCode;
 use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::md5_of;
 use crate::key::Key;
 use crate::location::{Bucket, StoreOptions};
+use crate::marker::MOST_BYTES;
 use crate::report::{Conditions, Requests};
 
 mod connect;
@@ -71,9 +72,6 @@ pub use store::Ports;
 
 /// Where the markers of pairs are, below the prefix.
 const PAIRS: &str = ".syncengine/pairs/";
-
-/// No marker is longer.
-const MARKER_BYTES: usize = 16 * 1024;
 
 /// How a client of a store works, apart from where the store is.
 #[derive(Debug, Clone)]
@@ -315,7 +313,7 @@ impl S3Client {
     async fn marker_text(&self, name: &str) -> Result<Option<String>> {
         let store = &self.store;
         let key = format!("{}{PAIRS}{name}", self.at.prefix);
-        let range = format!("bytes=0-{}", MARKER_BYTES - 1);
+        let range = format!("bytes=0-{}", MOST_BYTES - 1);
         let read =
             store.send(|| async {
                 let request = store.sdk().get_object().bucket(&store.bucket).key(&key).range(&range);
@@ -336,8 +334,7 @@ impl S3Client {
 fn bucket_name(identity: &str, at: &Bucket) -> String {
     let whole = at.to_string();
     let store = identity.strip_suffix(&whole).unwrap_or(identity);
-    let digest: [u8; 16] = Md5::digest(format!("{store}\n{}", at.name)).into();
-    format!("{:032x}", u128::from_be_bytes(digest))
+    md5_of(&format!("{store}\n{}", at.name))
 }
 
 /// The SDK does not let a request be built that lacks something; ours lack nothing.

@@ -22,7 +22,7 @@ use crate::pair::SyncPair;
 use crate::plan::conflict_name::{self, CopyCounts};
 use crate::plan::{Item, Plan, Step, Work, collide::Collision};
 use crate::report::Recorder;
-use crate::state::BaseRow;
+use crate::state::{Agreed, BaseRow};
 use crate::survey::{Survey, renames};
 use crate::transfer::{Executed, Removal, Rights, Transfer, judged, look_again};
 use crate::unplaced::Unplaced;
@@ -104,9 +104,14 @@ impl Run<'_> {
             }
             // Last of all, when everything that could fail has.
             let deletions = std::mem::take(&mut deletions);
-            let unplaced = self.unplaced(found.unplaced.clone(), &deletions, examiner).await?;
+            let (mut unplaced, failed) = (found.unplaced.clone(), self.failed());
+            let mut rows = BTreeMap::new();
+            if !(failed.is_empty() && unplaced.is_empty()) {
+                rows = self.rows_of(&deletions).await?;
+                unplaced = self.unplaced(unplaced, failed, &rows, examiner).await;
+            }
             let check = self.prepared.check_roots().boxed();
-            let executed = transfer.delete(deletions, unreadable, &unplaced, check).await?;
+            let executed = transfer.delete(deletions, unreadable, (&unplaced, &rows), check).await?;
             held_back += executed.held_back;
             moved = executed.moved.into_iter().collect();
         }
@@ -133,29 +138,19 @@ impl Run<'_> {
     }
 
     /// Returns the files that got no place on the other side, by what the report says of failures: each may be one that
-    /// is missing under another name. Those as large as one of the `deletions` are read, if they can be.
+    /// is missing under another name. Those as large as a file of one of the `rows` are read, if they can be.
     async fn unplaced(
         &self,
         mut unplaced: Unplaced,
-        deletions: &[Removal],
+        failed: BTreeSet<Key>,
+        rows: &BTreeMap<Key, Agreed>,
         examiner: &Examiner,
-    ) -> Result<Unplaced> {
-        let failed = self.recorder.with(|report| {
-            let paths = report.failures.iter().map(|failure| Key::parse(&failure.path));
-            paths.filter_map(Result::ok).collect::<BTreeSet<Key>>()
-        });
-        if failed.is_empty() {
-            return Ok(unplaced);
-        }
+    ) -> Unplaced {
         let mut wanted: BTreeMap<u64, Vec<HashForm>> = BTreeMap::new();
-        for removal in deletions {
-            if let Some(BaseRow::Agreed(row)) = self.past.state.get(&removal.entry.key).await?
-                && let Some(hash) = row.hash
-            {
-                let forms = wanted.entry(row.size).or_default();
-                if !forms.contains(&hash.form()) {
-                    forms.push(hash.form());
-                }
+        for (size, hash) in rows.values().filter_map(|row| Some((row.size, row.hash?))) {
+            let forms = wanted.entry(size).or_default();
+            if !forms.contains(&hash.form()) {
+                forms.push(hash.form());
             }
         }
         for side in Side::BOTH {
@@ -171,7 +166,26 @@ impl Run<'_> {
                 unplaced.add(side, &entry, hashes);
             }
         }
-        Ok(unplaced)
+        unplaced
+    }
+
+    /// Returns what the base knows of the files that are to be deleted.
+    async fn rows_of(&self, deletions: &[Removal]) -> Result<BTreeMap<Key, Agreed>> {
+        let mut rows = BTreeMap::new();
+        for Removal { entry, .. } in deletions {
+            if let Some(BaseRow::Agreed(row)) = self.past.state.get(&entry.key).await? {
+                rows.insert(entry.key.clone(), row);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Returns the paths that have failed so far.
+    fn failed(&self) -> BTreeSet<Key> {
+        self.recorder.with(|report| {
+            let paths = report.failures.iter().map(|failure| Key::parse(&failure.path));
+            paths.filter_map(Result::ok).collect()
+        })
     }
 
     fn disposal(&self) -> Disposal {

@@ -10,13 +10,14 @@ use crate::client::{ListRequest, Listed};
 use crate::diff::{Change, Diff, Found, Observed};
 use crate::error::Result;
 use crate::event::Event;
-use crate::examine::{Examiner, Rollback};
+use crate::examine::Examiner;
 use crate::filter::Filter;
 use crate::filter::layers::Layers;
 use crate::key::Key;
 use crate::mode::{ComparisonMode, Side, Sides};
 use crate::pair::SyncPair;
 use crate::plan::Policy;
+use crate::plan::rollback::Rollback;
 use crate::report::{ErrorLine, Recorder, Report};
 use crate::retry::{Schedule, retry};
 use crate::state::RulesRecord;
@@ -100,7 +101,7 @@ impl SyncEngine {
         let list = |side: Side| {
             examiner.clients.get(side).list(ListRequest {
                 filter: Filter::new(prepared.rules.clone()),
-                read_ignore_files: true,
+                read_ignore_files: examiner.clients.get(side).is_folder(),
                 must_not_meet: *prepared.anchors.get(side.other()),
                 ..ListRequest::default()
             })

@@ -1,43 +1,31 @@
-//! How far each side has come: what its markers say of it, and the writing of new ones.
-//!
-//! A run that changes rows raises the pair's epoch twice: before its first effect, and after its last row. The state
-//! records an epoch as *meant* before the markers are written and as *there* after. So whatever moment a side is put back
-//! to, its highest marker is lower than what is known to have been there; and a run that was cut off is known by what was
-//! meant and is not known to be there.
+//! How far each side has come, by what its markers say of it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures::future::join_all;
-use md5::{Digest, Md5};
-
-use super::past::Past;
 use super::prepare::Prepared;
 use super::{SyncEngine, SyncOptions, unreachable};
-use crate::client::StorageClient;
 use crate::code::NoticeCode;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::Event;
-use crate::examine::Rollback;
+use crate::fingerprint::md5_of;
 use crate::guard::Notice;
 use crate::marker::{self, Marker, MarkerText, Marks};
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
+use crate::plan::rollback::Rollback;
 use crate::report::Recorder;
 use crate::state::PairRecord;
 
 /// How many pairs of a side are asked who they are. Ours: more than one bucket is synced with.
 const MOST_PAIRS: usize = 64;
 
-/// Returns the sides that a run of `pair` writes to. Only those carry markers.
-pub(super) fn written(pair: &SyncPair) -> Sides<bool> {
-    Sides::new(pair.allows_copy_to(Side::Source), pair.allows_copy_to(Side::Destination))
-}
-
 /// Reads the names of the markers on the `wanted` sides.
-pub(super) async fn read_marks(prepared: &Prepared, wanted: Sides<bool>) -> Result<Sides<Marks>> {
+pub(super) async fn read_marks(
+    prepared: &Prepared,
+    wanted: impl Iterator<Item = Side> + Send,
+) -> Result<Sides<Marks>> {
     let mut marks = Sides::default();
-    for side in Side::BOTH.into_iter().filter(|side| *wanted.get(*side)) {
+    for side in wanted {
         let names = prepared.listed.get(side).markers().await;
         let names = names
             .map_err(|error| unreachable(error, &format!("the markers of the {side} cannot be read")))?;
@@ -73,7 +61,7 @@ pub(super) async fn rollback(
         }
     } else if let Some(side) = marker::common(marks).and_then(|id| marker::older(marks, &id)) {
         // Without a base the markers are all there is to tell by.
-        *rollback.on.get_mut(side) = *written(pair).get(side);
+        *rollback.on.get_mut(side) = pair.allows_copy_to(side);
         rollback.is_total = rollback.is_any();
     }
     Ok(rollback)
@@ -91,7 +79,7 @@ async fn went_back(
 ) -> Result<Sides<bool>> {
     let there = record.tail.epochs().there;
     let mut back = Sides::new(false, false);
-    for side in Side::BOTH.into_iter().filter(|side| *written(pair).get(*side)) {
+    for side in pair.written() {
         let known = *there.get(side);
         let shown = marks.get(side).highest(&record.pair_id).unwrap_or(0);
         if shown >= known {
@@ -153,48 +141,9 @@ impl SyncEngine {
         Ok(None)
     }
 
-    /// Records that the sides are about to carry a new epoch, writes its markers, and records that they are there. What
-    /// cannot be written is a warning: the next run tries again. If the run `goes_on`, another epoch is meant already.
-    pub(super) async fn raise_epoch(
-        &self,
-        past: &mut Past,
-        pair: &SyncPair,
-        prepared: &Prepared,
-        recorder: &Recorder,
-        goes_on: bool,
-    ) -> Result<()> {
-        let written = written(pair);
-        let sides: Vec<Side> = Side::BOTH.into_iter().filter(|side| *written.get(*side)).collect();
-        let epoch = past.epoch().saturating_add(1);
-        let mut epochs = past.record.tail.epochs();
-        for side in &sides {
-            *epochs.meant.get_mut(*side) = epoch;
-        }
-        past.record.tail.set_epochs(epochs);
-        past.state.commit(past.record.clone()).await?;
-        let text = format!("{}\n", serde_json::json!(self.marker_text(pair, prepared)));
-        let name = Marker::new(&past.record.pair_id, epoch).to_string();
-        let writes = sides.iter().map(|side| prepared.clients.get(*side).put_marker(&name, &text));
-        for (side, result) in sides.iter().zip(join_all(writes).await) {
-            match result {
-                Ok(()) => *epochs.there.get_mut(*side) = epoch,
-                Err(error) => past.warn_of_marker(*side, &error, recorder),
-            }
-        }
-        if goes_on {
-            // The state stays open until the run has ended: whoever finds it so writes the markers once more.
-            for side in &sides {
-                *epochs.meant.get_mut(*side) = epoch.saturating_add(1);
-            }
-            past.started = Some(epoch);
-        }
-        past.record.tail.set_epochs(epochs);
-        past.record.marked = epochs.there.source > 0 && epochs.there.destination > 0;
-        past.state.commit(past.record.clone()).await
-    }
-
-    fn marker_text(&self, pair: &SyncPair, prepared: &Prepared) -> MarkerText {
-        let authority = pair.mode.authority().map(|side| digest(prepared.clients.get(side).location()));
+    /// Returns what a marker of this run says.
+    pub(super) fn marker_text(&self, pair: &SyncPair, prepared: &Prepared) -> MarkerText {
+        let authority = pair.mode.authority().map(|side| md5_of(prepared.clients.get(side).location()));
         MarkerText {
             schema: crate::report::SCHEMA,
             mode: pair.mode,
@@ -202,57 +151,5 @@ impl SyncEngine {
             authority,
             machine: self.machine.clone(),
         }
-    }
-}
-
-/// Returns a hash of a location, which tells where a side is to nobody who does not know it.
-fn digest(location: &str) -> String {
-    let digest: [u8; 16] = Md5::digest(location).into();
-    format!("{:032x}", u128::from_be_bytes(digest))
-}
-
-/// Removes the markers of earlier epochs from the sides that carry the newest. Those that stay do no harm: a backup
-/// deletes nothing in a store, where it needs no right to.
-pub(super) async fn remove_old_markers(past: &Past, pair: &SyncPair, prepared: &Prepared) {
-    let id = &past.record.pair_id;
-    let there = past.record.tail.epochs().there;
-    let mut removals = Vec::new();
-    let may_remove = |side: &Side| {
-        let client = prepared.clients.get(*side);
-        *written(pair).get(*side) && (pair.mode.allows_delete(*side) || client.is_folder())
-    };
-    for side in Side::BOTH.into_iter().filter(may_remove) {
-        let started = past.started.map(|epoch| Marker::new(id, epoch));
-        let all: BTreeSet<Marker> = past.marks.get(side).of(id).cloned().chain(started).collect();
-        let old = all.into_iter().filter(|marker| marker.epoch < *there.get(side));
-        let client = prepared.clients.get(side).as_ref();
-        removals.extend(old.map(|marker| remove(client, marker.to_string())));
-    }
-    join_all(removals).await;
-}
-
-async fn remove(client: &dyn StorageClient, name: String) {
-    if let Err(error) = client.remove_marker(&name).await {
-        tracing::debug!(error = error.chain(), name, "an old marker stays");
-    }
-}
-
-impl Past {
-    /// Returns the highest epoch that anybody knows of.
-    fn epoch(&self) -> u64 {
-        let shown =
-            Side::BOTH.into_iter().filter_map(|side| self.marks.get(side).highest(&self.record.pair_id));
-        shown.max().unwrap_or(0).max(self.record.tail.epochs().highest())
-    }
-
-    /// Tells, once a run, that a marker could not be written.
-    fn warn_of_marker(&mut self, side: Side, error: &Error, recorder: &Recorder) {
-        if std::mem::replace(&mut self.warned_of_marker, true) {
-            return;
-        }
-        let message =
-            format!("the marker of this pair could not be written at the {side}: {}", error.chain());
-        let hint = "without it nobody can tell when the side is put back to an earlier state";
-        recorder.emit(&Event::Warned(Notice::new(NoticeCode::NoMarker, message, hint)));
     }
 }

@@ -1,6 +1,5 @@
-//! What the state says about a run: its base, whether it is a first sync, and when it began and ended.
+//! What the state says about a run: its base, whether it is a first sync, and what its sides' markers tell.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::epoch::LastHere;
@@ -10,14 +9,14 @@ use crate::code::NoticeCode;
 use crate::entry::Timestamp;
 use crate::error::Result;
 use crate::event::Event;
-use crate::examine::Rollback;
 use crate::guard::Notice;
 use crate::key::escape;
 use crate::marker::{self, Marks};
 use crate::mode::{Side, Sides, SyncMode};
 use crate::pair::SyncPair;
+use crate::plan::rollback::Rollback;
 use crate::report::Recorder;
-use crate::state::{Access, FirstSync, Found, PairLock, PairRecord, RecordTail, Recovery, StateStore};
+use crate::state::{Access, FirstSync, Found, PairLock, PairRecord, RecordTail, StateStore};
 
 /// The base of a pair and what its past says about this run.
 pub(super) struct Past {
@@ -48,22 +47,11 @@ pub(super) struct Past {
     /// Whether the user was told that a marker could not be written.
     pub(super) warned_of_marker: bool,
     /// The tag of this run, once it has begun.
-    tag: Option<u32>,
+    pub(super) tag: Option<u32>,
     /// The name of its folder in the trash.
-    trash_run: Option<String>,
+    pub(super) trash_run: Option<String>,
     /// Keeps other runs of the pair out for as long as it lives.
     _lock: Option<PairLock>,
-}
-
-/// What a run means for the epoch of its pair.
-#[derive(Debug, Clone)]
-pub(super) struct Raise {
-    /// Whether it rises.
-    pub(super) raises: bool,
-    /// The paths at which a side that went back makes the base not count, until a run has settled them.
-    pub(super) voided: Vec<String>,
-    /// Whether there may be more of them.
-    pub(super) is_unsure: bool,
 }
 
 impl Past {
@@ -112,8 +100,8 @@ impl SyncEngine {
         let (state, mut found, lock) = self.open_state(prepared.identities(), access).await?;
         self.warn_of_exposure(recorder).await;
         let record = state.pair_record();
-        let wanted = if record.is_none() { Sides::new(true, true) } else { epoch::written(pair) };
-        let marks = epoch::read_marks(prepared, wanted).await?;
+        let is_wanted = |side: &Side| record.is_none() || pair.allows_copy_to(*side);
+        let marks = epoch::read_marks(prepared, Side::BOTH.into_iter().filter(is_wanted)).await?;
         let common = if record.is_none() { marker::common(&marks) } else { None };
         let foreign_marker = record.is_none() && !marks.destination.pairs().is_subset(&marks.source.pairs());
         if common.is_some() && found == Found::Nothing {
@@ -228,92 +216,5 @@ impl SyncEngine {
 
     fn new_pair_id(&self) -> String {
         format!("{:016x}{:016x}", self.entropy.next_u64(), self.entropy.next_u64())
-    }
-
-    /// Records that a run begins, before its first effect.
-    pub(super) async fn begin(
-        &self,
-        past: &mut Past,
-        (pair, options): (&SyncPair, &SyncOptions),
-        prepared: &Prepared,
-        Raise { raises, voided, is_unsure }: Raise,
-        recorder: &Recorder,
-    ) -> Result<()> {
-        let tag = self.tag();
-        past.tag = Some(tag);
-        past.trash_run = Some(format!("{}-{tag:08x}", self.clock.now().compact()));
-        past.record.run_tags.push(tag);
-        if past.record.mode != pair.mode {
-            past.record.mode = pair.mode;
-        }
-        if past.first_sync {
-            let preference = options.initial_sync.or(pair.initial_sync).unwrap_or_default();
-            past.record.first_sync = FirstSync::Begun(preference);
-        }
-        if !voided.is_empty() || is_unsure {
-            let mut recovery = past.record.tail.recovery();
-            let or = |side: Side| *recovery.sides.get(side) || *past.rollback.on.get(side);
-            recovery.sides = Sides::new(or(Side::Source), or(Side::Destination));
-            recovery.keys.extend(voided);
-            recovery.is_unsure = is_unsure;
-            past.record.tail.set_recovery(&recovery);
-        }
-        if !raises {
-            return past.state.commit(past.record.clone()).await;
-        }
-        self.raise_epoch(past, pair, prepared, recorder, true).await
-    }
-
-    /// Ends the epoch of a run that did not come to its end, if the sides can still be written to. Otherwise the next run
-    /// does.
-    pub(super) async fn break_off(
-        &self,
-        past: &mut Past,
-        pair: &SyncPair,
-        prepared: &Prepared,
-        recorder: &Recorder,
-    ) -> Result<()> {
-        if past.started.is_none() {
-            return past.state.flush().await;
-        }
-        self.raise_epoch(past, pair, prepared, recorder, false).await
-    }
-
-    fn tag(&self) -> u32 {
-        u32::try_from(self.entropy.next_u64() >> 32).unwrap_or(0)
-    }
-
-    /// Records that the run is complete.
-    pub(super) async fn end(
-        &self,
-        mut past: Past,
-        pair: &SyncPair,
-        prepared: &Prepared,
-        swept: bool,
-        recorder: &Recorder,
-    ) -> Result<()> {
-        let record = &mut past.record;
-        record.mode = pair.mode;
-        record.first_sync = FirstSync::Spent;
-        record.roots = prepared.roots;
-        if swept {
-            // A temporary of this run may have resisted its removal: its tag stays until a run has looked.
-            record.run_tags.retain(|tag| Some(*tag) == past.tag);
-        }
-        record.last_sync_seconds = Some(self.clock.now().seconds);
-        let mut recovery = record.tail.recovery();
-        let failed =
-            recorder.with(|report| report.failures.iter().map(|f| f.path.clone()).collect::<BTreeSet<_>>());
-        recovery.keys.retain(|key| failed.contains(key));
-        if recovery.keys.is_empty() && (!recovery.is_unsure || failed.is_empty()) {
-            recovery = Recovery::default();
-        }
-        record.tail.set_recovery(&recovery);
-        if past.started.is_none() && !past.is_new {
-            return past.state.commit(past.record.clone()).await;
-        }
-        self.raise_epoch(&mut past, pair, prepared, recorder, false).await?;
-        epoch::remove_old_markers(&past, pair, prepared).await;
-        Ok(())
     }
 }

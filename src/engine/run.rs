@@ -1,18 +1,20 @@
 //! One run, from the lock to the last row.
 
+use super::bounds::Raise;
 use super::carry_out::Run;
 use super::clock;
-use super::past::{Past, Raise};
+use super::past::Past;
 use super::prepare::Prepared;
 use super::tell::{announce, foresee, tell};
 use super::{SyncEngine, SyncOptions, rules, unreachable};
 use crate::code::NoticeCode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, first_difference};
-use crate::examine::{Examiner, Rollback};
+use crate::examine::Examiner;
 use crate::guard::{self, Judgement, Limits, Notice, View};
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
+use crate::plan::rollback::Rollback;
 use crate::plan::{Action, Plan, Policy, Reason, Work};
 use crate::report::Recorder;
 use crate::state::{Access, RulesRecord};
@@ -136,7 +138,7 @@ impl SyncEngine {
         purging: &[Side],
         recorder: &Recorder,
     ) {
-        for side in Side::BOTH.into_iter().filter(|side| pair.allows_copy_to(*side)) {
+        for side in pair.written() {
             prepared.clients.get(side).settle().await;
         }
         for side in purging.iter().filter(|_| pair.trash_max.is_some()) {

@@ -5,6 +5,7 @@ use crate::client::memory::MemoryClient;
 use crate::fingerprint::{ETag, FileStat, Parts};
 use crate::key::Key;
 use crate::mode::SyncMode;
+use crate::plan::Reason;
 
 const MIB: usize = 1024 * 1024;
 

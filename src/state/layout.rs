@@ -11,7 +11,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
 use super::failure;
@@ -19,6 +18,7 @@ use super::lock::no_file;
 use super::tables::SCHEMA;
 use crate::entry::Timestamp;
 use crate::error::Result;
+use crate::fingerprint::md5_of;
 use crate::mode::Sides;
 
 /// A link in the place of a file of ours leads to somebody else's.
@@ -53,11 +53,7 @@ pub(super) enum Trace {
 
 impl Layout {
     pub(super) fn new(dir: PathBuf, locations: &Sides<String>) -> Self {
-        let mut digest = Md5::new();
-        digest.update(&locations.source);
-        digest.update([0]);
-        digest.update(&locations.destination);
-        let name = format!("{:032x}", u128::from_be_bytes(digest.finalize().into()));
+        let name = md5_of(&format!("{}\0{}", locations.source, locations.destination));
         Self { dir, name }
     }
 

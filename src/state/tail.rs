@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::row::{Damage, Read, Reader, put_bytes, put_varint};
@@ -133,81 +134,79 @@ impl RecordTail {
         self
     }
 
+    /// Returns a field, or what it is where there is none.
+    fn read<T: DeserializeOwned + Default>(&self, tag: u64) -> T {
+        let known = self.0.get(&tag);
+        known.and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
+    }
+
+    /// Sets a field; what is as where there is none takes no room.
+    fn write<T: Serialize + Default + PartialEq>(&mut self, tag: u64, value: &T) {
+        if *value == T::default() {
+            self.0.remove(&tag);
+        } else {
+            self.0.insert(tag, serde_json::json!(value));
+        }
+    }
+
     /// Returns on which sides inode numbers were seen not to last, so that they prove nothing.
     pub fn without_inodes(&self) -> Sides<bool> {
-        let known = self.0.get(&SIDES_WITHOUT_INODES);
-        known.and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
+        self.read(SIDES_WITHOUT_INODES)
     }
 
     /// Remembers on which sides inode numbers do not last.
     pub fn set_without_inodes(&mut self, sides: Sides<bool>) {
-        self.0.insert(SIDES_WITHOUT_INODES, serde_json::json!(sides));
+        self.write(SIDES_WITHOUT_INODES, &sides);
     }
 
     /// Returns how far each side has come.
     pub fn epochs(&self) -> Epochs {
-        let known = self.0.get(&EPOCHS);
-        known.and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
+        self.read(EPOCHS)
     }
 
     /// Remembers how far each side has come.
     pub fn set_epochs(&mut self, epochs: Epochs) {
-        self.0.insert(EPOCHS, serde_json::json!(epochs));
+        self.write(EPOCHS, &epochs);
     }
 
     /// Returns what is still to be put right after a side went back to an earlier state.
     pub fn recovery(&self) -> Recovery {
-        let known = self.0.get(&RECOVERY);
-        known.and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
+        self.read(RECOVERY)
     }
 
     /// Remembers what is still to be put right.
     pub fn set_recovery(&mut self, recovery: &Recovery) {
-        if *recovery == Recovery::default() {
-            self.0.remove(&RECOVERY);
-        } else {
-            self.0.insert(RECOVERY, serde_json::json!(recovery));
-        }
+        self.write(RECOVERY, recovery);
     }
 
     /// Returns when the pair began, in seconds since 1970, by the clock of then.
     pub fn began(&self) -> Option<i64> {
-        self.0.get(&BEGAN)?.as_i64()
+        self.read(BEGAN)
     }
 
     /// Remembers when the pair began.
     pub fn set_began(&mut self, seconds: i64) {
-        self.0.insert(BEGAN, seconds.into());
+        self.write(BEGAN, &Some(seconds));
     }
 
     /// Returns when runs whose names are not believed were first seen in the trash of each side.
     pub fn first_seen(&self) -> Sides<BTreeMap<String, i64>> {
-        let known = self.0.get(&FIRST_SEEN);
-        known.and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
+        self.read(FIRST_SEEN)
     }
 
     /// Remembers when such runs were first seen.
     pub fn set_first_seen(&mut self, seen: &Sides<BTreeMap<String, i64>>) {
-        if *seen == Sides::default() {
-            self.0.remove(&FIRST_SEEN);
-        } else {
-            self.0.insert(FIRST_SEEN, serde_json::json!(seen));
-        }
+        self.write(FIRST_SEEN, seen);
     }
 
     /// Returns what is remembered of rules.
     pub fn rules(&self) -> RulesRecord {
-        let known = self.0.get(&RULES);
-        known.and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
+        self.read(RULES)
     }
 
     /// Remembers the rules.
     pub fn set_rules(&mut self, rules: &RulesRecord) {
-        if *rules == RulesRecord::default() {
-            self.0.remove(&RULES);
-        } else {
-            self.0.insert(RULES, serde_json::json!(rules));
-        }
+        self.write(RULES, rules);
     }
 
     /// Checks that this program may use the record.

@@ -51,7 +51,7 @@ async fn changes(trees: &Sides<Arc<MemoryClient>>, rights: Rights, action: Actio
     let fine = || async { Ok(()) }.boxed();
     let carried_out = async {
         let executed = transfer.execute(Plan { actions: vec![action] }, fine()).await?;
-        transfer.delete(executed.deletions, false, &Unplaced::default(), fine()).await
+        transfer.delete(executed.deletions, false, (&Unplaced::default(), &BTreeMap::new()), fine()).await
     };
     let refused = carried_out.await.is_err() || recorder.with(|report| report.counts.failed) > 0;
     let changed = Sides::new(before[0] != trees.source.tree(), before[1] != trees.destination.tree());

@@ -8,10 +8,9 @@ use futures::future::BoxFuture;
 use syncengine::clock::{Clock, SystemClock, SystemEntropy};
 use syncengine::code::NoticeCode;
 use syncengine::state::Found;
-use syncengine::state::memory::MemoryState;
 use syncengine::{Key, MemoryClient, Report, SyncEngine, SyncMode, SyncOptions, SyncPair, Timestamp};
 
-use crate::support::{Folder, Root};
+use crate::support::{Folder, Root, fresh_engine};
 
 const DAY: i64 = 86_400;
 const START: i64 = 1_700_000_000;
@@ -55,7 +54,7 @@ impl Scene {
             Box::new(Arc::new(MemoryClient::new("mirror")))
         };
         let clock = Arc::new(Set(AtomicI64::new(START)));
-        let engine = SyncEngine::new("unused").state(Arc::new(MemoryState::new()), Found::Nothing);
+        let engine = fresh_engine(Found::Nothing);
         let engine = engine.ports(Arc::clone(&clock) as _, Arc::new(SystemEntropy));
         let pair =
             SyncPair::with_clients(source.client(), mirror.client()).mode(SyncMode::SourceToDestination);

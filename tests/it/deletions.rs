@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use syncengine::code::NoticeCode;
 use syncengine::state::Found;
-use syncengine::state::memory::MemoryState;
 use syncengine::{MemoryClient, Report, SyncEngine, SyncMode, SyncOptions, SyncPair, Timestamp};
 
-use crate::support::{Folder, Root};
+use crate::support::{Folder, Root, fresh_engine};
 
 const WHEN: Timestamp = Timestamp { seconds: 1_600_000_000, nanoseconds: 1 };
 
@@ -34,7 +33,7 @@ impl Scene {
         let dir = tempfile::tempdir().unwrap();
         let (store, folder) = (Arc::new(MemoryClient::new("store")), Folder::new(dir.path(), "folder"));
         let pair = SyncPair::with_clients(Root::client(&store), folder.client()).mode(mode);
-        let engine = SyncEngine::new("unused").state(Arc::new(MemoryState::new()), Found::Nothing);
+        let engine = fresh_engine(Found::Nothing);
         Self { dir, store, folder, engine, pair }
     }
 

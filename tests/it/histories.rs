@@ -7,14 +7,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use syncengine::state::memory::MemoryState;
-use syncengine::state::{Found, StateStore};
+use syncengine::state::Found;
 use syncengine::{
     ConflictStrategy, Event, InitialSyncPreference, Key, MemoryClient, Observer, Outcome, Report, SyncEngine,
     SyncMode, SyncOptions, SyncPair, Timestamp,
 };
 
-use crate::support::{Folder, Random, Root, Tree, variable};
+use crate::support::{Folder, Random, Root, Tree, fresh_engine, variable};
 
 #[cfg(target_os = "linux")]
 mod odd;
@@ -42,11 +41,6 @@ struct Kinds {
     conflicts: u64,
     renames: u64,
     deletions: u64,
-}
-
-fn fresh_engine(found: Found) -> SyncEngine {
-    let state: Arc<dyn StateStore> = Arc::new(MemoryState::new());
-    SyncEngine::new("unused").state(state, found)
 }
 
 impl History {

@@ -338,6 +338,23 @@ async fn a_file_that_was_emptied_without_a_trace_is_not_carried_over() {
     }
 }
 
+/// A file system that keeps whole seconds gives an edit within the second the stamp of what was there before.
+#[tokio::test]
+async fn a_stamp_of_a_whole_second_proves_no_damage() {
+    for mode in [SyncMode::TwoWay, SyncMode::SourceToDestination, SyncMode::SourceBackup] {
+        let mut scene = Scene::new(mode);
+        scene.write("a", "f", "draft");
+        let path = scene.dir.path().join("a").join("f");
+        let stamp = Timestamp::new(scene.clock - 60, 0);
+        set_modified(&path, stamp);
+        scene.sync().await;
+        fs::write(&path, "").unwrap();
+        set_modified(&path, stamp);
+        scene.sync().await;
+        assert_eq!(scene.shown("b"), "f=", "{mode}");
+    }
+}
+
 #[tokio::test]
 async fn an_edit_repairs_what_the_other_side_lost() {
     for conflict in ConflictStrategy::ALL {

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use syncengine::code::NoticeCode;
 use syncengine::state::Found;
-use syncengine::state::memory::MemoryState;
 use syncengine::{MemoryClient, Report, SyncEngine, SyncMode, SyncOptions, SyncPair, Timestamp};
 
-use crate::support::{Folder, Root};
+use crate::support::{Folder, Root, fresh_engine};
 
 /// A folder of a machine, and what that machine remembers.
 struct Machine {
@@ -33,7 +32,7 @@ impl Scene {
     fn machine(&self, name: &str, mode: SyncMode) -> Machine {
         let folder = Folder::new(self.dir.path(), name);
         let pair = SyncPair::with_clients(folder.client(), Root::client(&self.store)).mode(mode);
-        let engine = SyncEngine::new("unused").state(Arc::new(MemoryState::new()), Found::Nothing);
+        let engine = fresh_engine(Found::Nothing);
         Machine { folder, engine, pair, options: SyncOptions::new() }
     }
 
@@ -110,7 +109,7 @@ async fn what_was_excluded_stays_when_the_rules_move_away_with_their_folder() {
             let scene = Scene::new();
             let (from, to) = (Folder::new(scene.dir.path(), "from"), Folder::new(scene.dir.path(), "to"));
             let pair = SyncPair::with_clients(from.client(), to.client()).mode(mode);
-            let engine = SyncEngine::new("unused").state(Arc::new(MemoryState::new()), Found::Nothing);
+            let engine = fresh_engine(Found::Nothing);
             let sync = |options: SyncOptions| engine.sync_pair(&pair, options);
             scene.write(&from, "proj/.syncignore", "build/");
             scene.write(&from, "proj/main.c", "code");
@@ -151,7 +150,7 @@ async fn a_rule_that_is_loosened_frees_nothing_of_the_other_side() {
             let scene = Scene::new();
             let (from, to) = (Folder::new(scene.dir.path(), "from"), Folder::new(scene.dir.path(), "to"));
             let pair = SyncPair::with_clients(from.client(), to.client()).mode(mode);
-            let engine = SyncEngine::new("unused").state(Arc::new(MemoryState::new()), Found::Nothing);
+            let engine = fresh_engine(Found::Nothing);
             scene.write(&from, ".syncignore", "*.log");
             scene.write(&from, "doc", "1");
             scene.write(&from, "ours.log", "1");

@@ -6,7 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use syncengine::{Key, LocalClient, MemoryClient, StorageClient, Timestamp};
+use syncengine::state::memory::MemoryState;
+use syncengine::state::{Found, StateStore};
+use syncengine::{Key, LocalClient, MemoryClient, StorageClient, SyncEngine, Timestamp};
 
 #[cfg(feature = "cli")]
 pub(crate) mod bench;
@@ -194,6 +196,12 @@ impl Root for Arc<MemoryClient> {
     fn trash(&self) -> Vec<Vec<u8>> {
         MemoryClient::trash(self).into_iter().map(|(_, bytes)| bytes.to_vec()).collect()
     }
+}
+
+/// Returns an engine with an empty state in memory, of which `found` says what it is.
+pub(crate) fn fresh_engine(found: Found) -> SyncEngine {
+    let state: Arc<dyn StateStore> = Arc::new(MemoryState::new());
+    SyncEngine::new("unused").state(state, found)
 }
 
 /// Returns the value of an environment variable of the tests.

@@ -21,9 +21,6 @@ const PAIRS: &str = ".syncengine/pairs";
 /// The folder of the trash.
 pub(super) const TRASH: &str = ".syncengine/trash";
 
-/// No marker is longer.
-const MARKER_BYTES: usize = 16 * 1024;
-
 /// How a file of ours is made.
 pub(super) const CREATE: OFlags =
     OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -203,16 +200,7 @@ pub(super) fn read_marker(local: &Local, name: &str) -> Result<Option<String>> {
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
             Mode::empty(),
         )?;
-        let mut text = vec![0; MARKER_BYTES];
-        let mut length = 0;
-        while length < text.len() {
-            match retry_on_intr(|| rustix::io::read(&file, &mut text[length..]))? {
-                0 => break,
-                count => length += count,
-            }
-        }
-        text.truncate(length);
-        Ok(text)
+        super::read::read_to_end(&file)
     });
     match read {
         Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),

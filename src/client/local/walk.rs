@@ -23,6 +23,7 @@ use super::root::{changed, failure, join, open_child, open_folder, split};
 use super::{Local, stat};
 use crate::client::{ListRequest, Listed, RootIdentity, SkipReason};
 use crate::error::{Error, ErrorKind, Result};
+use crate::filter::IGNORE_FILE;
 use crate::key::{Key, KeyError, RESERVED_FOLDER, escape, is_reserved_name};
 
 /// How many items travel together.
@@ -30,9 +31,6 @@ const BATCH_ITEMS: usize = 512;
 
 /// How many of the innermost folders are kept open.
 const OPEN_FOLDERS: usize = 16;
-
-/// The file of ignore rules in a folder.
-const IGNORE_FILE: &str = ".syncignore";
 
 /// What the walk sends. Without [`Message::End`] the listing is not complete.
 pub(super) enum Message {

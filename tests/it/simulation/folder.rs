@@ -20,7 +20,7 @@ use syncengine::{Error, ErrorKind, Key, Result, StorageClient, Timestamp};
 
 use super::place::{File, Inodes, Kind, are_alike, prefixes};
 use super::port::{Fate, Port, changed, lost};
-use super::store::mark;
+use super::store::{mark, marker};
 
 #[derive(Debug)]
 pub(crate) struct SimFolder {
@@ -523,12 +523,7 @@ impl StorageClient for SimFolder {
     }
 
     fn read_marker<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>>> {
-        async move {
-            self.port.call("read marker", name).await?;
-            let world = self.port.world.inner();
-            Ok(world.places[self.port.place].markers.contains(name).then(String::new))
-        }
-        .boxed()
+        async move { marker(&self.port, name).await }.boxed()
     }
 
     fn put_marker<'a>(&'a self, pair_id: &'a str, _: &'a str) -> BoxFuture<'a, Result<()>> {

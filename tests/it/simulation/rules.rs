@@ -214,7 +214,7 @@ impl Inner {
         }
         let is_elsewhere = self.places[other].files.values().any(|file| file.content == lost);
         let is_given_up = self.given_up.contains(&lost) || is_elsewhere;
-        if needs_evidence && self.has_gone_back && !is_renamed && !is_given_up && !is_racy(entry) {
+        if needs_evidence && !is_renamed && !is_given_up && !is_racy(entry) {
             wrong.push("8.2: no user gave it up");
         }
         for wrong in wrong {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use syncengine::examine::{Examiner, Rollback};
+use syncengine::examine::Examiner;
 use syncengine::fingerprint::{ContentHash, HashForm};
 use syncengine::plan::Policy;
+use syncengine::plan::rollback::Rollback;
 use syncengine::{
     ComparisonMode, ConflictStrategy, InitialSyncPreference, Result, Side, Sides, StorageClient, SyncMode,
 };

@@ -354,12 +354,7 @@ impl StorageClient for SimStore {
     }
 
     fn read_marker<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>>> {
-        async move {
-            self.port.call("read marker", name).await?;
-            let world = self.port.world.inner();
-            Ok(world.places[self.port.place].markers.contains(name).then(String::new))
-        }
-        .boxed()
+        async move { marker(&self.port, name).await }.boxed()
     }
 
     fn put_marker<'a>(&'a self, pair_id: &'a str, _: &'a str) -> BoxFuture<'a, Result<()>> {
@@ -377,6 +372,12 @@ impl StorageClient for SimStore {
     fn hashes_what_it_stages(&self) -> bool {
         true
     }
+}
+
+/// Reads a marker.
+pub(crate) async fn marker(port: &Port, name: &str) -> Result<Option<String>> {
+    port.call("read marker", name).await?;
+    Ok(port.world.inner().places[port.place].markers.contains(name).then(String::new))
 }
 
 /// Writes a marker.

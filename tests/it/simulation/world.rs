@@ -125,8 +125,6 @@ pub(crate) struct Inner {
     pub(crate) owed: BTreeSet<Bytes>,
     /// Contents that users deleted, replaced or renamed, anywhere.
     pub(crate) given_up: BTreeSet<Bytes>,
-    /// Whether a place was ever put back to an earlier moment.
-    pub(crate) has_gone_back: bool,
     pub(crate) tick: u64,
     pub(crate) edits: u32,
     trace: u64,
@@ -155,7 +153,6 @@ impl Universe {
             written: BTreeSet::new(),
             owed: BTreeSet::new(),
             given_up: BTreeSet::new(),
-            has_gone_back: false,
             tick: 1,
             edits: 0,
             trace: 0xcbf2_9ce4_8422_2325,
@@ -303,7 +300,6 @@ impl Inner {
         let moment = self.chance.below(count);
         self.note("places put back");
         self.tell(|| format!("place {at} is put back to moment {moment} of {count}"));
-        self.has_gone_back = true;
         let (tick, now) = (self.tick, self.now_at(at));
         let mut next = self.inodes;
         self.places[at].put_back(moment, tick, now, || {

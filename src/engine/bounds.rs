@@ -1,0 +1,206 @@
+//! A run's beginning and end, as the record and the sides' markers keep them.
+//!
+//! A run that changes rows raises the pair's epoch twice: before its first effect, and after its last row. The state
+//! records an epoch as *meant* before the markers are written and as *there* after. So whatever moment a side is put back
+//! to, its highest marker is lower than what is known to have been there; and a run that was cut off is known by what was
+//! meant and is not known to be there.
+
+use std::collections::BTreeSet;
+
+use futures::future::join_all;
+
+use super::past::Past;
+use super::prepare::Prepared;
+use super::{SyncEngine, SyncOptions};
+use crate::client::StorageClient;
+use crate::code::NoticeCode;
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::guard::Notice;
+use crate::marker::Marker;
+use crate::mode::{Side, Sides};
+use crate::pair::SyncPair;
+use crate::report::Recorder;
+use crate::state::{FirstSync, Recovery};
+
+/// What a run means for the epoch of its pair.
+#[derive(Debug, Clone)]
+pub(super) struct Raise {
+    /// Whether it rises.
+    pub(super) raises: bool,
+    /// The paths at which a side that went back makes the base not count, until a run has settled them.
+    pub(super) voided: Vec<String>,
+    /// Whether there may be more of them.
+    pub(super) is_unsure: bool,
+}
+
+impl SyncEngine {
+    /// Records that a run begins, before its first effect.
+    pub(super) async fn begin(
+        &self,
+        past: &mut Past,
+        (pair, options): (&SyncPair, &SyncOptions),
+        prepared: &Prepared,
+        Raise { raises, voided, is_unsure }: Raise,
+        recorder: &Recorder,
+    ) -> Result<()> {
+        let tag = self.tag();
+        past.tag = Some(tag);
+        past.trash_run = Some(format!("{}-{tag:08x}", self.clock.now().compact()));
+        past.record.run_tags.push(tag);
+        if past.record.mode != pair.mode {
+            past.record.mode = pair.mode;
+        }
+        if past.first_sync {
+            let preference = options.initial_sync.or(pair.initial_sync).unwrap_or_default();
+            past.record.first_sync = FirstSync::Begun(preference);
+        }
+        if !voided.is_empty() || is_unsure {
+            let mut recovery = past.record.tail.recovery();
+            let or = |side: Side| *recovery.sides.get(side) || *past.rollback.on.get(side);
+            recovery.sides = Sides::new(or(Side::Source), or(Side::Destination));
+            recovery.keys.extend(voided);
+            recovery.is_unsure = is_unsure;
+            past.record.tail.set_recovery(&recovery);
+        }
+        if !raises {
+            return past.state.commit(past.record.clone()).await;
+        }
+        self.raise_epoch(past, pair, prepared, recorder, true).await
+    }
+
+    /// Ends the epoch of a run that did not come to its end, if the sides can still be written to. Otherwise the next run
+    /// does.
+    pub(super) async fn break_off(
+        &self,
+        past: &mut Past,
+        pair: &SyncPair,
+        prepared: &Prepared,
+        recorder: &Recorder,
+    ) -> Result<()> {
+        if past.started.is_none() {
+            return past.state.flush().await;
+        }
+        self.raise_epoch(past, pair, prepared, recorder, false).await
+    }
+
+    fn tag(&self) -> u32 {
+        u32::try_from(self.entropy.next_u64() >> 32).unwrap_or(0)
+    }
+
+    /// Records that the run is complete.
+    pub(super) async fn end(
+        &self,
+        mut past: Past,
+        pair: &SyncPair,
+        prepared: &Prepared,
+        swept: bool,
+        recorder: &Recorder,
+    ) -> Result<()> {
+        let record = &mut past.record;
+        record.mode = pair.mode;
+        record.first_sync = FirstSync::Spent;
+        record.roots = prepared.roots;
+        if swept {
+            // A temporary of this run may have resisted its removal: its tag stays until a run has looked.
+            record.run_tags.retain(|tag| Some(*tag) == past.tag);
+        }
+        record.last_sync_seconds = Some(self.clock.now().seconds);
+        let mut recovery = record.tail.recovery();
+        let failed =
+            recorder.with(|report| report.failures.iter().map(|f| f.path.clone()).collect::<BTreeSet<_>>());
+        recovery.keys.retain(|key| failed.contains(key));
+        if recovery.keys.is_empty() && (!recovery.is_unsure || failed.is_empty()) {
+            recovery = Recovery::default();
+        }
+        record.tail.set_recovery(&recovery);
+        if past.started.is_none() && !past.is_new {
+            return past.state.commit(past.record.clone()).await;
+        }
+        self.raise_epoch(&mut past, pair, prepared, recorder, false).await?;
+        remove_old_markers(&past, pair, prepared).await;
+        Ok(())
+    }
+
+    /// Records that the sides are about to carry a new epoch, writes its markers, and records that they are there. What
+    /// cannot be written is a warning: the next run tries again. If the run `goes_on`, another epoch is meant already.
+    async fn raise_epoch(
+        &self,
+        past: &mut Past,
+        pair: &SyncPair,
+        prepared: &Prepared,
+        recorder: &Recorder,
+        goes_on: bool,
+    ) -> Result<()> {
+        let sides: Vec<Side> = pair.written().collect();
+        let epoch = past.epoch().saturating_add(1);
+        let mut epochs = past.record.tail.epochs();
+        for side in &sides {
+            *epochs.meant.get_mut(*side) = epoch;
+        }
+        past.record.tail.set_epochs(epochs);
+        past.state.commit(past.record.clone()).await?;
+        let text = format!("{}\n", serde_json::json!(self.marker_text(pair, prepared)));
+        let name = Marker::new(&past.record.pair_id, epoch).to_string();
+        let writes = sides.iter().map(|side| prepared.clients.get(*side).put_marker(&name, &text));
+        for (side, result) in sides.iter().zip(join_all(writes).await) {
+            match result {
+                Ok(()) => *epochs.there.get_mut(*side) = epoch,
+                Err(error) => past.warn_of_marker(*side, &error, recorder),
+            }
+        }
+        if goes_on {
+            // The state stays open until the run has ended: whoever finds it so writes the markers once more.
+            for side in &sides {
+                *epochs.meant.get_mut(*side) = epoch.saturating_add(1);
+            }
+            past.started = Some(epoch);
+        }
+        past.record.tail.set_epochs(epochs);
+        past.record.marked = epochs.there.source > 0 && epochs.there.destination > 0;
+        past.state.commit(past.record.clone()).await
+    }
+}
+
+/// Removes the markers of earlier epochs from the sides that carry the newest. Those that stay do no harm: a backup
+/// deletes nothing in a store, where it needs no right to.
+async fn remove_old_markers(past: &Past, pair: &SyncPair, prepared: &Prepared) {
+    let id = &past.record.pair_id;
+    let there = past.record.tail.epochs().there;
+    let mut removals = Vec::new();
+    let may_remove = |side: &Side| pair.mode.allows_delete(*side) || prepared.clients.get(*side).is_folder();
+    for side in pair.written().filter(may_remove) {
+        let started = past.started.map(|epoch| Marker::new(id, epoch));
+        let all: BTreeSet<Marker> = past.marks.get(side).of(id).cloned().chain(started).collect();
+        let old = all.into_iter().filter(|marker| marker.epoch < *there.get(side));
+        let client = prepared.clients.get(side).as_ref();
+        removals.extend(old.map(|marker| remove(client, marker.to_string())));
+    }
+    join_all(removals).await;
+}
+
+async fn remove(client: &dyn StorageClient, name: String) {
+    if let Err(error) = client.remove_marker(&name).await {
+        tracing::debug!(error = error.chain(), name, "an old marker stays");
+    }
+}
+
+impl Past {
+    /// Returns the highest epoch that anybody knows of.
+    fn epoch(&self) -> u64 {
+        let shown =
+            Side::BOTH.into_iter().filter_map(|side| self.marks.get(side).highest(&self.record.pair_id));
+        shown.max().unwrap_or(0).max(self.record.tail.epochs().highest())
+    }
+
+    /// Tells, once a run, that a marker could not be written.
+    fn warn_of_marker(&mut self, side: Side, error: &Error, recorder: &Recorder) {
+        if std::mem::replace(&mut self.warned_of_marker, true) {
+            return;
+        }
+        let message =
+            format!("the marker of this pair could not be written at the {side}: {}", error.chain());
+        let hint = "without it nobody can tell when the side is put back to an earlier state";
+        recorder.emit(&Event::Warned(Notice::new(NoticeCode::NoMarker, message, hint)));
+    }
+}

@@ -1,0 +1,107 @@
+//! What is decided where a side was put back to an earlier state.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Strayed;
+use super::decide::{Base, Facts, Policy, Reason, Sight, Step, Verdict, decide};
+use crate::key::Key;
+use crate::mode::{AcceptRollback, ConflictStrategy, Side, Sides};
+
+/// Sides that were put back to an earlier state. Where one of them differs from the base the base proves nothing: what
+/// the side lacks nobody deleted, and what it has instead nobody wrote since.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rollback {
+    /// Which sides.
+    pub on: Sides<bool>,
+    /// Whether the base was lost, so that every path that differs is in doubt.
+    pub is_total: bool,
+    /// Sides that had gone back before an earlier run, and the paths which that run has not settled: the base has no rows of
+    /// them any more.
+    pub was_on: Sides<bool>,
+    /// See `was_on`.
+    pub voided: Arc<BTreeSet<String>>,
+    /// What the user said about it.
+    pub accepted: Option<AcceptRollback>,
+}
+
+impl Rollback {
+    /// Returns whether a side went back.
+    pub fn is_any(&self) -> bool {
+        self.on.source || self.on.destination
+    }
+
+    /// Returns the side that went back and differs from the base in what `sides` show, and how.
+    pub(crate) fn strays(&self, key: &Key, base: Base, sights: Sides<Sight>) -> Option<(Side, Strayed)> {
+        let present = |side: Side| sights.get(side).is_present();
+        if base == Base::Tombstone || !Side::BOTH.into_iter().any(present) {
+            return None;
+        }
+        if self.voided.contains(key.as_str()) {
+            // A kill may have left its row where it was.
+            let is_void = |side: &Side| {
+                base == Base::None || matches!(sights.get(*side), Sight::Changed | Sight::Absent)
+            };
+            let side = Side::BOTH.into_iter().filter(|side| *self.was_on.get(*side)).find(is_void);
+            return side.map(|side| (side, Strayed::FromRow));
+        }
+        Side::BOTH.into_iter().filter(|side| *self.on.get(*side)).find_map(|side| {
+            match (base, *sights.get(side)) {
+                (Base::Agreed, Sight::Changed | Sight::Absent) => Some((side, Strayed::FromRow)),
+                (Base::None, Sight::New) => Some((side, Strayed::WithoutRow)),
+                (Base::None, Sight::Absent) if self.is_total => Some((side, Strayed::WithoutRow)),
+                _ => None,
+            }
+        })
+    }
+
+    /// Returns the choices that hold at such a path.
+    fn policy(&self, policy: Policy) -> Policy {
+        if let Some(winner) = self.accepted.and_then(AcceptRollback::winner) {
+            return Policy { first_sync_winner: Some(winner), ..policy };
+        }
+        let conflict = match policy.conflict {
+            ConflictStrategy::Manual => ConflictStrategy::Manual,
+            _ => ConflictStrategy::KeepBoth,
+        };
+        Policy { conflict, first_sync_winner: None, ..policy }
+    }
+
+    /// Decides at a path at which `side` strays: nothing is deleted for want of what the side no longer has, and nothing
+    /// overwritten by what it has again.
+    pub(crate) fn decide(&self, side: Side, facts: Facts, policy: Policy) -> Verdict {
+        let verdict = decide(facts, self.policy(policy));
+        let winner = self.accepted.and_then(AcceptRollback::winner);
+        let has_winner = winner.is_some();
+        match (verdict.step, winner) {
+            // In a backup the side that decides would win, whatever the user says.
+            (Step::Copy { to }, Some(winner))
+                if to == winner && !policy.mode.is_mirror() && facts.sight(to).is_present() =>
+            {
+                Verdict {
+                    step: Step::Copy { to: winner.other() },
+                    reason: Reason::WentBack(side),
+                    conflict: true,
+                }
+            }
+            // The side that decides in a backup is the one that went back.
+            (Step::Copy { to }, _)
+                if !has_winner
+                    && !policy.mode.is_mirror()
+                    && to == side.other()
+                    && facts.sight(to).is_present()
+                    && policy.mode.authority() == Some(side) =>
+            {
+                Verdict {
+                    step: Step::KeepBoth { winner: to },
+                    reason: Reason::WentBack(side),
+                    conflict: true,
+                }
+            }
+            (Step::Copy { .. }, _) if !verdict.conflict => {
+                Verdict { reason: Reason::WentBack(side), ..verdict }
+            }
+            _ => verdict,
+        }
+    }
+}
