@@ -47,6 +47,11 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
         self.location()
     }
 
+    /// Returns the identity that earlier releases gave the tree.
+    fn former_identity(&self) -> &str {
+        self.identity()
+    }
+
     /// Returns whether the tree is a folder, whose `.syncignore` files count.
     fn is_folder(&self) -> bool {
         false
@@ -225,8 +230,11 @@ pub struct RootIdentity {
 impl RootIdentity {
     /// Returns whether both are the same folder: the device number may be another one after a restart of the machine.
     pub fn is_same(&self, other: &Self) -> bool {
-        let same_disk = self.device == other.device
-            || (self.file_system.is_some() && self.file_system == other.file_system);
+        let same_disk = match (self.file_system, other.file_system) {
+            // Two disks have the same device number when each is the only one that is plugged in.
+            (Some(one), Some(other)) => one == other,
+            _ => self.device == other.device,
+        };
         same_disk && self.inode == other.inode
     }
 
@@ -234,6 +242,15 @@ impl RootIdentity {
     pub fn is_still(&self, then: &Self) -> bool {
         let lasting = self.inode != 0 && then.inode != 0;
         self.is_same(&if lasting { *then } else { Self { inode: self.inode, ..*then } })
+    }
+
+    /// Returns whether this folder, found under another name, is the one of then: its file system says which it is by
+    /// more than the device, and the inode is the same.
+    pub fn is_moved(&self, then: &Self) -> bool {
+        self.inode != 0
+            && self.inode == then.inode
+            && self.file_system.is_some()
+            && self.file_system == then.file_system
     }
 }
 

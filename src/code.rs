@@ -67,6 +67,12 @@ codes! {
         LopsidedFirstSync = "lopsided-first-sync",
         /// The comparison chosen can take different files for equal.
         WeakComparison = "weak-comparison",
+        /// A folder that was synced was moved, and what is remembered of it counts.
+        PairMoved = "pair-moved",
+        /// A side is a copy of one that was synced elsewhere, and has no past of its own.
+        RootCopied = "root-copied",
+        /// The two sides were synced since with another state directory.
+        OtherState = "other-state",
         /// The base was lost.
         StateLost = "state-lost",
         /// Refusal or warning: a side was put back to an earlier state.

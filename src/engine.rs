@@ -25,6 +25,7 @@ pub mod check;
 mod clock;
 mod epoch;
 mod ground;
+pub mod moving;
 #[cfg(not(feature = "s3"))]
 mod no_stores;
 mod open;
@@ -39,6 +40,7 @@ pub mod status;
 #[cfg(feature = "s3")]
 mod stores;
 mod tell;
+mod which;
 
 #[cfg(not(feature = "s3"))]
 use no_stores as stores;

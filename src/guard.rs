@@ -12,9 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::code::NoticeCode;
 use crate::error::{Error, ErrorKind};
-use crate::key::Key;
 use crate::mode::{AcceptRollback, Side, Sides, SyncMode};
 use crate::plan::{Action, Plan, Work};
+
+mod unseen;
+
+pub use unseen::lost_at_first;
+use unseen::unseen_files;
 
 /// Below this many deletions and overwrites of strangers on a side the default limit does not ask.
 /// Ours: small folders change wholesale every day.
@@ -108,6 +112,8 @@ pub struct View {
     pub changed: Sides<u64>,
     /// Whether each root is another folder than last time.
     pub root_differs: Sides<bool>,
+    /// Those of them that lack the marker of the pair, or carry an older one.
+    pub exchanged: Sides<bool>,
     /// Whether the destination carries the marker of a pair that is not this one.
     pub foreign_marker: bool,
     /// Whether nothing, or only the beginning of a first sync, is remembered of the pair.
@@ -122,6 +128,14 @@ pub struct View {
     pub preference_late: bool,
     /// How many files of each side have become empty.
     pub emptied: Sides<u64>,
+}
+
+impl View {
+    /// Returns whether the root of a side is one that this pair has never been synced with: another folder without its
+    /// marker, and with few of its files.
+    fn is_new_root(&self, side: Side) -> bool {
+        *self.exchanged.get(side) && self.recognised.get(side).saturating_mul(2) < self.base
+    }
 }
 
 /// What the user allows, for this run.
@@ -310,9 +324,10 @@ fn empty_side(view: &View, limits: &Limits, side: Side) -> Option<Notice> {
     let is_empty = *view.listed.get(side) == 0;
     let has_authority = (view.mode.is_mirror() && view.mode.authority() == Some(side))
         || view.first_sync_winner == Some(side);
+    let is_accepted = limits.accept_root && view.is_new_root(side);
     let message = if !is_empty || limits.allow_empty_side {
         return None;
-    } else if view.base > 0 {
+    } else if view.base > 0 && !is_accepted {
         let verb = if view.base == 1 { "was" } else { "were" };
         format!("the {side} is empty, but {} {verb} synced before", files(view.base))
     } else if has_authority && *view.listed.get(other) > 0 {
@@ -321,8 +336,12 @@ fn empty_side(view: &View, limits: &Limits, side: Side) -> Option<Notice> {
     } else {
         return None;
     };
-    let hint =
-        format!("check that the {side} is mounted and spelled right; --allow-empty-side goes on anyway");
+    let goes_on = if view.is_new_root(side) {
+        "if it is another disk, --accept-root fills it and keeps what is remembered of the old one for it"
+    } else {
+        "--allow-empty-side goes on anyway"
+    };
+    let hint = format!("check that the {side} is mounted and spelled right; {goes_on}");
     Some(Notice::new(NoticeCode::EmptySide, message, hint))
 }
 
@@ -375,91 +394,6 @@ fn over_share(meant: u64, known: u64, percent: u64) -> bool {
     u128::from(meant) * 100 > u128::from(percent) * u128::from(known)
 }
 
-/// What a run that remembers nothing would do to files of a side of which it knows nothing.
-#[derive(Debug, Default)]
-struct Unseen<'a> {
-    deleted: Vec<&'a Key>,
-    overwritten: Vec<&'a Key>,
-    equal: u64,
-}
-
-impl<'a> Unseen<'a> {
-    fn of(plan: &'a Plan, on: Side) -> Self {
-        let mut unseen = Self::default();
-        for action in &plan.actions {
-            match &action.work {
-                Work::Delete { on: side, copied_as: None, .. } if *side == on => {
-                    unseen.deleted.push(&action.key);
-                }
-                Work::Copy(copy) if copy.to == on && copy.replaces.is_some() => {
-                    unseen.overwritten.push(&action.key);
-                }
-                Work::Adopt { .. } => unseen.equal += 1,
-                _ => {}
-            }
-        }
-        unseen
-    }
-
-    fn count(&self) -> u64 {
-        (self.deleted.len() + self.overwritten.len()) as u64
-    }
-}
-
-/// Returns the side on which a first run deletes or overwrites what it has never seen.
-pub fn newly_met(view: &View) -> Option<Side> {
-    view.mode.authority().or(view.first_sync_winner).map(Side::other)
-}
-
-/// A run without a base that would delete files which only the receiving side has, or overwrite a side that has little
-/// in common with the other one: it may be the wrong folder or bucket. Who names the winner of a first sync has
-/// said what is to become of a few files, or of half of the side.
-fn unseen_files(plan: &Plan, view: &View, limits: &Limits) -> Option<Notice> {
-    let on = newly_met(view)?;
-    if !view.without_base || view.is_known || limits.allow_unseen || limits.allow_mass_delete {
-        return None;
-    }
-    let unseen = Unseen::of(plan, on);
-    let listed = *view.listed.get(on);
-    let is_strange = unseen.equal.saturating_mul(2) < listed;
-    let is_refused = match view.first_sync_winner {
-        Some(_) => unseen.count() > DEFAULT_FLOOR.max(listed / 2),
-        None => !unseen.deleted.is_empty() || (!unseen.overwritten.is_empty() && is_strange),
-    };
-    is_refused.then(|| {
-        let named = unseen.deleted.iter().chain(&unseen.overwritten).take(3);
-        let named: Vec<String> = named.map(|key| format!("`{key}`")).collect();
-        let message = format!(
-            "the {on} was never synced with this {}, and {} of {listed} there would be deleted or overwritten: {}{}",
-            on.other(),
-            files(unseen.count()),
-            named.join(", "),
-            if unseen.count() > 3 { ", ..." } else { "" },
-        );
-        let hint = "check that it is the right one; `syncengine plan` shows everything; --allow-unseen goes on anyway";
-        Notice::new(NoticeCode::UnseenFiles, message, hint)
-    })
-}
-
-/// Returns a note about the files of a first sync's losing side that went, and where they are.
-pub fn lost_at_first(plan: &Plan, view: &View, kept_in: Option<&str>) -> Option<Notice> {
-    let on = view.first_sync_winner.filter(|_| view.without_base)?.other();
-    let count = Unseen::of(plan, on).count();
-    (count > 0).then(|| {
-        let kept = match kept_in {
-            Some(place) => format!("they are kept in `{place}` there"),
-            None => "they are not kept".into(),
-        };
-        let verb = if count == 1 { "was" } else { "were" };
-        let message = format!(
-            "{} of the {on} {verb} deleted or overwritten, as the {} wins; {kept}",
-            files(count),
-            on.other()
-        );
-        Notice::new(NoticeCode::UnseenFiles, message, "")
-    })
-}
-
 /// The marker of another pair says that somebody else syncs this destination too.
 fn other_pair(plan: &Plan, view: &View, limits: &Limits) -> Option<Notice> {
     let deletes = plan.actions.iter().any(|a| matches!(a.work, Work::Delete { on: Side::Destination, .. }));
@@ -502,7 +436,7 @@ fn mass_empty(view: &View, limits: &Limits, side: Side) -> Option<Notice> {
 fn went_back(view: &View, limits: &Limits, judgement: &mut Judgement) {
     let first = [NoticeCode::EmptySide, NoticeCode::RootChanged, NoticeCode::PreferenceLate];
     let is_judged = judgement.refusals.iter().any(|refusal| first.contains(&refusal.code));
-    let sides = Side::BOTH.into_iter().filter(|side| *view.went_back.get(*side));
+    let sides = Side::BOTH.into_iter().filter(|side| *view.went_back.get(*side) && !view.is_new_root(*side));
     let sides: Vec<String> = sides.map(|side| format!("the {side}")).collect();
     if sides.is_empty() || view.strayed == 0 || is_judged {
         return;
@@ -540,7 +474,12 @@ fn root_moved(view: &View, side: Side) -> Option<Notice> {
         format!("the {side} is another folder than last time; {found} of {} found there", files(view.base));
     let code =
         if found.saturating_mul(2) >= view.base { NoticeCode::RootMoved } else { NoticeCode::RootChanged };
-    let hint = "check that the right disk is mounted; --accept-root goes on with the new folder";
+    let hint = if *view.exchanged.get(side) {
+        "check that the right disk is mounted; --accept-root goes on with the new folder, and what is remembered of the old \
+         one waits for it"
+    } else {
+        "check that the right disk is mounted; --accept-root goes on with the new folder"
+    };
     Some(Notice::new(code, message, hint))
 }
 

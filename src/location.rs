@@ -124,6 +124,15 @@ impl Location {
     }
 }
 
+/// Returns the identity of a tree as a user writes its location, as far as it can be written: where an endpoint or a
+/// profile reaches a store, the identity alone says which one.
+pub fn shown(identity: &str) -> String {
+    match identity.strip_prefix("embedded:").and_then(|rest| rest.rsplit_once("//")) {
+        Some((_, at)) => format!("embedded://{at}"),
+        None => identity.to_owned(),
+    }
+}
+
 /// Returns whether scp and rsync would take it for a folder of another machine.
 fn is_of_another_machine(text: &str) -> bool {
     let first = text.split('/').next().unwrap_or_default();
@@ -268,6 +277,18 @@ mod tests {
         ] {
             let error = Location::parse(text).unwrap_err();
             assert!(error.hint().is_some_and(|hint| hint.starts_with(meant)), "{text}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn an_identity_is_shown_as_its_location_is_written() {
+        for (identity, expected) in [
+            ("/a/b", "/a/b"),
+            ("embedded:/d//vault/x", "embedded://vault/x"),
+            ("s3://vault", "s3://vault"),
+            ("s3+http://127.0.0.1:9000/vault", "s3+http://127.0.0.1:9000/vault"),
+        ] {
+            assert_eq!(shown(identity), expected);
         }
     }
 

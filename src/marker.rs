@@ -71,6 +71,9 @@ pub struct MarkerText {
     pub authority: Option<String>,
     /// The machine that wrote it.
     pub machine: String,
+    /// A hash of where both sides are, as that machine names them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub places: Option<String>,
 }
 
 impl MarkerText {
@@ -95,6 +98,11 @@ impl Marks {
     /// Returns the highest epoch of a pair, if the side carries a marker of it.
     pub fn highest(&self, pair_id: &str) -> Option<u64> {
         self.of(pair_id).map(|marker| marker.epoch).max()
+    }
+
+    /// Returns the highest epoch of any pair.
+    pub fn latest(&self) -> u64 {
+        self.0.iter().map(|marker| marker.epoch).max().unwrap_or(0)
     }
 
     /// Returns the markers of a pair.

@@ -18,6 +18,7 @@ use crate::key::Key;
 use crate::mode::{InitialSyncPreference, Side, Sides, SyncMode};
 
 mod block;
+mod catalogue;
 mod fold;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -35,8 +36,10 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
+pub use catalogue::{Kept, all_kept, keep_waiting, kept_at, knows, move_to};
+pub use layout::Whereabouts;
 pub use lock::PairLock;
-pub use open::{Access, Opened, exposure, forget, is_known, open};
+pub use open::{Access, Opened, Wanted, exposure, forget, is_known, open};
 pub use tail::{Epochs, MUST_KNOW, RecordTail, Recovery, RowTail, RuleFile, RulesRecord};
 
 /// Returns the error for an input or output failure in the state directory.

@@ -35,6 +35,7 @@ use crate::report::{Conditions, Requests};
 mod connect;
 mod copy;
 mod document;
+mod endpoint;
 mod fault;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -113,6 +114,7 @@ impl Setup {
 pub struct S3Client {
     location: String,
     identity: String,
+    former_identity: String,
     at: Bucket,
     store: Store,
     setup: Setup,
@@ -147,12 +149,15 @@ impl S3Client {
         let log = RequestLog::default();
         let connection = connect::connect(options, log.clone(), Limits::default()).await?;
         let location = format!("s3://{at}");
-        let identity = match &connection.endpoint {
-            None => location.clone(),
-            Some(endpoint) => format!("s3+{}/{at}", endpoint.trim_end_matches('/')),
+        let (identity, former) = match &connection.endpoint {
+            None => (location.clone(), location.clone()),
+            Some(written) => {
+                let endpoint = endpoint::canonical(written).await;
+                (format!("s3+{endpoint}/{at}"), format!("s3+{}/{at}", written.trim_end_matches('/')))
+            }
         };
         let store = Store::new(connection, at.name.clone(), log, setup.ports.clone(), setup.requests);
-        Ok(Self::new(location, identity, at, store, setup, None))
+        Ok(Self { former_identity: former, ..Self::new(location, identity, at, store, setup, None) })
     }
 
     /// Checks what can be checked of `options` before anybody is asked anything.
@@ -196,6 +201,7 @@ impl S3Client {
                 prefix: at.prefix.clone(),
             },
             location,
+            former_identity: identity.clone(),
             identity,
             at,
             store: store.with_ledger(Ledger::new(memory)),
@@ -350,6 +356,10 @@ impl StorageClient for S3Client {
 
     fn identity(&self) -> &str {
         &self.identity
+    }
+
+    fn former_identity(&self) -> &str {
+        &self.former_identity
     }
 
     fn root(&self) -> BoxFuture<'_, Result<Option<RootIdentity>>> {

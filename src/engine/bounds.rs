@@ -21,7 +21,7 @@ use crate::marker::Marker;
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
 use crate::report::Recorder;
-use crate::state::{FirstSync, Recovery};
+use crate::state::{Epochs, FirstSync, Recovery};
 
 /// What a run means for the epoch of its pair.
 #[derive(Debug, Clone)]
@@ -55,6 +55,9 @@ impl SyncEngine {
             let preference = options.initial_sync.or(pair.initial_sync).unwrap_or_default();
             past.record.first_sync = FirstSync::Begun(preference);
         }
+        if past.exchanged.source || past.exchanged.destination {
+            self.part(past).await?;
+        }
         if !voided.is_empty() || is_unsure {
             let mut recovery = past.record.tail.recovery();
             let or = |side: Side| *recovery.sides.get(side) || *past.rollback.on.get(side);
@@ -67,6 +70,18 @@ impl SyncEngine {
             return past.state.commit(past.record.clone()).await;
         }
         self.raise_epoch(past, pair, prepared, recorder, true).await
+    }
+
+    /// Gives the pair another id, since a folder is in the place of one that carries this id. What is remembered of that one
+    /// waits for it.
+    async fn part(&self, past: &mut Past) -> Result<()> {
+        // A state that was handed in has no place to wait in.
+        let Some(lock) = past.lock.clone() else { return Ok(()) };
+        let dir = self.state_dir.clone();
+        crate::state::keep_waiting(dir, past.state.as_ref(), lock, self.clock.now()).await?;
+        past.record.pair_id = self.new_pair_id();
+        past.record.tail.set_epochs(Epochs::default());
+        Ok(())
     }
 
     /// Ends the epoch of a run that did not come to its end, if the sides can still be written to. Otherwise the next run
@@ -186,10 +201,9 @@ async fn remove(client: &dyn StorageClient, name: String) {
 }
 
 impl Past {
-    /// Returns the highest epoch that anybody knows of.
+    /// Returns the highest epoch that anybody knows of, of any pair of the sides: so whoever came last is the highest.
     fn epoch(&self) -> u64 {
-        let shown =
-            Side::BOTH.into_iter().filter_map(|side| self.marks.get(side).highest(&self.record.pair_id));
+        let shown = Side::BOTH.into_iter().map(|side| self.marks.get(side).latest());
         shown.max().unwrap_or(0).max(self.record.tail.epochs().highest())
     }
 

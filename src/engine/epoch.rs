@@ -34,14 +34,14 @@ pub(super) async fn read_marks(
     Ok(marks)
 }
 
-/// Returns which sides are taken to have gone back: by the record, or where the base is lost, by each other's markers. Tells
-/// of a state that is older than the sides.
+/// Returns which sides are taken to have gone back: by the record, or where the base is lost, by each other's markers of
+/// the pair that is `common` to them. Tells of a state that is older than the sides.
 ///
 /// # Errors
 /// A marker that could not be asked for.
 pub(super) async fn rollback(
     (pair, options): (&SyncPair, &SyncOptions),
-    record: Option<&PairRecord>,
+    (record, common): (Option<&PairRecord>, Option<&str>),
     marks: &Sides<Marks>,
     prepared: &Prepared,
     recorder: &Recorder,
@@ -59,7 +59,7 @@ pub(super) async fn rollback(
         if let Some(note) = state_is_older(record, marks) {
             recorder.emit(&Event::Noted(note));
         }
-    } else if let Some(side) = marker::common(marks).and_then(|id| marker::older(marks, &id)) {
+    } else if let Some(side) = common.and_then(|id| marker::older(marks, id)) {
         // Without a base the markers are all there is to tell by.
         *rollback.on.get_mut(side) = pair.allows_copy_to(side);
         rollback.is_total = rollback.is_any();
@@ -128,17 +128,56 @@ impl SyncEngine {
         let marks = marks.get(receiver);
         for pair_id in marks.pairs().into_iter().take(MOST_PAIRS) {
             let Some(epoch) = marks.highest(pair_id).filter(|epoch| *epoch > 0) else { continue };
-            let name = Marker::new(pair_id, epoch).to_string();
-            let text = prepared.listed.get(receiver).read_marker(&name).await;
-            let text = text.map_err(|error| {
-                unreachable(error, &format!("the markers of the {receiver} cannot be read"))
-            })?;
-            let found = text.and_then(|text| serde_json::from_str::<MarkerText>(&text).ok());
+            let found = read_text(prepared, receiver, &Marker::new(pair_id, epoch)).await?;
             if let Some(found) = found.filter(|found| found.is_like(&expected)) {
                 return Ok(Some(LastHere { pair_id: pair_id.to_owned(), machine: found.machine }));
             }
         }
         Ok(None)
+    }
+
+    /// Tells if the same two sides were synced since with another state directory of this machine.
+    pub(super) async fn tell_of_other_state(
+        &self,
+        record: &PairRecord,
+        marks: &Sides<Marks>,
+        prepared: &Prepared,
+        recorder: &Recorder,
+    ) -> Result<()> {
+        if self.is_synced_elsewhere(record, marks, prepared).await? {
+            let message = "these two sides were synced since with another state directory; what one of the two deletes the \
+                           other may bring back";
+            let hint = "use one state directory for them, with --state-dir";
+            recorder.emit(&Event::Warned(Notice::new(NoticeCode::OtherState, message, hint)));
+        }
+        Ok(())
+    }
+
+    /// Only markers in folders are read: a bucket is shared with other machines, and each read there is a request.
+    async fn is_synced_elsewhere(
+        &self,
+        record: &PairRecord,
+        marks: &Sides<Marks>,
+        prepared: &Prepared,
+    ) -> Result<bool> {
+        let expected = Some(places(&prepared.identities()));
+        let newest = |side: Side| marks.get(side).highest(&record.pair_id).unwrap_or(0);
+        let known = newest(Side::Source).max(newest(Side::Destination)).max(record.tail.epochs().highest());
+        for side in Side::BOTH.into_iter().filter(|side| prepared.listed.get(*side).is_folder()) {
+            let marks = marks.get(side);
+            for pair_id in marks.pairs().into_iter().filter(|id| *id != record.pair_id).take(MOST_PAIRS) {
+                let Some(epoch) = marks.highest(pair_id).filter(|epoch| *epoch > known) else { continue };
+                let found = read_text(prepared, side, &Marker::new(pair_id, epoch)).await?;
+                let is_ours = |text: &MarkerText| text.places == expected && text.machine == self.machine;
+                let dir = || self.state_dir.clone();
+                if found.as_ref().is_some_and(is_ours)
+                    && !crate::state::knows(dir(), pair_id.to_owned()).await?
+                {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Returns what a marker of this run says.
@@ -150,6 +189,20 @@ impl SyncEngine {
             pair: None,
             authority,
             machine: self.machine.clone(),
+            places: Some(places(&prepared.identities())),
         }
     }
+}
+
+/// Returns what is in a marker, if it is there and can be understood.
+async fn read_text(prepared: &Prepared, side: Side, marker: &Marker) -> Result<Option<MarkerText>> {
+    let text = prepared.listed.get(side).read_marker(&marker.to_string()).await;
+    let text =
+        text.map_err(|error| unreachable(error, &format!("the markers of the {side} cannot be read")))?;
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+/// Returns what stands for where both sides are.
+fn places(identities: &Sides<String>) -> String {
+    md5_of(&format!("{}\0{}", identities.source, identities.destination))
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::ground::{Ground, canonical, check_grounds, check_state_dir, is_vacant};
-use super::stores::Server;
+use super::stores::{Server, Setup};
 use super::{SyncEngine, SyncOptions, unreachable};
 use crate::client::StorageClient;
 use crate::client::local::LocalClient;
@@ -15,7 +15,7 @@ use crate::client::memory::MemoryClient;
 use crate::error::{Error, ErrorKind, Result};
 use crate::examine::Clients;
 use crate::key::escape;
-use crate::location::{Bucket, Location};
+use crate::location::{Bucket, Location, StoreOptions};
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
 
@@ -144,13 +144,55 @@ impl SyncEngine {
     ) -> Result<Sides<Option<Arc<Server>>>> {
         let mut servers = Sides::default();
         for side in Side::BOTH {
-            let Place::Embedded(_, dir) = places.get(side) else { continue };
-            if !(options.dry_run && is_vacant(dir)) {
-                let started = Box::pin(self.serve(dir)).await;
-                *servers.get_mut(side) = Some(started.map_err(|error| failed(error, pair, side))?);
-            }
+            let started = self.server(places.get(side), options).await;
+            *servers.get_mut(side) = started.map_err(|error| failed(error, pair, side))?;
         }
         Ok(servers)
+    }
+
+    async fn server(&self, place: &Place, options: &SyncOptions) -> Result<Option<Arc<Server>>> {
+        match place {
+            Place::Embedded(_, dir) if !(options.dry_run && is_vacant(dir)) => {
+                Ok(Some(Box::pin(self.serve(dir)).await?))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Opens a single location. Nothing is made there.
+    pub(super) async fn open_one(
+        &self,
+        location: &str,
+        store: &StoreOptions,
+        options: &SyncOptions,
+    ) -> Result<Arc<dyn StorageClient>> {
+        let alone = SyncPair::new(location, location).store(Side::Source, store.clone());
+        let place = Place::of(&alone, Side::Source)?;
+        if matches!(place, Place::S3(_)) {
+            self.check_store(store).await?;
+        }
+        let options = options.looking();
+        let server = self.server(&place, &options).await?;
+        self.reach(&place, store, server.as_ref(), self.setting(&options, None)).await
+    }
+
+    async fn reach(
+        &self,
+        place: &Place,
+        store: &StoreOptions,
+        server: Option<&Arc<Server>>,
+        setting: Setup,
+    ) -> Result<Arc<dyn StorageClient>> {
+        match (place, server) {
+            (Place::Given(client), _) => Ok(Arc::clone(client)),
+            (Place::Folder(client), _) => Ok(Arc::clone(client) as Arc<dyn StorageClient>),
+            (Place::S3(at), _) => self.bucket(at, store, setting).await,
+            (Place::Embedded(at, _), Some(server)) => Ok(self.embedded_bucket(at, server, setting)),
+            (Place::Embedded(at, dir), None) => {
+                let client = MemoryClient::new(&format!("embedded://{at}")).without_root();
+                Ok(Arc::new(client.with_identity(at.embedded_identity(dir))))
+            }
+        }
     }
 }
 
@@ -172,19 +214,9 @@ impl Opening<'_> {
 
     async fn reach(&self, side: Side) -> Result<Arc<dyn StorageClient>> {
         let place = self.places.get(side);
-        let setting = || self.engine.setting(self.options, place.trash(self.trash));
-        match place {
-            Place::Given(client) => Ok(Arc::clone(client)),
-            Place::Folder(client) => Ok(Arc::clone(client) as Arc<dyn StorageClient>),
-            Place::S3(at) => self.engine.bucket(at, self.pair.store_options(side), setting()).await,
-            Place::Embedded(at, dir) => {
-                if let Some(server) = self.servers.get(side) {
-                    return Ok(self.engine.embedded_bucket(at, server, setting()));
-                }
-                let client = MemoryClient::new(&format!("embedded://{at}")).without_root();
-                Ok(Arc::new(client.with_identity(at.embedded_identity(dir))))
-            }
-        }
+        let setting = self.engine.setting(self.options, place.trash(self.trash));
+        let server = self.servers.get(side).as_ref();
+        self.engine.reach(place, self.pair.store_options(side), server, setting).await
     }
 }
 
@@ -254,7 +286,7 @@ fn inside(inner: &str, outer: &str) -> bool {
 }
 
 /// Refuses two trees of which one is the other or inside it.
-fn check_apart(identities: &Sides<&str>, shown: &Sides<&str>) -> Result<()> {
+pub(super) fn check_apart(identities: &Sides<&str>, shown: &Sides<&str>) -> Result<()> {
     let Sides { source, destination } = *identities;
     let relation = if source == destination {
         "source and destination are the same"
@@ -353,7 +385,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().canonicalize().unwrap().join("objects");
         let engine = SyncEngine::new(folder.path().join("state"));
-        let store = crate::StoreOptions { embedded_dir: Some(dir.clone()), ..Default::default() };
+        let store = StoreOptions { embedded_dir: Some(dir.clone()), ..Default::default() };
         let pair = SyncPair::new(folder.path().join("a").to_str().unwrap(), "embedded://vault/x")
             .store(Side::Destination, store);
         let opened = engine.open(&pair, &SyncOptions::new().dry_run(true)).await.unwrap();

@@ -45,7 +45,7 @@ pub(super) fn turned_round(pair: &SyncPair, options: &SyncOptions) -> Error {
 }
 
 /// Returns a location as a shell takes it.
-fn quoted(location: &str) -> String {
+pub(super) fn quoted(location: &str) -> String {
     let shown = escape(location.as_bytes());
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/:._-~+,@%".contains(&byte);
     if shown.bytes().all(is_plain) { shown } else { format!("'{}'", shown.replace('\'', "'\\''")) }

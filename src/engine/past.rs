@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::epoch::LastHere;
 use super::prepare::Prepared;
-use super::{SyncEngine, SyncOptions, epoch, order};
+use super::{SyncEngine, SyncOptions, epoch, order, which};
 use crate::code::NoticeCode;
 use crate::entry::Timestamp;
 use crate::error::Result;
@@ -12,11 +12,11 @@ use crate::event::Event;
 use crate::guard::Notice;
 use crate::key::escape;
 use crate::marker::{self, Marks};
-use crate::mode::{Side, Sides, SyncMode};
+use crate::mode::{InitialSyncPreference, Side, Sides, SyncMode};
 use crate::pair::SyncPair;
 use crate::plan::rollback::Rollback;
 use crate::report::Recorder;
-use crate::state::{Access, FirstSync, Found, PairLock, PairRecord, RecordTail, StateStore};
+use crate::state::{Access, FirstSync, Found, Kept, PairLock, PairRecord, RecordTail, StateStore, Wanted};
 
 /// The base of a pair and what its past says about this run.
 pub(super) struct Past {
@@ -32,6 +32,11 @@ pub(super) struct Past {
     pub(super) rollback: Rollback,
     /// Whether the user named a winner although the base was lost and a side went back.
     pub(super) preference_late: bool,
+    /// The local roots that are other folders than last time.
+    pub(super) root_differs: Sides<bool>,
+    /// Those of them that lack the marker of the pair, or carry an older one: other folders in the place of the ones that
+    /// were synced, which may come back.
+    pub(super) exchanged: Sides<bool>,
     /// Whether nothing was remembered of the pair.
     pub(super) is_new: bool,
     /// Whether more is remembered than the beginning of a first sync.
@@ -51,7 +56,7 @@ pub(super) struct Past {
     /// The name of its folder in the trash.
     pub(super) trash_run: Option<String>,
     /// Keeps other runs of the pair out for as long as it lives.
-    _lock: Option<PairLock>,
+    pub(super) lock: Option<PairLock>,
 }
 
 impl Past {
@@ -93,62 +98,63 @@ impl SyncEngine {
         access: Access,
         recorder: &Recorder,
     ) -> Result<Past> {
+        let which = self.which(pair, prepared).await?;
         // Before anything is made for the order given.
-        if self.is_known_turned_round(prepared).await? {
+        if which.found.is_none() && self.is_known_turned_round(prepared).await? {
             return Err(order::turned_round(pair, options));
         }
-        let (state, mut found, lock) = self.open_state(prepared.identities(), access).await?;
+        let found = which.found.clone();
+        let (state, mut found, lock) = self.open_state(prepared.identities(), found, access).await?;
         self.warn_of_exposure(recorder).await;
+        which::tell(&which, prepared, recorder);
         let record = state.pair_record();
-        let is_wanted = |side: &Side| record.is_none() || pair.allows_copy_to(*side);
-        let marks = epoch::read_marks(prepared, Side::BOTH.into_iter().filter(is_wanted)).await?;
-        let common = if record.is_none() { marker::common(&marks) } else { None };
+        let marks = self.all_marks(which.marks, record.is_none(), pair, prepared).await?;
+        // A copy has another past than what it is a copy of.
+        let has_own = record.is_some() || which.copy.is_some();
+        let common = if has_own { None } else { marker::common(&marks) };
         let foreign_marker = record.is_none() && !marks.destination.pairs().is_subset(&marks.source.pairs());
         if common.is_some() && found == Found::Nothing {
             let why = "both sides carry the marker of an earlier sync, but no state was found".into();
             found = Found::Lost { why };
         }
-        let rollback = epoch::rollback((pair, options), record.as_ref(), &marks, prepared, recorder).await?;
-        if let Found::Lost { why } = &found {
-            let message = format!(
-                "the state of this pair was lost: {why}; going on as if never synced, deleting nothing that a mirror would not"
-            );
-            let hint = "a first-sync preference does not act; check the result, conflicts are possible";
-            recorder.emit(&Event::Warned(Notice::new(NoticeCode::StateLost, message, hint)));
-        }
-        let preference = options.initial_sync.or(pair.initial_sync).unwrap_or_default();
+        let rollback = epoch::rollback(
+            (pair, options),
+            (record.as_ref(), common.as_deref()),
+            &marks,
+            prepared,
+            recorder,
+        )
+        .await?;
+        tell_of_loss(&found, recorder);
         let begun = record.as_ref().map(|record| record.first_sync);
-        let first_sync = (record.is_none() && found == Found::Nothing)
-            || matches!(begun, Some(FirstSync::Begun(begun)) if begun == preference);
-        let acts = first_sync && pair.mode == SyncMode::TwoWay;
-        let winner = preference.winner().filter(|_| acts);
-        let is_spent = !acts && pair.mode == SyncMode::TwoWay && preference.winner().is_some();
+        let Preferred { preference, first_sync, winner, is_spent } =
+            preferred(pair, options, begun, record.is_none() && found == Found::Nothing);
         let preference_late = is_spent && record.is_none() && rollback.is_total;
         if is_spent && !preference_late {
             let message =
                 format!("--initial-sync {preference} has no effect: this pair has been synced before");
             recorder.emit(&Event::Noted(Notice::new(NoticeCode::PreferenceSpent, message, String::new())));
         }
+        if let Some(record) = &record {
+            self.tell_of_other_state(record, &marks, prepared, recorder).await?;
+        }
         let is_new = record.is_none();
         let has_base = begun == Some(FirstSync::Spent);
         let last_here = if has_base { None } else { self.last_here(pair, prepared, &marks).await? };
         self.tell_of_others(last_here.as_ref(), recorder);
-        let common = common.or_else(|| last_here.as_ref().map(|last| last.pair_id.clone()));
+        let last_id = last_here.as_ref().map(|last| last.pair_id.clone());
+        let common = common.or_else(|| last_id.filter(|_| which.copy.is_none()));
         let first = if first_sync { FirstSync::Begun(preference) } else { FirstSync::Spent };
         let mut record = record.unwrap_or_else(|| PairRecord {
-            pair_id: common.unwrap_or_else(|| self.new_pair_id()),
-            locations: prepared.identities(),
-            mode: pair.mode,
             first_sync: first,
-            marked: false,
-            roots: Sides::new(None, None),
-            run_tags: Vec::new(),
-            last_sync_seconds: None,
-            tail: RecordTail::default(),
+            ..new_record(common.unwrap_or_else(|| self.new_pair_id()), pair, prepared)
         });
         if record.tail.began().is_none() {
             record.tail.set_began(record.last_sync_seconds.unwrap_or(self.clock.now().seconds));
         }
+        let root_differs = root_differs(&record, prepared);
+        let is_exchanged = |side| !rollback.is_total && *rollback.on.get(side) && *root_differs.get(side);
+        let exchanged = Sides::new(is_exchanged(Side::Source), is_exchanged(Side::Destination));
         Ok(Past {
             state,
             record,
@@ -157,6 +163,8 @@ impl SyncEngine {
             foreign_marker,
             rollback,
             preference_late,
+            root_differs,
+            exchanged,
             is_new,
             has_base,
             last_here,
@@ -166,7 +174,7 @@ impl SyncEngine {
             warned_of_marker: false,
             tag: None,
             trash_run: None,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -191,10 +199,33 @@ impl SyncEngine {
         recorder.emit(&Event::Warned(Notice::new(NoticeCode::StateExposed, message, hint)));
     }
 
-    /// Opens the base of the pair of these trees.
+    /// Returns the markers of the sides that count, reading those that were not read yet.
+    async fn all_marks(
+        &self,
+        read: Sides<Option<Marks>>,
+        is_new: bool,
+        pair: &SyncPair,
+        prepared: &Prepared,
+    ) -> Result<Sides<Marks>> {
+        let is_wanted =
+            |side: Side| is_new || pair.allows_copy_to(side) || prepared.listed.get(side).is_folder();
+        let is_missing = |side: &Side| read.get(*side).is_none() && is_wanted(*side);
+        let missing: Vec<Side> = Side::BOTH.into_iter().filter(is_missing).collect();
+        let mut marks = epoch::read_marks(prepared, missing.into_iter()).await?;
+        let Sides { source, destination } = read;
+        for (side, known) in [(Side::Source, source), (Side::Destination, destination)] {
+            if let Some(known) = known {
+                *marks.get_mut(side) = known;
+            }
+        }
+        Ok(marks)
+    }
+
+    /// Opens the base of the pair of these trees, which may lie where another one `found` it.
     pub(super) async fn open_state(
         &self,
-        identities: Sides<String>,
+        locations: Sides<String>,
+        found: Option<Kept>,
         access: Access,
     ) -> Result<(Arc<dyn StateStore>, Found, Option<PairLock>)> {
         if let Some((state, found)) = &self.state {
@@ -203,8 +234,7 @@ impl SyncEngine {
             return Ok((Arc::clone(state), found, None));
         }
         let opened = crate::state::open(
-            self.state_dir.clone(),
-            identities,
+            Wanted { dir: self.state_dir.clone(), locations, found },
             access,
             self.scratch_dir.clone(),
             Arc::clone(&self.clock),
@@ -214,7 +244,64 @@ impl SyncEngine {
         Ok((opened.store, opened.found, Some(opened.lock)))
     }
 
-    fn new_pair_id(&self) -> String {
+    pub(super) fn new_pair_id(&self) -> String {
         format!("{:016x}{:016x}", self.entropy.next_u64(), self.entropy.next_u64())
     }
+}
+
+/// What becomes of a first-sync preference.
+struct Preferred {
+    preference: InitialSyncPreference,
+    /// No base and no trace of one, or a first sync that was cut off with the same preference.
+    first_sync: bool,
+    winner: Option<Side>,
+    /// Whether a winner is named in vain.
+    is_spent: bool,
+}
+
+fn preferred(
+    pair: &SyncPair,
+    options: &SyncOptions,
+    begun: Option<FirstSync>,
+    is_unknown: bool,
+) -> Preferred {
+    let preference = options.initial_sync.or(pair.initial_sync).unwrap_or_default();
+    let first_sync = is_unknown || matches!(begun, Some(FirstSync::Begun(begun)) if begun == preference);
+    let acts = first_sync && pair.mode == SyncMode::TwoWay;
+    let winner = preference.winner().filter(|_| acts);
+    let is_spent = !acts && pair.mode == SyncMode::TwoWay && preference.winner().is_some();
+    Preferred { preference, first_sync, winner, is_spent }
+}
+
+/// Returns what is remembered of a pair before its first run.
+fn new_record(pair_id: String, pair: &SyncPair, prepared: &Prepared) -> PairRecord {
+    PairRecord {
+        pair_id,
+        locations: prepared.identities(),
+        mode: pair.mode,
+        first_sync: FirstSync::Spent,
+        marked: false,
+        roots: Sides::new(None, None),
+        run_tags: Vec::new(),
+        last_sync_seconds: None,
+        tail: RecordTail::default(),
+    }
+}
+
+fn tell_of_loss(found: &Found, recorder: &Recorder) {
+    let Found::Lost { why } = found else { return };
+    let message = format!(
+        "the state of this pair was lost: {why}; going on as if never synced, deleting nothing that a mirror would not"
+    );
+    let hint = "a first-sync preference does not act; check the result, conflicts are possible";
+    recorder.emit(&Event::Warned(Notice::new(NoticeCode::StateLost, message, hint)));
+}
+
+/// Returns on which sides the local root is another folder than the one that is remembered.
+fn root_differs(record: &PairRecord, prepared: &Prepared) -> Sides<bool> {
+    let differs = |side| match (record.roots.get(side), prepared.roots.get(side)) {
+        (Some(then), Some(now)) => !now.is_still(then),
+        _ => false,
+    };
+    Sides::new(differs(Side::Source), differs(Side::Destination))
 }

@@ -40,6 +40,12 @@ impl Prepared {
         identities(&self.clients)
     }
 
+    /// As [`Self::identities`], as earlier releases named the trees.
+    pub(super) fn former_identities(&self) -> Sides<String> {
+        let of = |side: Side| self.clients.get(side).former_identity().to_owned();
+        Sides::new(of(Side::Source), of(Side::Destination))
+    }
+
     /// Lets each side finish or take back what a killed run began, so that the listing shows it whole.
     pub(super) async fn mend(&self) -> Result<()> {
         for side in Side::BOTH {

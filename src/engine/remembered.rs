@@ -53,7 +53,7 @@ impl SyncEngine {
 
     async fn look_up(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Remembered> {
         let clients = self.open(pair, &options.looking()).await?.clients;
-        let (state, found, _lock) = self.open_state(identities(&clients), Access::ReadOnly).await?;
+        let (state, found, _lock) = self.open_state(identities(&clients), None, Access::ReadOnly).await?;
         let rows = state.scan().try_fold(0, |count, _| std::future::ready(Ok(count + 1))).await?;
         let lost = match found {
             Found::Lost { why } => Some(why),
@@ -76,7 +76,7 @@ impl SyncEngine {
     async fn strike(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Forgotten> {
         // Nothing is made that would only be emptied.
         let clients = self.open(pair, &options.looking()).await?.clients;
-        let (state, _, lock) = self.open_state(identities(&clients), Access::ReadOnly).await?;
+        let (state, _, lock) = self.open_state(identities(&clients), None, Access::ReadOnly).await?;
         let record = state.pair_record();
         drop((state, lock));
         // First of all, because it is what another run's lock refuses.

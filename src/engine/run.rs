@@ -63,7 +63,7 @@ impl SyncEngine {
         let examiner = examiner(pair, prepared, &past);
         let mut found = look(&examiner, prepared, &past, options, recorder).await?;
         let unreadable = found.unreadable.source || found.unreadable.destination;
-        let (view, limits) = (view(pair, options, prepared, &past, &found), limits(pair, options));
+        let (view, limits) = (view(pair, options, &past, &found), limits(pair, options));
         let (mut plan, mut judgement) = judge(pair, prepared, &past, &mut found, (&view, &limits)).await?;
         judgement.refusals.extend(unexpected(options, &plan));
         tell(&judgement, &found, recorder);
@@ -319,17 +319,7 @@ pub(super) async fn judge(
 }
 
 /// Returns what the guards are to know.
-pub(super) fn view(
-    pair: &SyncPair,
-    options: &SyncOptions,
-    prepared: &Prepared,
-    past: &Past,
-    found: &Survey,
-) -> View {
-    let differs = |side| match (past.record.roots.get(side), prepared.roots.get(side)) {
-        (Some(then), Some(now)) => !now.is_still(then),
-        _ => false,
-    };
+pub(super) fn view(pair: &SyncPair, options: &SyncOptions, past: &Past, found: &Survey) -> View {
     View {
         mode: pair.mode,
         first_sync: past.first_sync,
@@ -339,7 +329,8 @@ pub(super) fn view(
         listed: found.listed,
         recognised: found.recognised,
         changed: found.changed,
-        root_differs: Sides::new(differs(Side::Source), differs(Side::Destination)),
+        root_differs: past.root_differs,
+        exchanged: past.exchanged,
         foreign_marker: past.foreign_marker,
         without_base: !past.has_base,
         is_known: past.last_here.is_some(),

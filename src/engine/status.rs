@@ -90,7 +90,7 @@ impl SyncEngine {
             let keeps = pair.mode.authority() == Some(side.other());
             found.items.iter().for_each(|item| changes.get_mut(side).see(item, side, keeps));
         }
-        let (view, limits) = (view(pair, options, &prepared, &past, &found), limits(pair, options));
+        let (view, limits) = (view(pair, options, &past, &found), limits(pair, options));
         let (plan, judgement) = judge(pair, &prepared, &past, &mut found, (&view, &limits)).await?;
         let works = |work: &Work| {
             matches!(work, Work::Copy(_) | Work::Delete { .. } | Work::Rename { .. } | Work::KeepBoth { .. })

@@ -9,7 +9,8 @@ use tokio::sync::Mutex;
 
 use super::{SyncEngine, SyncOptions};
 use crate::client::StorageClient;
-use crate::client::s3::{Ports, S3Client, Setup};
+pub(super) use crate::client::s3::Setup;
+use crate::client::s3::{Ports, S3Client};
 use crate::clock::Clock;
 #[cfg(feature = "embedded")]
 use crate::embedded::{EmbeddedOptions, EmbeddedServer};

@@ -66,6 +66,38 @@ fn limit(text: &str) -> Limits {
     Limits { max_delete: Some(text.parse().unwrap()), ..Limits::default() }
 }
 
+/// Another disk in the place of the old one: an empty one may be a missing one, and files on it are somebody's.
+#[test]
+fn a_root_that_was_exchanged_is_asked_about_and_then_met_for_the_first_time() {
+    let destination = Sides::new(false, true);
+    let accept = Limits { accept_root: true, ..Limits::default() };
+    let empty = View {
+        mode: SyncMode::SourceToDestination,
+        listed: Sides::new(30, 0),
+        recognised: Sides::new(30, 0),
+        root_differs: destination,
+        exchanged: destination,
+        went_back: destination,
+        strayed: 30,
+        ..level(30)
+    };
+    let nothing = Plan::default();
+    assert_eq!(refusals(&nothing, &empty, &Limits::default()), ["empty-side", "root-changed"]);
+    assert_eq!(refusals(&nothing, &empty, &accept), [""; 0]);
+    // The same folder, emptied, is no other one.
+    let emptied = View { exchanged: Sides::default(), root_differs: Sides::default(), ..empty.clone() };
+    assert_eq!(refusals(&nothing, &emptied, &accept), ["empty-side"]);
+    let strange = View { listed: Sides::new(30, 5), ..empty.clone() };
+    let deletion = deletions(Side::Destination, 1);
+    assert_eq!(refusals(&deletion, &strange, &accept), ["unseen-files"]);
+    let unseen = Limits { allow_unseen: true, ..accept };
+    assert_eq!(refusals(&deletion, &strange, &unseen), [""; 0]);
+    // One that has most of the files went back, with all that is said of that.
+    let most = View { listed: Sides::new(30, 20), recognised: Sides::new(30, 20), ..empty };
+    assert_eq!(refusals(&deletion, &most, &Limits::default()), ["rolled-back"]);
+    assert_eq!(refusals(&deletion, &View { strayed: 20, ..most }, &Limits::default()), [""; 0]);
+}
+
 #[test]
 fn b41_limits_are_whole_numbers_of_files_or_whole_percentages() {
     use MaxDelete::{Files, Percent};
@@ -458,7 +490,12 @@ fn a_root_that_is_another_folder_needs_half_of_the_known_paths() {
             assert_eq!(warnings(&view, &passing), ["root-moved"], "{case}");
         }
     }
-    let fresh = View { root_differs: Sides::new(true, true), listed: Sides::new(3, 3), ..View::default() };
+    let fresh = View {
+        exchanged: Sides::new(false, false),
+        root_differs: Sides::new(true, true),
+        listed: Sides::new(3, 3),
+        ..View::default()
+    };
     assert_eq!(warnings(&fresh, &Limits::default()), [""; 0], "nothing is known of the old folder");
 }
 

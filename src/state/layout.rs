@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::failure;
 use super::lock::no_file;
 use super::tables::SCHEMA;
+use super::{PairRecord, failure};
+use crate::client::RootIdentity;
 use crate::entry::Timestamp;
 use crate::error::Result;
 use crate::fingerprint::md5_of;
@@ -24,6 +25,9 @@ use crate::mode::Sides;
 /// A link in the place of a file of ours leads to somebody else's.
 const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
 
+/// How much of a pair's id is in the name of a state that waits.
+const ID_DIGITS: usize = 16;
+
 /// No honest side-car is longer.
 const LONGEST_SIDECAR: u64 = 64 * 1024;
 
@@ -31,7 +35,7 @@ const LONGEST_SIDECAR: u64 = 64 * 1024;
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     pub(super) dir: PathBuf,
-    name: String,
+    pub(super) name: String,
 }
 
 /// What the side-car says.
@@ -41,6 +45,41 @@ pub(super) struct Sidecar {
     /// Empty where only the existence of a base is known.
     pub(super) pair_id: String,
     pub(super) generation: u64,
+    /// Where the pair was; earlier releases do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) at: Option<Whereabouts>,
+}
+
+/// Where a pair was when it was synced last, and how far its sides had come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whereabouts {
+    /// What tells the tree of each side from all others.
+    pub locations: Sides<String>,
+    /// The local roots.
+    pub roots: Sides<Option<RootIdentity>>,
+    /// The epoch whose marker is known to have been there.
+    pub there: Sides<u64>,
+}
+
+impl Whereabouts {
+    /// Returns what the record of a pair says of it.
+    pub(super) fn of(record: &PairRecord) -> Self {
+        let there = record.tail.epochs().there;
+        Self { locations: record.locations.clone(), roots: record.roots, there }
+    }
+}
+
+impl Sidecar {
+    /// Returns what belongs beside a base with this record.
+    pub(super) fn of(record: &PairRecord, generation: u64) -> Self {
+        let (pair_id, at) = (record.pair_id.clone(), Some(Whereabouts::of(record)));
+        Self { schema: SCHEMA, pair_id, generation, at }
+    }
+
+    /// Returns what only tells that there was a base.
+    pub(super) fn trace(generation: u64) -> Self {
+        Self { schema: SCHEMA, pair_id: String::new(), generation, at: None }
+    }
 }
 
 /// What there is in the place of the side-car.
@@ -57,6 +96,23 @@ impl Layout {
         Self { dir, name }
     }
 
+    /// Where the state of these locations waits while another pair has them: the folders that carry its id are away.
+    pub(super) fn waiting(&self, pair_id: &str) -> Self {
+        let id: String = pair_id.chars().filter(char::is_ascii_hexdigit).take(ID_DIGITS).collect();
+        Self { dir: self.dir.clone(), name: format!("{}-{id}", self.own_name()) }
+    }
+
+    /// The name that the locations make.
+    fn own_name(&self) -> &str {
+        self.name.split('-').next().unwrap_or_default()
+    }
+
+    /// Returns whether a state can be called so.
+    pub(super) fn is_name(name: &str) -> bool {
+        let is_hex = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        name.split('-').count() <= 2 && name.split('-').all(is_hex)
+    }
+
     /// The directory of the database.
     pub(super) fn database(&self) -> PathBuf {
         self.dir.join(&self.name)
@@ -67,7 +123,7 @@ impl Layout {
     }
 
     pub(super) fn lock(&self) -> PathBuf {
-        self.dir.join(format!("{}.lock", self.name))
+        self.dir.join(format!("{}.lock", self.own_name()))
     }
 
     /// Creates the state directory, for its owner only.
@@ -134,35 +190,24 @@ impl Layout {
         Ok(free)
     }
 
+    /// Returns whether a file is the side-car of a state of this pair, wherever it lies.
+    pub(super) fn is_of(sidecar: &Path, pair_id: &str) -> bool {
+        matches!(read_sidecar(sidecar), Ok(Trace::Readable(found)) if found.pair_id == pair_id)
+    }
+
     pub(super) fn read_sidecar(&self) -> Result<Trace> {
-        let path = self.sidecar();
-        let failed = |error| failure(format!("read `{}`", path.display()), error);
-        let file = match OpenOptions::new().read(true).custom_flags(NOFOLLOW).open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Trace::None),
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-                return Err(no_file(&format!("read `{}`", path.display())));
-            }
-            Err(error) => return Err(failed(error)),
-        };
-        let mut bytes = Vec::new();
-        match file.take(LONGEST_SIDECAR).read_to_end(&mut bytes) {
-            Ok(_) => Ok(serde_json::from_slice(&bytes).map_or(Trace::Unreadable, Trace::Readable)),
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory => Ok(Trace::Unreadable),
-            Err(error) => Err(failed(error)),
-        }
+        read_sidecar(&self.sidecar())
     }
 
     /// Replaces the side-car, durably.
-    pub(super) fn write_sidecar(&self, pair_id: &str, generation: u64) -> Result<()> {
-        let sidecar = Sidecar { schema: SCHEMA, pair_id: pair_id.into(), generation };
+    pub(super) fn put_sidecar(&self, sidecar: &Sidecar) -> Result<()> {
         let path = self.sidecar();
         let temporary = self.dir.join(format!("{}.json.tmp", self.name));
         let write = || -> io::Result<()> {
             let mut options = OpenOptions::new();
             options.write(true).create(true).truncate(true).mode(0o600).custom_flags(NOFOLLOW);
             let mut file = options.open(&temporary)?;
-            file.write_all(&serde_json::to_vec(&sidecar)?)?;
+            file.write_all(&serde_json::to_vec(sidecar)?)?;
             file.sync_all()?;
             fs::rename(&temporary, &path)
         };
@@ -170,10 +215,28 @@ impl Layout {
         self.sync_dir()
     }
 
-    fn sync_dir(&self) -> Result<()> {
+    pub(super) fn sync_dir(&self) -> Result<()> {
         File::open(&self.dir)
             .and_then(|dir| dir.sync_all())
             .map_err(|error| failure(format!("sync `{}`", self.dir.display()), error))
+    }
+}
+
+fn read_sidecar(path: &Path) -> Result<Trace> {
+    let failed = |error| failure(format!("read `{}`", path.display()), error);
+    let file = match OpenOptions::new().read(true).custom_flags(NOFOLLOW).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Trace::None),
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            return Err(no_file(&format!("read `{}`", path.display())));
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let mut bytes = Vec::new();
+    match file.take(LONGEST_SIDECAR).read_to_end(&mut bytes) {
+        Ok(_) => Ok(serde_json::from_slice(&bytes).map_or(Trace::Unreadable, Trace::Readable)),
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => Ok(Trace::Unreadable),
+        Err(error) => Err(failed(error)),
     }
 }
 
@@ -203,6 +266,7 @@ pub(super) fn create_private(path: &Path) -> Result<()> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::tests::pair_record;
     use super::*;
 
     #[test]
@@ -214,6 +278,23 @@ mod tests {
         assert_eq!(name("a", "b"), Path::new("/s/70350f6027bce3713f6b76473084309b"));
         assert_ne!(name("a", "b"), name("b", "a"));
         assert_ne!(name("ab", ""), name("a", "b"));
+    }
+
+    #[test]
+    fn what_waits_has_the_lock_of_its_locations() {
+        let layout = Layout::new("/s".into(), &Sides::new("a".into(), "b".into()));
+        let waiting = layout.waiting("0123456789abcdef0123456789abcdef");
+        assert_eq!(waiting.name, "70350f6027bce3713f6b76473084309b-0123456789abcdef");
+        assert_eq!(waiting.lock(), layout.lock());
+        for (name, fine) in [
+            (layout.name.as_str(), true),
+            (waiting.name.as_str(), true),
+            ("", false),
+            ("70350f6027bce3713f6b76473084309b.json.lost-19700101T000000Z", false),
+            ("x", false),
+        ] {
+            assert_eq!(Layout::is_name(name), fine, "{name}");
+        }
     }
 
     #[test]
@@ -240,7 +321,7 @@ mod tests {
         let error = layout.read_sidecar().unwrap_err();
         assert!(error.hint().is_some_and(|hint| hint.contains("move it away")), "{error:?}");
         std::os::unix::fs::symlink(&secret, layout.sidecar().with_extension("json.tmp")).unwrap();
-        assert!(layout.write_sidecar("ab", 7).is_err());
+        assert!(layout.put_sidecar(&Sidecar::trace(7)).is_err());
         assert_eq!(fs::read_to_string(secret).unwrap(), "{}");
     }
 
@@ -269,8 +350,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path().into(), &Sides::default());
         assert_eq!(layout.read_sidecar().unwrap(), Trace::None);
-        layout.write_sidecar("ab", 7).unwrap();
-        let sidecar = Sidecar { schema: SCHEMA, pair_id: "ab".into(), generation: 7 };
+        let sidecar = Sidecar::of(&pair_record(), 7);
+        layout.put_sidecar(&sidecar).unwrap();
         assert_eq!(layout.read_sidecar().unwrap(), Trace::Readable(sidecar));
         for garbage in ["", "{", "[]", "{\"schema\":1}", "\u{0}\u{0}"] {
             fs::write(layout.sidecar(), garbage).unwrap();

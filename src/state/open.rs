@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::catalogue::{self, Kept};
 use super::failure;
-use super::layout::{self, Layout, Trace};
+use super::layout::{self, Layout, Sidecar, Trace};
 use super::lock::PairLock;
 use super::memory::MemoryState;
 use super::read_only::ReadOnly;
@@ -51,10 +52,21 @@ pub struct Opened {
     pub lock: PairLock,
 }
 
-/// Opens the state of the pair of these `locations` (what [`StorageClient::identity`] returns) in the state
-/// directory `dir`.
-///
-/// [`StorageClient::identity`]: crate::StorageClient::identity
+/// Which state is to be opened.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The state directory.
+    pub dir: PathBuf,
+    /// Where the pair is now: what [`StorageClient::identity`] returns for each side.
+    ///
+    /// [`StorageClient::identity`]: crate::StorageClient::identity
+    pub locations: Sides<String>,
+    /// The state that is the pair's although it lies under another name or tells of other locations. What lies under
+    /// the name of these locations then waits.
+    pub found: Option<Kept>,
+}
+
+/// Opens the state of a pair.
 ///
 /// `scratch` is where a copy is made for [`Access::ReadOnly`]; it must not be in the state directory.
 ///
@@ -62,30 +74,36 @@ pub struct Opened {
 /// [`ErrorKind::Locked`] if another run has the pair. Otherwise only what says nothing about the base (no
 /// permission, no space, no descriptors): a base that cannot be read is no error but [`Found::Lost`].
 pub async fn open(
-    dir: PathBuf,
-    locations: Sides<String>,
+    wanted: Wanted,
     access: Access,
     scratch: PathBuf,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Opened> {
+    let Wanted { dir, locations, found } = wanted;
     let layout = Layout::new(dir, &locations);
+    // Either may be what the database tells: a kill can come between it and its side-car.
+    let places = Places { now: locations, then: found.as_ref().map(|kept| kept.at.locations.clone()) };
     match access {
         Access::Write => {
             let lock = lock_for_writing(&layout, clock.as_ref()).await?;
+            if let Some(kept) = &found {
+                catalogue::take_in(kept, &layout, clock.as_ref()).await?;
+            }
             patiently(clock.as_ref(), is_contended, || {
-                let (layout, locations, lock) = (layout.clone(), locations.clone(), lock.clone());
+                let (layout, places, lock) = (layout.clone(), places.clone(), lock.clone());
                 let now = clock.now();
-                spawn_blocking(move || open_locked(layout, &locations, lock, now))
+                spawn_blocking(move || open_locked(layout, &places, lock, now))
             })
             .await
             .map_err(in_use)
         }
         Access::ReadOnly => {
             let number = entropy.next_u64();
+            let layout = found.map_or(layout.clone(), |kept| Layout { name: kept.name, ..layout });
             patiently(clock.as_ref(), is_locked, || {
-                let (layout, locations, scratch) = (layout.clone(), locations.clone(), scratch.clone());
-                spawn_blocking(move || open_copy(layout, &locations, &scratch, number))
+                let (layout, places, scratch) = (layout.clone(), places.clone(), scratch.clone());
+                spawn_blocking(move || open_copy(layout, &places, &scratch, number))
             })
             .await
         }
@@ -158,7 +176,7 @@ fn is_locked(error: &Error) -> bool {
     error.kind() == ErrorKind::Locked
 }
 
-async fn lock_for_writing(layout: &Layout, clock: &dyn Clock) -> Result<PairLock> {
+pub(super) async fn lock_for_writing(layout: &Layout, clock: &dyn Clock) -> Result<PairLock> {
     patiently(clock, is_locked, || {
         let layout = layout.clone();
         spawn_blocking(move || {
@@ -169,7 +187,7 @@ async fn lock_for_writing(layout: &Layout, clock: &dyn Clock) -> Result<PairLock
     .await
 }
 
-fn exists(path: &Path) -> Result<bool> {
+pub(super) fn exists(path: &Path) -> Result<bool> {
     match fs::symlink_metadata(path) {
         Ok(_) => Ok(true),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => Ok(false),
@@ -177,8 +195,21 @@ fn exists(path: &Path) -> Result<bool> {
     }
 }
 
+/// Where a pair is, and where its state may say that it is.
+#[derive(Debug, Clone)]
+struct Places {
+    now: Sides<String>,
+    then: Option<Sides<String>>,
+}
+
+impl Places {
+    fn are(&self, told: &Sides<String>) -> bool {
+        self.now == *told || self.then.as_ref() == Some(told)
+    }
+}
+
 /// Opens the state in place.
-fn open_locked(layout: Layout, locations: &Sides<String>, lock: PairLock, now: Timestamp) -> Result<Opened> {
+fn open_locked(layout: Layout, places: &Places, lock: PairLock, now: Timestamp) -> Result<Opened> {
     let path = layout.database();
     let trace = layout.read_sidecar()?;
     layout.move_strays_aside(now)?;
@@ -186,15 +217,20 @@ fn open_locked(layout: Layout, locations: &Sides<String>, lock: PairLock, now: T
         Trace::Readable(sidecar) if is_readable(sidecar.schema) => sidecar.generation,
         _ => 0,
     };
-    let (tables, checked, found, floor) = match inspect(&path, locations, &trace)? {
-        Inspected::Usable(tables, checked, found) => (tables, *checked, found, known_generation),
+    let (tables, checked, found, floor) = match inspect(&path, places, &trace)? {
+        Inspected::Usable(tables, mut checked, found) => {
+            if checked.head.locations != places.now {
+                checked.head = catalogue::resettle(&tables, &layout, &places.now)?;
+            }
+            (tables, *checked, found, known_generation)
+        }
         Inspected::Absent(found) => {
-            let (tables, checked) = create(&path, locations)?;
+            let (tables, checked) = create(&path, &places.now)?;
             (tables, checked, found, known_generation)
         }
         Inspected::Bad(why) => {
             let floor = give_up(&layout, &trace, known_generation, now)?;
-            let (tables, checked) = create(&path, locations)?;
+            let (tables, checked) = create(&path, &places.now)?;
             (tables, checked, Found::Lost { why }, floor)
         }
     };
@@ -205,7 +241,7 @@ fn open_locked(layout: Layout, locations: &Sides<String>, lock: PairLock, now: T
 }
 
 /// Opens a copy of the state. The lock is held no longer than the copying takes.
-fn open_copy(layout: Layout, locations: &Sides<String>, place: &Path, number: u64) -> Result<Opened> {
+fn open_copy(layout: Layout, places: &Places, place: &Path, number: u64) -> Result<Opened> {
     let lock = PairLock::shared(&layout.lock())?;
     let trace = layout.read_sidecar()?;
     let copy = if has_files(&layout.database())? {
@@ -220,7 +256,7 @@ fn open_copy(layout: Layout, locations: &Sides<String>, place: &Path, number: u6
         lock: PairLock::default(),
     };
     let Some(copy) = copy else { return Ok(nowhere(judge_absence(&trace))) };
-    Ok(match inspect(&copy.database(), locations, &trace)? {
+    Ok(match inspect(&copy.database(), places, &trace)? {
         Inspected::Usable(tables, checked, Found::Intact) => {
             let store = SledStore::new(tables, *checked, layout, 0, Home::Copy(copy));
             Opened { store: Arc::new(ReadOnly(store)), found: Found::Intact, lock: PairLock::default() }
@@ -240,12 +276,12 @@ enum Inspected {
     Bad(String),
 }
 
-fn inspect(path: &Path, locations: &Sides<String>, trace: &Trace) -> Result<Inspected> {
+fn inspect(path: &Path, places: &Places, trace: &Trace) -> Result<Inspected> {
     if !has_files(path)? {
         return Ok(Inspected::Absent(judge_absence(trace)));
     }
-    match Tables::open(path).and_then(|tables| check(&tables, locations).map(|checked| (tables, checked))) {
-        Ok((tables, checked)) => Ok(match judge(&checked, locations, trace) {
+    match Tables::open(path).and_then(|tables| check(&tables, &places.now).map(|checked| (tables, checked))) {
+        Ok((tables, checked)) => Ok(match judge(&checked, places, trace) {
             Found::Lost { why } if !checked.is_unused() => Inspected::Bad(why),
             found => Inspected::Usable(tables, Box::new(checked), found),
         }),
@@ -294,7 +330,7 @@ fn begin(tables: &Tables, locations: &Sides<String>) -> Result<Head> {
     Ok(head)
 }
 
-fn create(path: &Path, locations: &Sides<String>) -> Result<(Tables, Checked)> {
+pub(super) fn create(path: &Path, locations: &Sides<String>) -> Result<(Tables, Checked)> {
     crate::ownership::create_private(path)
         .map_err(|error| failure(format!("create `{}`", path.display()), error))?;
     let tables = Tables::open(path)?;
@@ -329,10 +365,10 @@ fn judge_absence(trace: &Trace) -> Found {
 }
 
 /// Says what a database that is sound in itself means beside its side-car.
-fn judge(checked: &Checked, locations: &Sides<String>, trace: &Trace) -> Found {
+fn judge(checked: &Checked, places: &Places, trace: &Trace) -> Found {
     let Head { generation, record, .. } = &checked.head;
-    if checked.head.locations != *locations
-        || record.as_ref().is_some_and(|record| record.locations != *locations)
+    if !places.are(&checked.head.locations)
+        || record.as_ref().is_some_and(|record| record.locations != checked.head.locations)
     {
         return lost("it belongs to another pair");
     }
@@ -368,7 +404,7 @@ fn give_up(layout: &Layout, trace: &Trace, known_generation: u64, now: Timestamp
         // Without it a kill from here on would make the base look like one that never was.
         Trace::None => {
             floor = 1;
-            layout.write_sidecar("", floor)?;
+            layout.put_sidecar(&Sidecar::trace(floor))?;
         }
         Trace::Readable(sidecar) if is_readable(sidecar.schema) => {}
         _ => layout.copy_sidecar_aside("lost", now)?,

@@ -15,7 +15,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use tokio::task::JoinHandle;
 
 use super::block::Row;
-use super::layout::Layout;
+use super::layout::{Layout, Sidecar};
 use super::lock::PairLock;
 use super::tables::{Head, Overlay, SCHEMA, Tables};
 use super::{BaseRow, PairRecord, RowChange, StateStore, fold, journal, row};
@@ -218,7 +218,7 @@ impl Inner {
         let head = Head { schema: SCHEMA, generation, record: Some(record.clone()), ..working.head.clone() };
         self.tables.put_head(&head)?;
         self.tables.sync()?;
-        self.layout.write_sidecar(&record.pair_id, generation)?;
+        self.layout.put_sidecar(&Sidecar::of(&record, generation))?;
         crate::ownership::give_back(&self.layout.dir);
         working.head = head;
         working.failed = false;

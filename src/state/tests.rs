@@ -2,6 +2,7 @@
 
 mod damage;
 mod model;
+mod places;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -70,7 +71,7 @@ impl Place {
         self.0.path().join("state")
     }
 
-    fn scratch(&self) -> PathBuf {
+    pub(super) fn scratch(&self) -> PathBuf {
         self.0.path().join("scratch")
     }
 
@@ -80,7 +81,8 @@ impl Place {
 
     pub(super) async fn try_open(&self, access: Access) -> Result<Opened> {
         let clock = Arc::new(Standing);
-        open(self.dir(), locations(), access, self.scratch(), clock, Arc::new(SystemEntropy)).await
+        let wanted = Wanted { dir: self.dir(), locations: locations(), found: None };
+        open(wanted, access, self.scratch(), clock, Arc::new(SystemEntropy)).await
     }
 
     pub(super) async fn open(&self) -> Opened {

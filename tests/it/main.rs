@@ -47,3 +47,4 @@ mod upgrades;
 mod uses;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
 mod versions;
+mod which;

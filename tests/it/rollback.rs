@@ -1,111 +1,14 @@
 //! Sides and states that are put back to an earlier moment, as a backup is: what was synced since must neither be
 //! deleted nor overwritten for it. And files that a crash of the machine has emptied.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use syncengine::code::{FailureCode, NoticeCode};
 use syncengine::mode::AcceptRollback;
-use syncengine::{
-    ConflictStrategy, InitialSyncPreference, Outcome, Report, SyncEngine, SyncMode, SyncOptions, SyncPair,
-    Timestamp,
-};
+use syncengine::{ConflictStrategy, InitialSyncPreference, Outcome, SyncMode, Timestamp};
 
+use crate::support::scene::{Scene, codes};
 use crate::support::{Folder, Root, set_modified};
-
-/// Two folders, what is remembered of them, and backups of all three.
-struct Scene {
-    dir: tempfile::TempDir,
-    source: Folder,
-    destination: Folder,
-    pair: SyncPair,
-    options: SyncOptions,
-    clock: i64,
-}
-
-impl Scene {
-    fn new(mode: SyncMode) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let (source, destination) = (Folder::new(dir.path(), "a"), Folder::new(dir.path(), "b"));
-        let pair = SyncPair::new(source.0.to_str().unwrap(), destination.0.to_str().unwrap()).mode(mode);
-        Self { dir, source, destination, pair, options: SyncOptions::new(), clock: 1_600_000_000 }
-    }
-
-    async fn run(&self) -> Report {
-        let engine = SyncEngine::new(self.dir.path().join("state"));
-        engine.sync_pair(&self.pair, self.options.clone()).await.unwrap()
-    }
-
-    async fn sync(&self) -> Report {
-        let report = self.run().await;
-        assert_eq!(report.outcome, Outcome::Synced, "{report:?}");
-        report
-    }
-
-    fn write(&mut self, folder: &str, name: &str, text: &str) {
-        self.clock += 60;
-        Folder(self.dir.path().join(folder)).write(name, text.as_bytes(), Timestamp::new(self.clock, 1));
-    }
-
-    /// Copies a folder as a backup does, with all it has, in the same place or elsewhere.
-    fn copy(&self, from: &str, to: &str) {
-        let (from, to) = (self.dir.path().join(from), self.dir.path().join(to));
-        if to.exists() {
-            fs::remove_dir_all(&to).unwrap();
-        }
-        copy_tree(&from, &to);
-    }
-
-    /// Puts what a backup has into a folder that stays the same folder.
-    fn put_back(&self, backup: &str, folder: &str) {
-        let (backup, folder) = (self.dir.path().join(backup), self.dir.path().join(folder));
-        for item in fs::read_dir(&folder).unwrap() {
-            let path = item.unwrap().path();
-            if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
-        }
-        copy_into(&backup, &folder);
-    }
-
-    /// Returns the contents of a folder, by name, conflict copies as `NAME*`.
-    fn shown(&self, folder: &str) -> String {
-        let tree = Folder(self.dir.path().join(folder)).files();
-        let shown = tree.into_iter().map(|(name, text)| {
-            let name = name.split_once(".conflict-").map_or(name.clone(), |(stem, _)| format!("{stem}*"));
-            format!("{name}={}", String::from_utf8(text).unwrap())
-        });
-        shown.collect::<Vec<_>>().join(" ")
-    }
-
-    fn markers(&self, folder: &str) -> BTreeSet<String> {
-        let pairs = self.dir.path().join(folder).join(".syncengine/pairs");
-        let Ok(names) = fs::read_dir(pairs) else { return BTreeSet::new() };
-        names.map(|name| name.unwrap().file_name().into_string().unwrap()).collect()
-    }
-}
-
-fn copy_tree(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    copy_into(from, to);
-}
-
-fn copy_into(from: &Path, to: &Path) {
-    for item in fs::read_dir(from).unwrap() {
-        let item = item.unwrap();
-        let target: PathBuf = to.join(item.file_name());
-        if item.file_type().unwrap().is_dir() {
-            copy_tree(&item.path(), &target);
-        } else {
-            fs::copy(item.path(), &target).unwrap();
-            let modified = item.metadata().unwrap().modified().unwrap();
-            fs::File::options().write(true).open(&target).unwrap().set_modified(modified).unwrap();
-        }
-    }
-}
-
-fn codes(report: &Report) -> Vec<NoticeCode> {
-    report.warnings.iter().chain(&report.refused_by).map(|notice| notice.code).collect()
-}
 
 /// A pair that was synced, backed up, and used since: `old` is gone, `kept` edited, `new` added, `same` left alone.
 async fn used_since(mode: SyncMode, by: &str) -> Scene {

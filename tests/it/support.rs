@@ -20,6 +20,7 @@ pub(crate) mod endpoints;
 pub(crate) mod fuse;
 #[cfg(all(feature = "s3", feature = "embedded"))]
 pub(crate) mod middle;
+pub(crate) mod scene;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 pub(crate) mod stick;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]

@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use syncengine::Key;
 use syncengine::clock::{SystemClock, SystemEntropy};
 use syncengine::mode::Sides;
-use syncengine::state::{self, Access, BaseRow, Found, Opened, RecordTail, RowTail};
+use syncengine::state::{self, Access, BaseRow, Found, Opened, RecordTail, RowTail, Wanted};
 
 /// The state in `tests/data/state-1`, of release 0.1: 303 rows that were committed, one of them removed and two
 /// added by a run that was cut off.
@@ -30,8 +30,8 @@ fn copy_of_the_old_state() -> tempfile::TempDir {
 
 async fn open(dir: &Path, access: Access) -> syncengine::Result<Opened> {
     let scratch = std::env::temp_dir();
-    state::open(dir.into(), locations(), access, scratch, Arc::new(SystemClock), Arc::new(SystemEntropy))
-        .await
+    let wanted = Wanted { dir: dir.into(), locations: locations(), found: None };
+    state::open(wanted, access, scratch, Arc::new(SystemClock), Arc::new(SystemEntropy)).await
 }
 
 async fn rows(opened: &Opened) -> BTreeMap<Key, BaseRow> {

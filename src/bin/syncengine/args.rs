@@ -52,6 +52,20 @@ pub(crate) enum StateCommand {
     Show(Locations),
     /// Forget a pair, so that its next sync is its first
     Forget(Locations),
+    /// Make what is remembered of one place count for another, to which its files were moved or copied
+    Move(MoveArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MoveArgs {
+    /// Where the files were when they were synced last: a folder, s3://bucket/prefix or embedded://bucket/prefix
+    #[arg(value_name = "OLD")]
+    pub(crate) old: String,
+    /// Where they are now
+    #[arg(value_name = "NEW")]
+    pub(crate) new: String,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
 }
 
 #[derive(Debug, Args)]

@@ -116,6 +116,7 @@ impl Session {
             Command::Status(args) => Box::pin(inspect::status(self, args)).await,
             Command::State { command: StateCommand::Show(at) } => state::show(self, at).await,
             Command::State { command: StateCommand::Forget(at) } => state::forget(self, at).await,
+            Command::State { command: StateCommand::Move(args) } => state::move_to(self, args).await,
             #[cfg(feature = "embedded")]
             Command::Serve(args) => Box::pin(serve::serve(self, args)).await,
             Command::Modes => {

@@ -122,6 +122,9 @@ pub fn command_line(data: &[u8]) {
             args.filter = without(args.filter);
             of_located(options::policy(&args.locations, &args.policy, &args.filter));
         }
+        Command::State { command: args::StateCommand::Move(moved) } => {
+            options::store_of(&moved.new, &moved.store).map_or_else(|error| complained(&error), drop);
+        }
         Command::State { command: args::StateCommand::Show(at) | args::StateCommand::Forget(at) } => {
             of_located(options::located(&at));
         }

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use syncengine::filter::Rules;
 use syncengine::key::escape;
 use syncengine::transfer::Tuning;
-use syncengine::{Error, ErrorKind, Result, SyncMode, SyncOptions, SyncPair};
+use syncengine::{Error, ErrorKind, Result, StoreOptions, SyncMode, SyncOptions, SyncPair};
 
+use crate::args::store::StoreArgs;
 use crate::args::{CommonArgs, FilterArg, FilterArgs, Locations, PairArgs, PolicyArgs, RunArgs};
 use crate::sizes;
 
@@ -174,6 +175,12 @@ pub(crate) fn located(args: &Locations) -> Result<SyncPair> {
         )),
         _ => Err(invalid("two locations are needed", "name SOURCE and DESTINATION")),
     }
+}
+
+/// Returns how the store of a single location is reached.
+pub(crate) fn store_of(location: &str, args: &StoreArgs) -> Result<StoreOptions> {
+    // The options are those of a pair, of which both sides are the same here.
+    Ok(store::reached(SyncPair::new(location, location), args)?.destination_store)
 }
 
 /// Returns the pair that `sync` and `plan` are asked to work on.

@@ -80,8 +80,12 @@ impl Server {
     pub(crate) fn bucket(&self, name: &str, prefix: &str) -> Bucket {
         let bucket = self.unmade(name, prefix);
         block(async {
-            if bucket.sdk.head_bucket().bucket(name).send().await.is_err() {
-                bucket.sdk.create_bucket().bucket(name).send().await.unwrap();
+            let is_there = || async { bucket.sdk.head_bucket().bucket(name).send().await.is_ok() };
+            // Another test may make it at the same time.
+            if !is_there().await
+                && let Err(error) = bucket.sdk.create_bucket().bucket(name).send().await
+            {
+                assert!(is_there().await, "{error:?}");
             }
         });
         bucket

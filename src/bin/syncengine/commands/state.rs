@@ -1,13 +1,13 @@
-//! `state show` and `state forget`.
+//! `state show`, `state forget` and `state move`.
 
 use syncengine::report::SCHEMA;
 use syncengine::{Result, Sides, SyncOptions};
 
 use super::{Finished, Session};
-use crate::args::Locations;
+use crate::args::{Locations, MoveArgs};
 use crate::exit_code::ExitCode;
 use crate::options;
-use crate::render::state::{Forgotten, Shown, forgotten, shown};
+use crate::render::state::{Forgotten, Moved, Shown, forgotten, moved, shown};
 
 /// `syncengine state show SOURCE DESTINATION`.
 pub(super) async fn show(session: &Session, at: &Locations) -> Result<Finished> {
@@ -49,4 +49,14 @@ pub(super) async fn forget(session: &Session, at: &Locations) -> Result<Finished
     }
     let code = if document.warnings.is_empty() { ExitCode::Done } else { ExitCode::Incomplete };
     Ok(session.finished(code, forgotten(&document), messages, &document))
+}
+
+/// `syncengine state move OLD NEW`.
+pub(super) async fn move_to(session: &Session, args: &MoveArgs) -> Result<Finished> {
+    let store = options::store_of(&args.new, &args.store)?;
+    let connected = session.connected(SyncOptions::new());
+    let done = session.engine()?.move_state(&args.old, &args.new, &store, &connected).await?;
+    let document =
+        Moved { schema: SCHEMA, old: done.old, new: done.new, pairs: done.pairs, replaced: done.replaced };
+    Ok(session.finished(ExitCode::Done, moved(&document), String::new(), &document))
 }

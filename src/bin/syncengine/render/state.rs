@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 use syncengine::key::escape;
-use syncengine::{SyncMode, guard::Notice};
+use syncengine::location::shown as shown_location;
+use syncengine::{Sides, SyncMode, guard::Notice};
 
 use super::words;
 
@@ -34,6 +35,18 @@ pub(crate) struct Forgotten {
     /// How many markers were removed.
     pub(crate) markers_removed: u64,
     pub(crate) warnings: Vec<Notice>,
+}
+
+/// The document of `state move`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Moved {
+    pub(crate) schema: u32,
+    pub(crate) old: String,
+    pub(crate) new: String,
+    /// The pairs, as they are now.
+    pub(crate) pairs: Vec<Sides<String>>,
+    /// How many states that were there already were moved aside.
+    pub(crate) replaced: u64,
 }
 
 /// Returns the text of `state show`.
@@ -68,4 +81,21 @@ pub(crate) fn forgotten(done: &Forgotten) -> String {
         (false, _) => format!("removed {markers}; there was no base\n"),
         (true, _) => format!("forgot the base and removed {markers}; the next sync is a first sync\n"),
     }
+}
+
+/// Returns the text of `state move`.
+pub(crate) fn moved(done: &Moved) -> String {
+    let mut text = String::new();
+    for pair in &done.pairs {
+        let place = |identity: &str| escape(shown_location(identity).as_bytes());
+        let (source, destination) = (place(&pair.source), place(&pair.destination));
+        text.push_str(&format!(
+            "moved        `{source}` and `{destination}`: the next sync goes on from what is remembered\n"
+        ));
+    }
+    if done.replaced > 0 {
+        let states = words::plural(done.replaced, "state");
+        text.push_str(&format!("set aside    {states} of the new place\n"));
+    }
+    text
 }

@@ -1,0 +1,230 @@
+//! Which pair is this: folders that were moved, copied, and exchanged for others.
+
+use std::fs;
+
+use syncengine::code::NoticeCode;
+use syncengine::{Outcome, Report, Side, StoreOptions, SyncEngine, SyncMode, SyncOptions};
+
+use crate::support::Root;
+use crate::support::scene::{Scene, codes};
+
+fn notes(report: &Report) -> Vec<NoticeCode> {
+    report.notes.iter().map(|note| note.code).collect()
+}
+
+/// The side at which a user of this mode edits.
+fn edited(mode: SyncMode) -> &'static str {
+    if mode.authority() == Some(Side::Destination) { "b" } else { "a" }
+}
+
+/// A pair that was synced in this mode, with `gone` deleted since.
+async fn with_deletion(mode: SyncMode) -> Scene {
+    let mut scene = Scene::new(mode);
+    for name in ["gone", "kept", "same"] {
+        scene.write(edited(mode), name, "1");
+    }
+    scene.sync().await;
+    scene.delete(edited(mode), "gone");
+    scene
+}
+
+/// Deletions that are still to be carried over must not come back as files.
+#[tokio::test]
+async fn a_folder_that_is_moved_keeps_its_past() {
+    for mode in SyncMode::ALL {
+        for moved in ["a", "b", "ab"] {
+            let mut scene = with_deletion(*mode).await;
+            let at = |name: &str| if moved.contains(name) { format!("{name}-now") } else { name.into() };
+            for folder in ["a", "b"].into_iter().filter(|folder| moved.contains(*folder)) {
+                scene.move_to(folder, &at(folder));
+            }
+            scene.between(&at("a"), &at("b"));
+            scene.options.dry_run = true;
+            let foreseen = scene.run().await;
+            scene.options.dry_run = false;
+            let before = scene.shown(&at(edited(*mode)));
+            let report = scene.sync().await;
+            assert_eq!(notes(&foreseen), notes(&report), "{mode} {moved}");
+            assert_eq!(scene.shown(&at(edited(*mode))), before, "{mode} {moved}: {report:?}");
+            let moves = notes(&report).iter().filter(|code| **code == NoticeCode::PairMoved).count();
+            assert_eq!((moves, codes(&report)), (moved.len(), vec![]), "{mode} {moved}: {report:?}");
+            // From now on it is at home there.
+            let again = scene.sync().await;
+            assert_eq!((notes(&again), codes(&again)), (vec![], vec![]), "{mode} {moved}: {again:?}");
+            if mode.is_mirror() || *mode == SyncMode::TwoWay {
+                assert_eq!(scene.shown(&at("a")), scene.shown(&at("b")), "{mode} {moved}");
+            }
+        }
+    }
+}
+
+/// What is deleted in one of two copies was not deleted in the other.
+#[tokio::test]
+async fn a_copy_of_a_folder_has_no_past_and_gets_one_of_its_own() {
+    for mode in [SyncMode::TwoWay, SyncMode::SourceBackup] {
+        let mut scene = with_deletion(mode).await;
+        scene.copy("b", "c");
+        scene.sync().await;
+        scene.between("a", "c");
+        let report = scene.sync().await;
+        assert_eq!(notes(&report), [NoticeCode::RootCopied], "{mode}: {report:?}");
+        assert!(scene.shown("c").contains("gone=1"), "{mode}: {}", scene.shown("c"));
+        // Each has its own past from now on.
+        scene.write("a", "kept", "2!");
+        for other in ["b", "c", "b", "c"] {
+            scene.between("a", other);
+            let report = scene.sync().await;
+            assert_eq!((notes(&report), codes(&report)), (vec![], vec![]), "{mode} {other}: {report:?}");
+            assert!(scene.shown(other).contains("kept=2!"), "{mode} {other}");
+        }
+        scene.delete("a", "same");
+        for other in ["b", "c"] {
+            scene.between("a", other);
+            scene.sync().await;
+            assert!(!scene.shown("a").contains("same"), "{mode} {other}");
+        }
+    }
+}
+
+/// The state knows which disk it was, and no deletion of one is taken for one of the other.
+#[tokio::test]
+async fn disks_that_are_exchanged_have_each_their_own_past() {
+    for mode in [SyncMode::TwoWay, SyncMode::SourceBackup, SyncMode::SourceToDestination] {
+        for second in ["empty", "copy"] {
+            let mut scene = Scene::new(mode);
+            for number in 0..12 {
+                scene.write("a", &format!("f{number}"), "1");
+            }
+            scene.sync().await;
+            match second {
+                "empty" => fs::create_dir(scene.path("disk2")).unwrap(),
+                _ => scene.copy("b", "disk2"),
+            }
+            scene.write("a", "since", "1");
+            scene.sync().await;
+            scene.move_to("b", "disk1");
+            scene.move_to("disk2", "b");
+            if second == "empty" {
+                let refused = scene.run().await;
+                assert_eq!(refused.outcome, Outcome::Refused, "{mode}: an empty disk may be a missing one");
+                assert_eq!(scene.shown("b"), "", "{mode}");
+                scene.options.accept_root = true;
+            }
+            scene.sync().await;
+            scene.options.accept_root = false;
+            assert_eq!(scene.shown("a"), scene.shown("b"), "{mode} {second}");
+            assert!(scene.shown("a").contains("f0=1") && scene.shown("a").contains("since=1"), "{mode}");
+            let mut inside = 2;
+            for round in 0..4 {
+                scene.write("a", &format!("f{}", round + 5), &format!("2!{round}"));
+                scene.delete("a", &format!("f{round}"));
+                let expected = scene.shown("a");
+                for _ in 0..2 {
+                    let report = scene.sync().await;
+                    assert_eq!(codes(&report), [], "{mode} {second} {round} {inside}: {report:?}");
+                    assert_eq!(scene.shown("a"), expected, "{mode} {second} {round} {inside}: {report:?}");
+                    if mode != SyncMode::SourceBackup {
+                        assert_eq!(
+                            scene.shown("b"),
+                            expected,
+                            "{mode} {second} {round} {inside}: {report:?}"
+                        );
+                    }
+                    scene.move_to("b", &format!("disk{inside}"));
+                    inside = 3 - inside;
+                    scene.move_to(&format!("disk{inside}"), "b");
+                }
+            }
+        }
+    }
+}
+
+/// A folder that is restored on a new disk is another one, and what the old one had is remembered for it.
+#[tokio::test]
+async fn a_folder_that_is_put_back_on_another_disk_neither_deletes_nor_overwrites() {
+    let mut scene = Scene::new(SyncMode::TwoWay);
+    for name in ["gone", "kept", "same", "too"] {
+        scene.write("a", name, "1");
+    }
+    scene.sync().await;
+    scene.copy("a", "a-then");
+    scene.delete("b", "gone");
+    scene.write("b", "kept", "2!");
+    scene.write("a", "new", "1");
+    scene.sync().await;
+    scene.move_to("a", "a-lost");
+    scene.copy("a-then", "a");
+    let report = scene.sync().await;
+    assert!(codes(&report).contains(&NoticeCode::RolledBack), "{report:?}");
+    assert_eq!(scene.shown("b"), "gone=1 kept=2! kept*=1 new=1 same=1 too=1");
+    assert_eq!(scene.shown("a"), scene.shown("b"));
+    scene.delete("b", "gone");
+    // If it was not lost after all, it goes on from where it was.
+    scene.move_to("a", "a-restored");
+    scene.move_to("a-lost", "a");
+    let report = scene.sync().await;
+    assert_eq!(
+        (codes(&report), scene.shown("a")),
+        (vec![], "kept=2! kept*=1 new=1 same=1 too=1".into()),
+        "{report:?}"
+    );
+}
+
+/// Who says that a copy takes the place of what it was copied from has its past count.
+#[tokio::test]
+async fn what_is_remembered_can_be_moved() {
+    for (has_been_synced, expected) in [(false, 0), (true, 1)] {
+        let mut scene = with_deletion(SyncMode::TwoWay).await;
+        scene.copy("b", "c");
+        let (old, new) = (scene.path("b"), scene.path("c"));
+        fs::remove_dir_all(&old).unwrap();
+        if has_been_synced {
+            scene.between("a", "c");
+            scene.sync().await;
+            scene.delete("a", "gone");
+        }
+        let engine = SyncEngine::new(scene.path("state"));
+        let (store, options) = (StoreOptions::default(), SyncOptions::new());
+        let dir = scene.dir.path().to_owned();
+        let moving = |old: &str| {
+            let (engine, old, new) = (engine.clone(), dir.join(old), new.clone());
+            let (store, options) = (store.clone(), options.clone());
+            async move { engine.move_state(old.to_str().unwrap(), new.to_str().unwrap(), &store, &options).await }
+        };
+        assert!(moving("never").await.is_err());
+        let moved = moving("b").await.unwrap();
+        assert_eq!((moved.pairs.len(), moved.replaced), (1, expected));
+        scene.between("a", "c");
+        let report = scene.sync().await;
+        assert_eq!((notes(&report), codes(&report)), (vec![], vec![]), "{report:?}");
+        assert_eq!((scene.shown("a"), scene.shown("c")), ("kept=1 same=1".into(), "kept=1 same=1".into()));
+        assert!(moving("b").await.is_err());
+    }
+}
+
+/// Whoever syncs two folders with another state directory is told: what one deletes the other may bring back.
+#[tokio::test]
+async fn another_state_of_the_same_folders_is_told() {
+    let mut scene = Scene::new(SyncMode::SourceToDestination);
+    scene.write("a", "f", "1");
+    scene.sync().await;
+    scene.move_to("state", "state-1");
+    scene.pair = scene.pair.clone().mode(SyncMode::TwoWay);
+    scene.sync().await;
+    scene.move_to("state", "state-2");
+    scene.move_to("state-1", "state");
+    let report = scene.sync().await;
+    assert_eq!(codes(&report), [NoticeCode::OtherState], "{report:?}");
+    // Not of another machine, whose folders only have the same names.
+    let markers = |folder: &str| fs::read_dir(scene.path(folder).join(".syncengine/pairs")).unwrap();
+    for marker in markers("a").chain(markers("b")) {
+        let path = marker.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let mut document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        document["machine"] = "elsewhere".into();
+        fs::write(path, document.to_string()).unwrap();
+    }
+    let report = scene.sync().await;
+    assert_eq!(codes(&report), [], "{report:?}");
+    assert_eq!(scene.source.files(), scene.destination.files());
+}
