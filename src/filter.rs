@@ -51,10 +51,11 @@ impl Rules {
     pub fn parse(text: &str) -> (Self, Vec<RuleError>) {
         let mut lines = Lines { text: text.into(), ..Lines::default() };
         let mut errors = Vec::new();
-        for line in text.strip_prefix('\u{feff}').unwrap_or(text).split('\n') {
+        let all = text.strip_prefix('\u{feff}').unwrap_or(text).split('\n');
+        for (number, line) in (1..).zip(all) {
             let line = line.strip_suffix('\r').unwrap_or(line);
             match pattern::parse_line(line) {
-                Ok(Some(pattern)) => lines.push(&pattern),
+                Ok(Some(pattern)) => lines.push(&pattern, line, number),
                 Ok(None) => {}
                 Err(why) => errors.push(RuleError { line: line.into(), why: why.into() }),
             }
@@ -70,7 +71,9 @@ impl Rules {
         let error = |why: &str| RuleError { line: line.into(), why: why.into() };
         let pattern = pattern::parse_line(line).map_err(error)?;
         let pattern = pattern.ok_or_else(|| error("it is blank or a comment"))?;
-        Arc::make_mut(&mut self.0).push(&pattern);
+        let lines = Arc::make_mut(&mut self.0);
+        let number = lines.lines.len() + 1;
+        lines.push(&pattern, line, number);
         Ok(())
     }
 
@@ -89,8 +92,8 @@ impl Rules {
         self.0.lines.len()
     }
 
-    /// Returns what the last line that matches says: excluded, brought back, or nothing.
-    fn verdict(&self, path: &str, is_folder: bool, hits: &mut Vec<usize>) -> Option<bool> {
+    /// Returns the last line that matches.
+    fn verdict(&self, path: &str, is_folder: bool, hits: &mut Vec<usize>) -> Option<&Line> {
         if self.is_empty() {
             return None;
         }
@@ -100,7 +103,7 @@ impl Rules {
             for hit in hits.iter().rev() {
                 let line = &self.0.lines[self.0.globs[batch.first + hit].0];
                 if is_folder || !line.folders_only {
-                    return Some(!line.negated);
+                    return Some(line);
                 }
             }
         }
@@ -109,10 +112,28 @@ impl Rules {
 }
 
 /// What a line says once one of its globs matches.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Line {
     negated: bool,
     folders_only: bool,
+    /// Where it stands in its source, from 1.
+    number: usize,
+    text: Box<str>,
+}
+
+/// The rule that decided about a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The folder whose `.syncignore` has the rule (`""` is the root); `None` for one of the options.
+    pub folder: Option<String>,
+    /// The number of its line there, from 1; of an option, which of them it is.
+    pub line: usize,
+    /// The rule as it is written.
+    pub rule: String,
+    /// Whether it excludes; otherwise it brings back what an earlier rule excludes.
+    pub excludes: bool,
+    /// What it matched: the path itself or a folder that it is in.
+    pub matched: String,
 }
 
 #[derive(Clone, Default)]
@@ -135,14 +156,15 @@ struct Batch {
 
 impl fmt::Debug for Lines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.globs.iter().map(|(line, glob)| (self.lines[*line], glob))).finish()
+        f.debug_list().entries(self.globs.iter().map(|(line, glob)| (&self.lines[*line], glob))).finish()
     }
 }
 
 impl Lines {
-    fn push(&mut self, pattern: &pattern::Pattern) {
+    fn push(&mut self, pattern: &pattern::Pattern, text: &str, number: usize) {
         let line = self.lines.len();
-        self.lines.push(Line { negated: pattern.negated, folders_only: pattern.folders_only });
+        let pattern::Pattern { negated, folders_only, .. } = *pattern;
+        self.lines.push(Line { negated, folders_only, number, text: text.into() });
         self.globs.extend(pattern.globs.iter().map(|glob| (line, glob.clone())));
         self.compiled = OnceLock::new();
     }
@@ -249,15 +271,37 @@ impl Filter {
         self.judged_excluded = excluded;
     }
 
+    /// Returns the rule that decided about the file `key`, by itself or by a folder it is in; `None` if no rule matches.
+    pub fn decision(&mut self, key: &Key) -> Option<Decision> {
+        let path = key.as_str();
+        let folders = path.match_indices('/').map(|(end, _)| &path[..end]);
+        let excluded = folders.filter(|folder| self.decide(folder, true)).map(str::to_owned).next();
+        let (matched, is_folder) = excluded.as_deref().map_or((path, false), |folder| (folder, true));
+        let (folder, line) = self.deciding(matched, is_folder)?;
+        Some(Decision {
+            folder: folder.map(str::to_owned),
+            line: line.number,
+            rule: line.text.to_string(),
+            excludes: !line.negated,
+            matched: matched.to_owned(),
+        })
+    }
+
     /// Judges one path, whatever the folders it is in.
     fn decide(&mut self, path: &str, is_folder: bool) -> bool {
+        self.deciding(path, is_folder).is_some_and(|(_, line)| !line.negated)
+    }
+
+    /// Returns the rule that decides about a path, whatever the folders it is in, and the folder whose rule it is.
+    fn deciding(&mut self, path: &str, is_folder: bool) -> Option<(Option<&str>, &Line)> {
         let Self { command_line, nested, hits, .. } = self;
         // Rules of a folder the walk has left stay until the next is entered; `relative` passes them over.
-        let mut sources = std::iter::once(("", &*command_line))
-            .chain(nested.iter().rev().map(|(folder, rules)| (folder.as_str(), rules)));
-        sources
-            .find_map(|(folder, rules)| rules.verdict(relative(path, folder)?, is_folder, hits))
-            .unwrap_or(false)
+        let mut sources = std::iter::once((None, &*command_line))
+            .chain(nested.iter().rev().map(|(folder, rules)| (Some(folder.as_str()), rules)));
+        sources.find_map(|(folder, rules)| {
+            let line = rules.verdict(relative(path, folder.unwrap_or_default())?, is_folder, hits)?;
+            Some((folder, line))
+        })
     }
 }
 

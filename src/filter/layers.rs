@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::vec::IntoIter;
 
-use super::{Filter, Rules};
+use super::{Decision, Filter, Rules};
 use crate::key::Key;
 use crate::mode::{Side, Sides};
 
@@ -90,6 +90,18 @@ impl Layers {
         self.own.source.filter.excludes(key) || self.own.destination.filter.excludes(key)
     }
 
+    /// Returns, for each side, which of its own rules decided about a file, or of the options.
+    pub fn decisions(&mut self, key: &Key) -> Sides<Option<Decision>> {
+        let Sides { source, destination } = &mut self.own;
+        Sides::new(source.filter.decision(key), destination.filter.decision(key))
+    }
+
+    /// Returns which rule that the other side had before holds a file of `side` back.
+    pub fn holding(&mut self, side: Side, key: &Key) -> Option<Decision> {
+        let layers = self.before.get_mut(side.other()).iter_mut();
+        layers.filter_map(|layer| layer.filter.decision(key)).find(|decision| decision.excludes)
+    }
+
     /// Returns whether a side's own rules exclude a folder.
     pub(crate) fn excludes_folder(&mut self, folder: &str) -> bool {
         self.own.source.filter.excludes_folder(folder) || self.own.destination.filter.excludes_folder(folder)
@@ -98,5 +110,28 @@ impl Layers {
     /// Returns whether a rule that the other side had before holds a file of `side` back.
     pub(crate) fn holds(&mut self, side: Side, key: &Key) -> bool {
         self.before.get_mut(side.other()).iter_mut().any(|layer| layer.filter.excludes(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_known_whose_rule_decided() {
+        let book = |text: &str| Book::from([(String::new(), Rules::parse(text).0)]);
+        let own = Sides::new(book("*.log\n"), book("!a.log\n"));
+        let before = Sides::new(vec![book("*.key\n")], Vec::new());
+        let mut layers = Layers::with(&Rules::default(), &own, &before);
+        layers.advance("");
+        let key = |path| Key::parse(path).unwrap();
+        let says = |found: Option<Decision>| found.map(|found| (found.line, found.excludes));
+        let Sides { source, destination } = layers.decisions(&key("a.log"));
+        assert_eq!((says(source), says(destination)), (Some((1, true)), Some((1, false))));
+        assert!(layers.excludes(&key("a.log")) && !layers.excludes(&key("b.key")));
+        for (side, expected) in [(Side::Destination, Some((1, true))), (Side::Source, None)] {
+            assert_eq!(says(layers.holding(side, &key("b.key"))), expected, "{side}");
+            assert_eq!(layers.holds(side, &key("b.key")), expected.is_some(), "{side}");
+        }
     }
 }

@@ -452,8 +452,11 @@ fn git_is_installed() -> bool {
     installed
 }
 
-/// Lays the cases out as folders of one repository and returns what git excludes.
-fn ask_git(at: &std::path::Path, cases: &[Case]) -> BTreeSet<String> {
+/// A rule that git says decided: the folder whose rules it is of, its line, and whether it excludes.
+type Gits = (String, usize, bool);
+
+/// Lays the cases out as folders of one repository and returns which rule git says decided about each path.
+fn ask_git(at: &std::path::Path, cases: &[Case]) -> BTreeMap<String, Gits> {
     let mut questions = Vec::new();
     for (n, case) in cases.iter().enumerate() {
         let top = at.join(n.to_string());
@@ -469,10 +472,22 @@ fn ask_git(at: &std::path::Path, cases: &[Case]) -> BTreeSet<String> {
     assert!(git(at).args(["init", "-q"]).status().unwrap().success());
     std::fs::write(at.join("questions"), questions).unwrap();
     let questions = Stdio::from(std::fs::File::open(at.join("questions")).unwrap());
-    let output =
-        git(at).args(["check-ignore", "--no-index", "-z", "--stdin"]).stdin(questions).output().unwrap();
+    let output = git(at)
+        .args(["check-ignore", "--no-index", "-v", "-z", "--stdin"])
+        .stdin(questions)
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().split_terminator('\0').map(Into::into).collect()
+    let text = String::from_utf8(output.stdout).unwrap();
+    let fields: Vec<&str> = text.split_terminator('\0').collect();
+    let (answers, rest) = fields.as_chunks::<4>();
+    assert!(rest.is_empty(), "{rest:?}");
+    let answer = |[source, line, rule, path]: &[&str; 4]| {
+        let folder = source.strip_suffix("/.gitignore").unwrap();
+        let (_, folder) = folder.split_once('/').unwrap_or((folder, ""));
+        ((*path).to_owned(), (folder.to_owned(), line.parse().unwrap(), !rule.starts_with('!')))
+    };
+    answers.iter().map(answer).collect()
 }
 
 #[test]
@@ -484,7 +499,7 @@ fn generated_rules_get_gits_answer() {
     let mut cases: Vec<_> = (0..600).map(|_| generate(&mut dice)).collect();
     cases.extend(named_classes());
     let at = tempfile::tempdir().unwrap();
-    let excluded = ask_git(at.path(), &cases);
+    let gits = ask_git(at.path(), &cases);
     let (mut yes, mut no) = (0, 0);
     for (n, case) in cases.iter().enumerate() {
         let mut filter = root(&case.root);
@@ -492,10 +507,41 @@ fn generated_rules_get_gits_answer() {
         for path in &case.paths {
             let folder = at.path().join(n.to_string()).join(path).is_dir();
             let ours = if folder { filter.excludes_folder(path) } else { filter.excludes(&key(path)) };
-            let gits = excluded.contains(&format!("{n}/{path}"));
-            assert_eq!(ours, gits, "{:?} {:?} {path:?} (a folder: {folder})", case.root, case.nested);
+            let gits = gits.get(&format!("{n}/{path}"));
+            let excluded = gits.is_some_and(|(_, _, excludes)| *excludes);
+            assert_eq!(ours, excluded, "{:?} {:?} {path:?} (a folder: {folder})", case.root, case.nested);
+            if !folder {
+                let decision = filter.decision(&key(path));
+                let ours = decision.map(|found| (found.folder.unwrap(), found.line, found.excludes));
+                assert_eq!(ours.as_ref(), gits, "{:?} {:?} {path:?}", case.root, case.nested);
+            }
             *(if ours { &mut yes } else { &mut no }) += 1;
         }
     }
     assert!(yes > 2_000 && no > 2_000, "{yes} excluded, {no} not");
+}
+
+#[test]
+fn a_decision_names_the_rule_and_what_it_matched() {
+    let mut options = Rules::default();
+    options.push("*.tmp").unwrap();
+    options.push("!keep.tmp").unwrap();
+    let mut filter = Filter::new(options);
+    filter.enter("", Rules::parse("# mine\n\n/build/\r\n*.log\n").0);
+    filter.enter("a", Rules::parse("!b.log\n").0);
+    for (path, expected) in [
+        ("a/x.tmp", "options 1 *.tmp excludes a/x.tmp"),
+        ("keep.tmp", "options 2 !keep.tmp brings back keep.tmp"),
+        ("build/c/x", "'' 3 /build/ excludes build"),
+        ("a/c.log", "'' 4 *.log excludes a/c.log"),
+        ("a/b.log", "'a' 1 !b.log brings back a/b.log"),
+        ("a/b", "nothing"),
+    ] {
+        let shown = filter.decision(&key(path)).map_or("nothing".into(), |found| {
+            let source = found.folder.map_or("options".into(), |folder| format!("'{folder}'"));
+            let says = if found.excludes { "excludes" } else { "brings back" };
+            format!("{source} {} {} {says} {}", found.line, found.rule, found.matched)
+        });
+        assert_eq!(shown, expected, "{path}");
+    }
 }
