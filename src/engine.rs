@@ -16,7 +16,7 @@ use crate::guard::Notice;
 use crate::mode::{AcceptRollback, InitialSyncPreference};
 use crate::pair::SyncPair;
 use crate::report::{ErrorLine, Outcome, Recorder, Report};
-use crate::state::{Found, StateStore};
+use crate::state::{Found, Single, StateDir, StateStore, States};
 use crate::transfer::Tuning;
 
 mod bounds;
@@ -68,7 +68,8 @@ pub struct SyncEngine {
     scratch_dir: PathBuf,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    state: Option<(Arc<dyn StateStore>, Found)>,
+    /// The states, if they are not those in the state directory.
+    states: Option<Arc<dyn States>>,
     servers: Arc<stores::Servers>,
     /// What this machine is called.
     machine: String,
@@ -174,6 +175,20 @@ impl SyncOptions {
     }
 }
 
+impl SyncEngine {
+    /// Returns where the states of pairs are.
+    fn all_states(&self) -> Arc<dyn States> {
+        self.states.clone().unwrap_or_else(|| {
+            Arc::new(StateDir {
+                dir: self.state_dir.clone(),
+                scratch: self.scratch_dir.clone(),
+                clock: Arc::clone(&self.clock),
+                entropy: Arc::clone(&self.entropy),
+            })
+        })
+    }
+}
+
 impl SyncOptions {
     /// Returns these options for something that only looks.
     fn looking(&self) -> Self {
@@ -189,7 +204,7 @@ impl SyncEngine {
             scratch_dir: std::env::temp_dir(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
-            state: None,
+            states: None,
             servers: Arc::default(),
             machine: crate::lock::machine(),
         }
@@ -211,8 +226,13 @@ impl SyncEngine {
 
     /// Replaces the state on disk by `store`, of which `found` says what it is. Every run of this engine
     /// then uses it, whatever the pair; nothing locks it.
-    pub fn state(mut self, store: Arc<dyn StateStore>, found: Found) -> Self {
-        self.state = Some((store, found));
+    pub fn state(self, store: Arc<dyn StateStore>, found: Found) -> Self {
+        self.states(Arc::new(Single::new(store, found)))
+    }
+
+    /// Replaces all states on disk.
+    pub fn states(mut self, states: Arc<dyn States>) -> Self {
+        self.states = Some(states);
         self
     }
 

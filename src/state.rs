@@ -19,6 +19,7 @@ use crate::mode::{InitialSyncPreference, Side, Sides, SyncMode};
 
 mod block;
 mod catalogue;
+mod directory;
 mod fold;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -36,10 +37,12 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
-pub use catalogue::{Kept, all_kept, keep_waiting, kept_at, knows, move_to};
+pub use catalogue::{Kept, move_to};
+pub(crate) use directory::Single;
+pub use directory::{StateDir, States};
 pub use layout::Whereabouts;
 pub use lock::PairLock;
-pub use open::{Access, Opened, Wanted, exposure, forget, is_known, open};
+pub use open::{Access, Opened, Wanted, exposure, forget, open};
 pub use tail::{Epochs, MUST_KNOW, RecordTail, Recovery, RowTail, RuleFile, RulesRecord};
 
 /// Returns the error for an input or output failure in the state directory.

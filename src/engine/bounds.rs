@@ -75,10 +75,7 @@ impl SyncEngine {
     /// Gives the pair another id, since a folder is in the place of one that carries this id. What is remembered of that one
     /// waits for it.
     async fn part(&self, past: &mut Past) -> Result<()> {
-        // A state that was handed in has no place to wait in.
-        let Some(lock) = past.lock.clone() else { return Ok(()) };
-        let dir = self.state_dir.clone();
-        crate::state::keep_waiting(dir, past.state.as_ref(), lock, self.clock.now()).await?;
+        self.all_states().keep_waiting(past.state.as_ref(), past.lock.clone()).await?;
         past.record.pair_id = self.new_pair_id();
         past.record.tail.set_epochs(Epochs::default());
         Ok(())

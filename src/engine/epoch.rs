@@ -169,9 +169,7 @@ impl SyncEngine {
                 let Some(epoch) = marks.highest(pair_id).filter(|epoch| *epoch > known) else { continue };
                 let found = read_text(prepared, side, &Marker::new(pair_id, epoch)).await?;
                 let is_ours = |text: &MarkerText| text.places == expected && text.machine == self.machine;
-                let dir = || self.state_dir.clone();
-                if found.as_ref().is_some_and(is_ours)
-                    && !crate::state::knows(dir(), pair_id.to_owned()).await?
+                if found.as_ref().is_some_and(is_ours) && !self.all_states().knows(pair_id.to_owned()).await?
                 {
                     return Ok(true);
                 }

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::escape;
 use crate::location::{Location, StoreOptions};
 use crate::mode::{Side, Sides};
-use crate::state::{Kept, all_kept, move_to};
+use crate::state::{Kept, move_to};
 
 /// What became of the pairs of a side that is elsewhere now.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ impl SyncEngine {
         store: &StoreOptions,
         options: &SyncOptions,
     ) -> Result<Moved> {
-        let all = all_kept(self.state_dir.clone()).await?;
+        let all = self.all_states().all().await?;
         let of_old = named(old, store)?;
         let identities: BTreeSet<String> =
             all.iter().flat_map(places).filter(|identity| of_old.names(identity)).cloned().collect();

@@ -107,7 +107,7 @@ impl SyncEngine {
         }
         let grounds = Sides::new(places.source.ground(), places.destination.ground());
         check_grounds(&grounds)?;
-        if self.state.is_none() {
+        if self.states.is_none() {
             check_state_dir(&self.state_dir, &grounds)?;
         }
         let trash = trash_location(pair, &places)?;

@@ -12,14 +12,11 @@ use crate::pair::SyncPair;
 impl SyncEngine {
     /// Returns whether these two sides are known the other way round.
     pub(super) async fn is_known_turned_round(&self, prepared: &Prepared) -> Result<bool> {
-        if self.state.is_some() {
-            return Ok(false);
-        }
         let Sides { source, destination } = prepared.identities();
         let (given, turned) =
             (Sides::new(source.clone(), destination.clone()), Sides::new(destination, source));
-        let dir = || self.state_dir.clone();
-        Ok(!crate::state::is_known(dir(), given).await? && crate::state::is_known(dir(), turned).await?)
+        let states = self.all_states();
+        Ok(!states.is_known(given).await? && states.is_known(turned).await?)
     }
 }
 

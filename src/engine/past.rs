@@ -16,7 +16,7 @@ use crate::mode::{InitialSyncPreference, Side, Sides, SyncMode};
 use crate::pair::SyncPair;
 use crate::plan::rollback::Rollback;
 use crate::report::Recorder;
-use crate::state::{Access, FirstSync, Found, Kept, PairLock, PairRecord, RecordTail, StateStore, Wanted};
+use crate::state::{Access, FirstSync, Found, Opened, PairLock, PairRecord, RecordTail, StateStore, Wanted};
 
 /// The base of a pair and what its past says about this run.
 pub(super) struct Past {
@@ -56,7 +56,7 @@ pub(super) struct Past {
     /// The name of its folder in the trash.
     pub(super) trash_run: Option<String>,
     /// Keeps other runs of the pair out for as long as it lives.
-    pub(super) lock: Option<PairLock>,
+    pub(super) lock: PairLock,
 }
 
 impl Past {
@@ -103,8 +103,8 @@ impl SyncEngine {
         if which.found.is_none() && self.is_known_turned_round(prepared).await? {
             return Err(order::turned_round(pair, options));
         }
-        let found = which.found.clone();
-        let (state, mut found, lock) = self.open_state(prepared.identities(), found, access).await?;
+        let wanted = Wanted { locations: prepared.identities(), found: which.found.clone() };
+        let Opened { store: state, mut found, lock } = self.all_states().open(wanted, access).await?;
         self.warn_of_exposure(recorder).await;
         which::tell(&which, prepared, recorder);
         let record = state.pair_record();
@@ -189,7 +189,7 @@ impl SyncEngine {
 
     /// Whoever can change the base decides what is taken for deleted.
     async fn warn_of_exposure(&self, recorder: &Recorder) {
-        if self.state.is_some() {
+        if self.states.is_some() {
             return;
         }
         let Some(why) = crate::state::exposure(self.state_dir.clone()).await else { return };
@@ -219,29 +219,6 @@ impl SyncEngine {
             }
         }
         Ok(marks)
-    }
-
-    /// Opens the base of the pair of these trees, which may lie where another one `found` it.
-    pub(super) async fn open_state(
-        &self,
-        locations: Sides<String>,
-        found: Option<Kept>,
-        access: Access,
-    ) -> Result<(Arc<dyn StateStore>, Found, Option<PairLock>)> {
-        if let Some((state, found)) = &self.state {
-            // A store that has a record has been used since it was handed in.
-            let found = if state.pair_record().is_some() { Found::Intact } else { found.clone() };
-            return Ok((Arc::clone(state), found, None));
-        }
-        let opened = crate::state::open(
-            Wanted { dir: self.state_dir.clone(), locations, found },
-            access,
-            self.scratch_dir.clone(),
-            Arc::clone(&self.clock),
-            Arc::clone(&self.entropy),
-        )
-        .await?;
-        Ok((opened.store, opened.found, Some(opened.lock)))
     }
 
     pub(super) fn new_pair_id(&self) -> String {

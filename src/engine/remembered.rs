@@ -12,7 +12,7 @@ use crate::guard::Notice;
 use crate::marker::Marks;
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
-use crate::state::{Access, Found, PairRecord};
+use crate::state::{Access, Found, Opened, PairRecord, Wanted};
 
 /// What is remembered of a pair.
 #[derive(Debug, Clone)]
@@ -53,7 +53,8 @@ impl SyncEngine {
 
     async fn look_up(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Remembered> {
         let clients = self.open(pair, &options.looking()).await?.clients;
-        let (state, found, _lock) = self.open_state(identities(&clients), None, Access::ReadOnly).await?;
+        let wanted = Wanted { locations: identities(&clients), found: None };
+        let Opened { store: state, found, .. } = self.all_states().open(wanted, Access::ReadOnly).await?;
         let rows = state.scan().try_fold(0, |count, _| std::future::ready(Ok(count + 1))).await?;
         let lost = match found {
             Found::Lost { why } => Some(why),
@@ -76,11 +77,12 @@ impl SyncEngine {
     async fn strike(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Forgotten> {
         // Nothing is made that would only be emptied.
         let clients = self.open(pair, &options.looking()).await?.clients;
-        let (state, _, lock) = self.open_state(identities(&clients), None, Access::ReadOnly).await?;
-        let record = state.pair_record();
-        drop((state, lock));
+        let wanted = Wanted { locations: identities(&clients), found: None };
+        let opened = self.all_states().open(wanted, Access::ReadOnly).await?;
+        let record = opened.store.pair_record();
+        drop(opened);
         // First of all, because it is what another run's lock refuses.
-        let base_removed = if self.state.is_some() {
+        let base_removed = if self.states.is_some() {
             false
         } else {
             let (dir, clock) = (self.state_dir.clone(), Arc::clone(&self.clock));

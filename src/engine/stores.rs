@@ -60,7 +60,7 @@ impl SyncEngine {
             trash,
             strict: options.strict,
             // Without a state on disk there is no place for it.
-            memory_dir: self.state.is_none().then(|| self.state_dir.join(MEMORY)),
+            memory_dir: self.states.is_none().then(|| self.state_dir.join(MEMORY)),
         }
     }
 

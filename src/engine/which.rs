@@ -18,7 +18,7 @@ use crate::marker::Marks;
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
 use crate::report::Recorder;
-use crate::state::{Kept, all_kept, kept_at};
+use crate::state::Kept;
 
 /// What tells two sides from all others.
 #[derive(Debug)]
@@ -133,13 +133,10 @@ impl Given<'_> {
 impl SyncEngine {
     /// Finds out which pair the sides are.
     pub(super) async fn which(&self, pair: &SyncPair, prepared: &Prepared) -> Result<Which> {
-        if self.state.is_some() {
-            return Ok(Which::default());
-        }
-        let dir = || self.state_dir.clone();
-        let mut home = kept_at(dir(), prepared.identities()).await?;
+        let states = self.all_states();
+        let mut home = states.kept_at(prepared.identities()).await?;
         if home.is_none() {
-            home = kept_at(dir(), prepared.former_identities()).await?;
+            home = states.kept_at(prepared.former_identities()).await?;
         }
         let written = |side: Side| pair.allows_copy_to(side);
         let is_wanted = |side: Side| home.is_none() || written(side) || prepared.listed.get(side).is_folder();
@@ -157,7 +154,7 @@ impl SyncEngine {
             _ if Side::BOTH.into_iter().all(|side| marks.get(side).pairs().is_empty()) => {
                 given.choose(home.as_ref(), &[])
             }
-            _ => given.choose(home.as_ref(), &all_kept(dir()).await?),
+            _ => given.choose(home.as_ref(), &states.all().await?),
         };
         let Sides { source, destination } = marks;
         let marks =
@@ -226,7 +223,8 @@ mod tests {
             roots: Sides::new(source.1, destination.1),
             there: Sides::new(epoch, epoch),
         };
-        Kept::new(words[0], at)
+        let (name, pair_id) = (words[0].to_owned(), words[0].to_owned());
+        Kept { name, pair_id, at }
     }
 
     fn marks(text: &str) -> Marks {

@@ -30,26 +30,18 @@ const ROWS_AT_ONCE: usize = 1000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     /// What its files are called.
-    pub(super) name: String,
+    pub name: String,
     /// The id of its pair.
     pub pair_id: String,
     /// Where the pair was when it was synced last.
     pub at: Whereabouts,
 }
 
-#[cfg(test)]
-impl Kept {
-    /// Returns a state that lies nowhere.
-    pub fn new(pair_id: &str, at: Whereabouts) -> Self {
-        Self { name: pair_id.into(), pair_id: pair_id.into(), at }
-    }
-}
-
 /// Returns the state that is kept for the pair of these locations.
 ///
 /// # Errors
 /// Failures of the file system.
-pub async fn kept_at(dir: PathBuf, locations: Sides<String>) -> Result<Option<Kept>> {
+pub(super) async fn kept_at(dir: PathBuf, locations: Sides<String>) -> Result<Option<Kept>> {
     let layout = Layout::new(dir, &locations);
     joined(spawn_blocking(move || {
         if !exists(&layout.database())? {
@@ -68,7 +60,7 @@ pub async fn kept_at(dir: PathBuf, locations: Sides<String>) -> Result<Option<Ke
 ///
 /// # Errors
 /// Failures of the file system.
-pub async fn all_kept(dir: PathBuf) -> Result<Vec<Kept>> {
+pub(super) async fn all_kept(dir: PathBuf) -> Result<Vec<Kept>> {
     joined(spawn_blocking(move || {
         let mut found = Vec::new();
         for name in names(&dir)? {
@@ -87,7 +79,7 @@ pub async fn all_kept(dir: PathBuf) -> Result<Vec<Kept>> {
 ///
 /// # Errors
 /// Failures of the file system.
-pub async fn knows(dir: PathBuf, pair_id: String) -> Result<bool> {
+pub(super) async fn knows(dir: PathBuf, pair_id: String) -> Result<bool> {
     joined(spawn_blocking(move || {
         let of_id = |name: &String| Layout::is_of(&dir.join(name), &pair_id);
         Ok(file_names(&dir)?.iter().filter(|name| name.contains(".json")).any(of_id))
@@ -196,7 +188,7 @@ fn relocate(from: &Layout, to: &Layout) -> Result<()> {
 ///
 /// # Errors
 /// Failures of the file system.
-pub async fn keep_waiting(
+pub(super) async fn keep_waiting(
     dir: PathBuf,
     state: &dyn StateStore,
     lock: PairLock,

@@ -63,7 +63,7 @@ pub struct Whereabouts {
 
 impl Whereabouts {
     /// Returns what the record of a pair says of it.
-    pub(super) fn of(record: &PairRecord) -> Self {
+    pub fn of(record: &PairRecord) -> Self {
         let there = record.tail.epochs().there;
         Self { locations: record.locations.clone(), roots: record.roots, there }
     }

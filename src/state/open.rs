@@ -55,8 +55,6 @@ pub struct Opened {
 /// Which state is to be opened.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// The state directory.
-    pub dir: PathBuf,
     /// Where the pair is now: what [`StorageClient::identity`] returns for each side.
     ///
     /// [`StorageClient::identity`]: crate::StorageClient::identity
@@ -74,13 +72,14 @@ pub struct Wanted {
 /// [`ErrorKind::Locked`] if another run has the pair. Otherwise only what says nothing about the base (no
 /// permission, no space, no descriptors): a base that cannot be read is no error but [`Found::Lost`].
 pub async fn open(
+    dir: PathBuf,
     wanted: Wanted,
     access: Access,
     scratch: PathBuf,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Opened> {
-    let Wanted { dir, locations, found } = wanted;
+    let Wanted { locations, found } = wanted;
     let layout = Layout::new(dir, &locations);
     // Either may be what the database tells: a kill can come between it and its side-car.
     let places = Places { now: locations, then: found.as_ref().map(|kept| kept.at.locations.clone()) };
@@ -119,7 +118,7 @@ pub async fn exposure(dir: PathBuf) -> Option<&'static str> {
 ///
 /// # Errors
 /// Failures of the file system.
-pub async fn is_known(dir: PathBuf, locations: Sides<String>) -> Result<bool> {
+pub(super) async fn is_known(dir: PathBuf, locations: Sides<String>) -> Result<bool> {
     let layout = Layout::new(dir, &locations);
     joined(spawn_blocking(move || Ok(exists(&layout.database())? || exists(&layout.sidecar())?))).await
 }

@@ -81,8 +81,8 @@ impl Place {
 
     pub(super) async fn try_open(&self, access: Access) -> Result<Opened> {
         let clock = Arc::new(Standing);
-        let wanted = Wanted { dir: self.dir(), locations: locations(), found: None };
-        open(wanted, access, self.scratch(), clock, Arc::new(SystemEntropy)).await
+        let wanted = Wanted { locations: locations(), found: None };
+        open(self.dir(), wanted, access, self.scratch(), clock, Arc::new(SystemEntropy)).await
     }
 
     pub(super) async fn open(&self) -> Opened {

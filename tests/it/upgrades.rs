@@ -30,8 +30,8 @@ fn copy_of_the_old_state() -> tempfile::TempDir {
 
 async fn open(dir: &Path, access: Access) -> syncengine::Result<Opened> {
     let scratch = std::env::temp_dir();
-    let wanted = Wanted { dir: dir.into(), locations: locations(), found: None };
-    state::open(wanted, access, scratch, Arc::new(SystemClock), Arc::new(SystemEntropy)).await
+    let wanted = Wanted { locations: locations(), found: None };
+    state::open(dir.into(), wanted, access, scratch, Arc::new(SystemClock), Arc::new(SystemEntropy)).await
 }
 
 async fn rows(opened: &Opened) -> BTreeMap<Key, BaseRow> {

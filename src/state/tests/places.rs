@@ -1,6 +1,7 @@
 //! States that get other places in the state directory: whatever moment a kill comes at, each is found once and whole.
 
 use super::*;
+use crate::state::catalogue::{all_kept, keep_waiting, kept_at, knows};
 use crate::state::layout::Sidecar;
 
 fn elsewhere() -> Sides<String> {
@@ -8,8 +9,9 @@ fn elsewhere() -> Sides<String> {
 }
 
 async fn open_at(world: &Place, locations: Sides<String>, found: Option<Kept>) -> Opened {
-    let wanted = Wanted { dir: world.dir(), locations, found };
-    open(wanted, Access::Write, world.scratch(), Arc::new(Standing), Arc::new(SystemEntropy)).await.unwrap()
+    let wanted = Wanted { locations, found };
+    let (dir, scratch) = (world.dir(), world.scratch());
+    open(dir, wanted, Access::Write, scratch, Arc::new(Standing), Arc::new(SystemEntropy)).await.unwrap()
 }
 
 async fn committed() -> Place {
