@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use syncengine::ErrorKind;
 use syncengine::fingerprint::HashForm;
+use syncengine::{ErrorKind, SyncMode};
 
 use crate::support::variable;
 use scenes::{Befalls, Outcome, Scene};
@@ -19,10 +19,12 @@ mod base;
 mod folder;
 mod life;
 mod machines;
+mod model;
 mod place;
 mod port;
 mod rules;
 mod scenes;
+mod states;
 mod store;
 mod users;
 mod world;
@@ -270,4 +272,42 @@ fn i17_one_plan_in_any_interleaving_ends_in_equal_trees() {
         }
     }
     println!("ci: simulation: {count} interleavings of {} plans", scenes::handful().len());
+}
+
+/// 8.2 to 8.6: whatever becomes of sides, states and roots in eight steps, nothing is lost, deleted or replaced that no
+/// user gave up.
+#[test]
+fn in_eight_steps_of_any_kind_nothing_goes_that_no_user_gave_up() {
+    let worlds = usize::try_from(numbers("SYNCENGINE_MODEL_WORLDS").unwrap_or(25)).unwrap();
+    let walks = usize::try_from(numbers("SYNCENGINE_MODEL_WALKS").unwrap_or(10)).unwrap();
+    let only = variable("SYNCENGINE_MODEL_THEME");
+    let mut trials = Vec::new();
+    for theme in model::THEMES.iter().filter(|theme| only.as_deref().is_none_or(|only| theme.name == only)) {
+        let is_meant = |mode: &&SyncMode| !theme.is_two_way || **mode == SyncMode::TwoWay;
+        for mode in SyncMode::ALL.iter().filter(is_meant) {
+            trials.extend([false, true].map(|is_bucket| (theme, *mode, is_bucket)));
+        }
+    }
+    let trial = |number: u64| {
+        let (theme, mode, is_bucket) = trials[usize::try_from(number).unwrap()];
+        let tried = model::explore(theme, mode, is_bucket, worlds, walks);
+        let kind = if is_bucket { "a bucket" } else { "a folder" };
+        println!(
+            "{}, {mode}, {kind}: {} worlds, {} runs, {} killed, up to {} steps",
+            theme.name, tried.worlds, tried.runs, tried.kills, tried.deepest
+        );
+        let told = tried.wrong.iter().map(|what| format!("{}, {mode}, {kind}: {what}", theme.name));
+        if tried.wrong.is_empty() {
+            let count = |number: usize| u64::try_from(number).unwrap();
+            return Ok(Kinds::from([
+                ("worlds", count(tried.worlds)),
+                ("runs", count(tried.runs)),
+                ("killed", count(tried.kills)),
+            ]));
+        }
+        Err(told.collect::<Vec<_>>().join("\n"))
+    };
+    let (kinds, failures) = spread(trials.len() as u64, trial);
+    println!("ci: model: {} themes in {} modes and kinds, {kinds:?}", model::THEMES.len(), trials.len());
+    assert!(failures.is_empty(), "{} wrong\n{}", failures.len(), failures.join("\n\n"));
 }

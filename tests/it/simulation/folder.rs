@@ -15,6 +15,7 @@ use syncengine::client::{
 };
 use syncengine::code::FailureCode;
 use syncengine::entry::Entry;
+use syncengine::filter::{IGNORE_FILE, Rules};
 use syncengine::fingerprint::Fingerprint;
 use syncengine::{Error, ErrorKind, Key, Result, StorageClient, Timestamp};
 
@@ -63,6 +64,13 @@ impl SimFolder {
             stat.inode = 0;
         }
         entry
+    }
+
+    /// Returns the rules of the root.
+    fn rules(&self) -> Rules {
+        let world = self.port.world.inner();
+        let file = world.places[self.port.place].files.get(IGNORE_FILE);
+        file.map(|file| Rules::parse(&String::from_utf8_lossy(&file.content)).0).unwrap_or_default()
     }
 
     fn is_hidden(&self, key: &Key) -> bool {
@@ -329,8 +337,8 @@ impl StorageClient for SimFolder {
     fn root(&self) -> BoxFuture<'_, Result<Option<RootIdentity>>> {
         async {
             self.port.call("root", "").await?;
-            let inode = 2 + self.port.place as u64;
-            Ok(Some(RootIdentity { device: 1, inode, file_system: None }))
+            let inode = self.port.world.inner().places[self.port.place].root;
+            Ok(Some(RootIdentity { device: 1, inode, file_system: Some(7) }))
         }
         .boxed()
     }
@@ -411,9 +419,13 @@ impl StorageClient for SimFolder {
 
     fn list(&self, request: ListRequest) -> BoxStream<'_, Result<Listed>> {
         let tags = request.leftover_tags;
-        let items = stream::try_unfold(String::new(), move |after| {
+        let items = stream::try_unfold(None::<String>, move |after| {
             let tags = tags.clone();
             async move {
+                let Some(after) = after else {
+                    // Rules come before anything else in their folder.
+                    return Ok(Some((Listed::Rules(String::new(), self.rules()), Some(String::new()))));
+                };
                 self.port.call("walk", &after).await?;
                 let Some(met) = self.next(&after) else { return Ok(None) };
                 let listed = match met {
@@ -423,7 +435,7 @@ impl StorageClient for SimFolder {
                     Met::Unreadable(key) => Listed::Unknown(key.clone(), denied(&key)),
                 };
                 let position = listed.position().into_owned();
-                Ok(Some((listed, position)))
+                Ok(Some((listed, Some(position))))
             }
         });
         items.boxed()

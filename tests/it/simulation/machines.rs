@@ -62,6 +62,29 @@ fn are_collisions(report: &Report) -> bool {
     })
 }
 
+/// Lets a run come to its end, or to the crash of its machine.
+pub(crate) async fn live_through(
+    world: &Universe,
+    machine: usize,
+    run: impl Future<Output = (Report, syncengine::Result<()>)>,
+) -> Ended {
+    // An hour without an end is a hang.
+    let mut run = pin!(tokio::time::timeout(Duration::from_hours(1), AssertUnwindSafe(run).catch_unwind()));
+    poll_fn(|context| {
+        let polled = run.as_mut().poll(context);
+        if world.inner().machines[machine].crashed {
+            return Poll::Ready(Ended::Gone);
+        }
+        polled.map(|ended| match ended {
+            Ok(Ok((report, Ok(())))) => Ended::Told(Box::new(report)),
+            Ok(Ok((_, Err(error)))) => Ended::Failed(error.chain()),
+            Ok(Err(_)) => Ended::Gone,
+            Err(_) => Ended::Failed("I-22: the run does not end".into()),
+        })
+    })
+    .await
+}
+
 /// All machines and the world they are in.
 #[derive(Debug)]
 pub(crate) struct Machines {
@@ -160,22 +183,8 @@ impl Machines {
         options.allow_empty_side = true;
         options.allow_mass_delete = true;
         options.accept_rollback = Some(AcceptRollback::KeepBoth);
-        let run = AssertUnwindSafe(engine.run(&owner.pair, options)).catch_unwind();
-        // An hour without an end is a hang.
-        let mut run = pin!(tokio::time::timeout(Duration::from_hours(1), run));
-        let ended = poll_fn(|context| {
-            let polled = run.as_mut().poll(context);
-            if self.world.inner().machines[machine].crashed {
-                return Poll::Ready(Ended::Gone);
-            }
-            polled.map(|ended| match ended {
-                Ok(Ok((report, Ok(())))) => Ended::Told(Box::new(report)),
-                Ok(Ok((_, Err(error)))) => Ended::Failed(error.chain()),
-                Ok(Err(_)) => Ended::Gone,
-                Err(_) => Ended::Failed("I-22: the run does not end".into()),
-            })
-        })
-        .await;
+        let run = Box::pin(engine.run(&owner.pair, options));
+        let ended = live_through(&self.world, machine, run).await;
         let mut world = self.world.inner();
         let here = &mut world.machines[machine];
         (here.crash_at, here.crashes_in_batch, here.fails_at) = (None, false, None);

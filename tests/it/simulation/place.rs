@@ -84,9 +84,11 @@ pub(crate) struct Moment {
     markers: BTreeSet<String>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Place {
     pub(crate) kind: Kind,
+    /// Which tree it is, wherever it is put: the number of its root.
+    pub(crate) root: u64,
     pub(crate) files: BTreeMap<String, File>,
     /// The run that kept it, and the content.
     pub(crate) trash: Vec<(String, Bytes)>,
@@ -116,6 +118,7 @@ impl Place {
     pub(crate) fn new(kind: Kind) -> Self {
         Self {
             kind,
+            root: 0,
             files: BTreeMap::new(),
             trash: Vec::new(),
             temporaries: BTreeMap::new(),

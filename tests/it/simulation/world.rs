@@ -63,7 +63,7 @@ impl Trouble {
 }
 
 /// A computer on which the engine runs for one pair of places.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Machine {
     pub(crate) sides: Sides<usize>,
     pub(crate) run: RunView,
@@ -100,6 +100,14 @@ impl Machine {
     }
 }
 
+/// Gives places the numbers of their roots.
+fn numbered(mut places: Vec<Place>) -> Vec<Place> {
+    for (place, root) in places.iter_mut().zip(2..) {
+        place.root = root;
+    }
+    places
+}
+
 /// What a call has to wait for.
 enum Pause {
     Nothing,
@@ -108,7 +116,7 @@ enum Pause {
     ForEver,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Inner {
     pub(crate) chance: Random,
     pub(crate) places: Vec<Place>,
@@ -144,7 +152,7 @@ impl Universe {
             pairs.iter().enumerate().map(|(at, pair)| Machine::new(*pair, seed ^ (number(at) << 32)));
         Self(Mutex::new(Inner {
             chance: Random::new(seed),
-            places,
+            places: numbered(places),
             machines: machines.collect(),
             weather: Weather::default(),
             kinds: BTreeMap::new(),
@@ -160,6 +168,11 @@ impl Universe {
             ages: 0,
             inodes: 100,
         }))
+    }
+
+    /// Returns a world that goes on from what another one has come to.
+    pub(crate) fn of(inner: Inner) -> Self {
+        Self(Mutex::new(inner))
     }
 
     pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -300,6 +313,11 @@ impl Inner {
         let moment = self.chance.below(count);
         self.note("places put back");
         self.tell(|| format!("place {at} is put back to moment {moment} of {count}"));
+        self.put_back_to(at, moment);
+    }
+
+    /// A place is put back to a moment.
+    pub(crate) fn put_back_to(&mut self, at: usize, moment: usize) {
         let (tick, now) = (self.tick, self.now_at(at));
         let mut next = self.inodes;
         self.places[at].put_back(moment, tick, now, || {
