@@ -54,6 +54,7 @@ pub(super) async fn rollback(
             let or = |side: Side| *rollback.on.get(side) || *recovery.sides.get(side);
             rollback.on = Sides::new(or(Side::Source), or(Side::Destination));
         }
+        rollback.is_open = record.tail.epochs().is_open();
         rollback.was_on = recovery.sides;
         rollback.voided = Arc::new(recovery.keys);
         if let Some(note) = state_is_older(record, marks) {

@@ -16,6 +16,9 @@ pub struct Rollback {
     pub on: Sides<bool>,
     /// Whether the base was lost, so that every path that differs is in doubt.
     pub is_total: bool,
+    /// Whether the last run was cut off: what it did is not all in the base, and what the other side then lacks may be
+    /// its work.
+    pub is_open: bool,
     /// Sides that had gone back before an earlier run, and the paths which that run has not settled: the base has no rows of
     /// them any more.
     pub was_on: Sides<bool>,
@@ -46,8 +49,12 @@ impl Rollback {
             return side.map(|side| (side, Strayed::FromRow));
         }
         Side::BOTH.into_iter().filter(|side| *self.on.get(*side)).find_map(|side| {
+            let beyond = *sights.get(side.other());
             match (base, *sights.get(side)) {
                 (Base::Agreed, Sight::Changed | Sight::Absent) => Some((side, Strayed::FromRow)),
+                (Base::Agreed, _) if self.is_open && matches!(beyond, Sight::Changed | Sight::Absent) => {
+                    Some((side, Strayed::FromRow))
+                }
                 (Base::None, Sight::New) => Some((side, Strayed::WithoutRow)),
                 (Base::None, Sight::Absent) if self.is_total => Some((side, Strayed::WithoutRow)),
                 _ => None,

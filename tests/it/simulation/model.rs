@@ -94,10 +94,8 @@ struct Moment {
     states: [BTreeMap<String, Content>; 2],
     /// A backup of what the first one remembers.
     backup: Option<BTreeMap<String, Content>>,
-    /// What users did away with and did not put back.
-    given_up: BTreeSet<Bytes>,
-    /// Where that was.
-    given_up_at: BTreeSet<(usize, Bytes)>,
+    /// What users did away with and did not put back, and where.
+    given_up: BTreeSet<(usize, Bytes)>,
     /// Whether a deletion may come back: something was put back, lost or killed, or met for the first time.
     may_return: bool,
     /// Whether rules were taken away, so that some files may still be held back.
@@ -177,7 +175,6 @@ impl Moment {
             states: Default::default(),
             backup: None,
             given_up: BTreeSet::new(),
-            given_up_at: BTreeSet::new(),
             may_return: false,
             has_widened: false,
             is_shelf_known: false,
@@ -197,7 +194,7 @@ impl Moment {
         self.world.edits += 1;
         let text = if name == IGNORE_FILE { "g\n".to_owned() } else { format!("version {number:05}") };
         self.give_up(at, name);
-        self.given_up.remove(text.as_bytes());
+        self.given_up.retain(|(_, content)| content != text.as_bytes());
         self.world.place_file(at, name, &text);
     }
 
@@ -208,8 +205,7 @@ impl Moment {
 
     fn give_up(&mut self, at: usize, name: &str) {
         let old = self.world.places[at].files.get(name).map(|file| file.content.clone());
-        self.given_up_at.extend(old.iter().map(|content| (at, content.clone())));
-        self.given_up.extend(old);
+        self.given_up.extend(old.map(|content| (at, content)));
     }
 
     /// Returns the worlds in which a step can end.
@@ -281,9 +277,12 @@ impl Moment {
         let before: BTreeSet<Bytes> = self.world.places[at].tree().into_values().collect();
         self.world.put_back_to(at, 0);
         self.may_return = true;
-        // Whoever puts back a version that was gone wants it again.
+        // Whoever puts back a version that was gone wants it again: that of the other side if it was a run that took it,
+        // and otherwise as if it never had been taken away here.
         for content in self.world.places[at].tree().into_values().filter(|one| !before.contains(one)) {
-            self.given_up.remove(&content);
+            if !self.given_up.remove(&(at, content.clone())) {
+                self.given_up.retain(|(_, other)| *other != content);
+            }
         }
     }
 

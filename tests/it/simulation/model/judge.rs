@@ -40,7 +40,7 @@ impl Moment {
                     continue;
                 }
                 let shown = String::from_utf8_lossy(&content).into_owned();
-                let is_given_up = self.given_up.contains(&content);
+                let is_given_up = self.given_up.iter().any(|(_, other)| *other == content);
                 let fault = match authority {
                     None if !is_given_up => "which nobody gave up",
                     Some(authority) if mode.is_mirror() && authority == at => "of the side that decides",
@@ -76,10 +76,9 @@ impl Moment {
             for side in Side::BOTH {
                 let at = *sides.get(side);
                 for (name, content) in self.world.places[at].tree() {
-                    let was_given_up = |place: usize| self.given_up_at.contains(&(place, content.clone()));
-                    if self.given_up.contains(&content)
-                        && (was_given_up(sides.source) || was_given_up(sides.destination))
-                    {
+                    let was_given_up =
+                        |side: Side| self.given_up.contains(&(*sides.get(side), content.clone()));
+                    if Side::BOTH.into_iter().any(was_given_up) {
                         let shown = String::from_utf8_lossy(&content).into_owned();
                         wrong.push(format!("{name} {shown:?} is at place {at}, though a user gave it up"));
                     }
