@@ -37,6 +37,9 @@ mod themes;
 
 pub(crate) use themes::{THEMES, Theme};
 
+/// What rules say here: that `g` is excluded.
+const RULE: &str = "g\n";
+
 /// How many steps a history has at most.
 const MOST_STEPS: usize = 8;
 
@@ -94,8 +97,10 @@ struct Moment {
     states: [BTreeMap<String, Content>; 2],
     /// A backup of what the first one remembers.
     backup: Option<BTreeMap<String, Content>>,
-    /// What users did away with and did not put back, and where.
-    given_up: BTreeSet<(usize, Bytes)>,
+    /// What users did away with and did not put back: where, under which name, and what it was.
+    given_up: BTreeSet<(usize, String, Bytes)>,
+    /// What runs took from a place, on account of which other.
+    carried: BTreeSet<(usize, usize, Bytes)>,
     /// Whether a deletion may come back: something was put back, lost or killed, or met for the first time.
     may_return: bool,
     /// Whether rules were taken away, so that some files may still be held back.
@@ -175,6 +180,7 @@ impl Moment {
             states: Default::default(),
             backup: None,
             given_up: BTreeSet::new(),
+            carried: BTreeSet::new(),
             may_return: false,
             has_widened: false,
             is_shelf_known: false,
@@ -192,9 +198,13 @@ impl Moment {
     fn write(&mut self, at: usize, name: &str) {
         let number = self.world.edits + 10;
         self.world.edits += 1;
-        let text = if name == IGNORE_FILE { "g\n".to_owned() } else { format!("version {number:05}") };
+        let text = if name == IGNORE_FILE {
+            format!("{RULE}# {number:05}\n")
+        } else {
+            format!("version {number:05}")
+        };
         self.give_up(at, name);
-        self.given_up.retain(|(_, content)| content != text.as_bytes());
+        self.given_up.retain(|(_, _, content)| content != text.as_bytes());
         self.world.place_file(at, name, &text);
     }
 
@@ -205,7 +215,7 @@ impl Moment {
 
     fn give_up(&mut self, at: usize, name: &str) {
         let old = self.world.places[at].files.get(name).map(|file| file.content.clone());
-        self.given_up.extend(old.map(|content| (at, content)));
+        self.given_up.extend(old.map(|content| (at, name.to_owned(), content)));
     }
 
     /// Returns the worlds in which a step can end.
@@ -277,11 +287,15 @@ impl Moment {
         let before: BTreeSet<Bytes> = self.world.places[at].tree().into_values().collect();
         self.world.put_back_to(at, 0);
         self.may_return = true;
-        // Whoever puts back a version that was gone wants it again: that of the other side if it was a run that took it,
-        // and otherwise as if it never had been taken away here.
-        for content in self.world.places[at].tree().into_values().filter(|one| !before.contains(one)) {
-            if !self.given_up.remove(&(at, content.clone())) {
-                self.given_up.retain(|(_, other)| *other != content);
+        // Whoever puts back a version that was gone wants it again: where a run took it, whatever was done at the other side
+        // of that run, and otherwise as if it never had been taken away here.
+        let back = self.world.places[at].tree().into_iter().filter(|(_, content)| !before.contains(content));
+        for (name, content) in back {
+            if !self.given_up.remove(&(at, name, content.clone())) {
+                let carried = &self.carried;
+                self.given_up.retain(|(place, _, other)| {
+                    !carried.contains(&(at, *place, other.clone())) || *other != content
+                });
             }
         }
     }

@@ -4,7 +4,7 @@ use syncengine::code::NoticeCode;
 use syncengine::filter::IGNORE_FILE;
 use syncengine::{Outcome, Side, SyncMode};
 
-use super::{COPY, DESTINATION, Ended, Moment, PAIRS, Place, SECOND, SOURCE, Tried};
+use super::{COPY, DESTINATION, Ended, Moment, PAIRS, Place, RULE, SECOND, SOURCE, Tried};
 
 impl Moment {
     /// Judges what a run has done, by what users did and what is in the places.
@@ -39,8 +39,11 @@ impl Moment {
                 if now.values().any(|other| *other == content) {
                     continue;
                 }
+                for side in Side::BOTH {
+                    self.carried.insert((at, *sides.get(side), content.clone()));
+                }
                 let shown = String::from_utf8_lossy(&content).into_owned();
-                let is_given_up = self.given_up.iter().any(|(_, other)| *other == content);
+                let is_given_up = self.given_up.iter().any(|(_, _, other)| *other == content);
                 let fault = match authority {
                     None if !is_given_up => "which nobody gave up",
                     Some(authority) if mode.is_mirror() && authority == at => "of the side that decides",
@@ -64,7 +67,7 @@ impl Moment {
             }
             let is_excluded = Side::BOTH.into_iter().any(|side| {
                 let rules = then.world.places[*sides.get(side)].files.get(IGNORE_FILE);
-                rules.is_some_and(|file| file.content == "g\n")
+                rules.is_some_and(|file| file.content.starts_with(RULE.as_bytes()))
             });
             if is_of_pair && is_excluded && place.files.get("g").map(|file| &file.content) != now.get("g") {
                 wrong.push(format!("g is excluded, and is another one at place {at}"));
@@ -76,8 +79,9 @@ impl Moment {
             for side in Side::BOTH {
                 let at = *sides.get(side);
                 for (name, content) in self.world.places[at].tree() {
-                    let was_given_up =
-                        |side: Side| self.given_up.contains(&(*sides.get(side), content.clone()));
+                    let was_given_up = |side: Side| {
+                        self.given_up.contains(&(*sides.get(side), name.clone(), content.clone()))
+                    };
                     if Side::BOTH.into_iter().any(was_given_up) {
                         let shown = String::from_utf8_lossy(&content).into_owned();
                         wrong.push(format!("{name} {shown:?} is at place {at}, though a user gave it up"));
