@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use syncengine::state::Found;
-use syncengine::{ComparisonMode, ConflictStrategy, InitialSyncPreference, Outcome, Sides, SyncMode};
+use syncengine::state::{BaseRow, Found, RecordTail, RowTail, StateStore};
+use syncengine::{ComparisonMode, ConflictStrategy, InitialSyncPreference, Outcome, Side, Sides, SyncMode};
 
 use super::base::Content;
-use super::machines::{Ended, Machines};
+use super::machines::{Ended, Machines, Owner};
 use super::place::{Ignored, Inodes, Kind, Place};
 use super::world::{Inner, Universe, Weather};
 use crate::support::Random;
@@ -28,9 +28,14 @@ pub(crate) fn on_paused_time<F: Future>(future: F) -> F::Output {
 }
 
 /// Lives the life of a seed; with `is_told` it can be read afterwards.
-pub(crate) fn live(seed: u64, is_told: bool) -> Lived {
+pub(crate) fn live(seed: u64, is_odd: bool, is_told: bool) -> Lived {
     let world = on_paused_time(async {
         let (mut machines, is_opaque) = begin(seed, is_told);
+        if is_odd {
+            let mut inner = machines.world.inner();
+            inner.odd = Some(Random::new(seed ^ 0x0dd_1155));
+            inner.has_rules = inner.is_odd(4);
+        }
         choose(&mut machines, is_opaque);
         let steps = 2 + machines.world.inner().chance.below(3);
         for step in 0..steps {
@@ -156,7 +161,12 @@ async fn disturb(machines: &mut Machines, step: usize) {
         let places = inner.places.len();
         if step > 0 && inner.falls(150) {
             let at = inner.chance.below(places);
-            inner.put_back(at);
+            if !inner.was_converted {
+                inner.put_back(at);
+            }
+        }
+        if step > 0 && inner.is_odd(12) {
+            inner.lose_markers();
         }
     }
     {
@@ -183,17 +193,62 @@ async fn disturb(machines: &mut Machines, step: usize) {
             }
         }
     }
+    // For one run only, and not again in the next.
+    // A pair that has no last run has no other clock to doubt it by.
+    let has_run =
+        |owner: &Owner| owner.state.pair_record().is_some_and(|record| record.last_sync_seconds.is_some());
+    let is_astray = step % 2 == 1 && has_run(&machines.owners[0]) && world.inner().is_odd(3);
+    let skew = world.inner().machines[0].skew;
+    if is_astray {
+        world.inner().go_astray(0);
+    }
     let ended = if count == 1 {
         vec![machines.run(0).await]
     } else {
         let (one, two) = futures::join!(machines.run(0), machines.run(1));
         vec![one, two]
     };
+    world.inner().come_back(0, skew);
     for (machine, ended) in ended.iter().enumerate() {
         let is_power_cut = world.inner().chance.below(2) == 0;
         machines.after(machine, ended, is_power_cut);
+        if is_astray && machine == 0 {
+            continue;
+        }
         meddle(machines, machine, ended);
+        convert(machines, machine);
     }
+}
+
+/// The state may be that of an earlier release, without all that was remembered since; nothing had been put back then.
+fn convert(machines: &mut Machines, machine: usize) {
+    let mut world = machines.world.inner();
+    let is_calm = world.places.iter().all(|place| place.doubted_by.is_empty());
+    if !is_calm || !world.is_odd(20) {
+        return;
+    }
+    let mut content = machines.owners[machine].state.content();
+    let Some(record) = &mut content.record else { return };
+    world.note("states of the first schema");
+    world.was_converted = true;
+    record.tail = RecordTail::default();
+    for row in content.rows.values_mut() {
+        match row {
+            BaseRow::Agreed(row) => row.tail = RowTail::default(),
+            BaseRow::Tombstone(tail) => *tail = RowTail::default(),
+        }
+    }
+    let sides = world.machines[machine].sides;
+    let of_pair = record.pair_id.clone();
+    for side in Side::BOTH {
+        let markers = &mut world.places[*sides.get(side)].markers;
+        markers.retain(|name| !name.starts_with(&of_pair));
+        markers.insert(of_pair.clone());
+    }
+    drop(world);
+    let has_lost = machines.owners[machine].has_lost;
+    machines.replace_state(machine, content, Found::Intact);
+    machines.owners[machine].has_lost = has_lost;
 }
 
 /// Something may happen to the base between two runs, mostly after a crash.
@@ -235,13 +290,16 @@ async fn rest(machines: &mut Machines) {
             effects += machines.world.inner().machines[machine].run.effects;
         }
         if effects == 0 {
-            let trees = machines.trees();
+            let mut trees = machines.trees();
             let mut world = machines.world.inner();
-            if is_synced && trees.iter().any(|tree| *tree != trees[0]) {
-                world.broken(format!("I-19: machines differ: {trees:?}"));
-            }
             if before != trees {
                 world.broken("I-15: trees changed without an effect".into());
+            }
+            for tree in &mut trees {
+                world.drop_ruled(tree, SyncMode::TwoWay);
+            }
+            if is_synced && trees.iter().any(|tree| *tree != trees[0]) {
+                world.broken(format!("I-19: machines differ: {trees:?}"));
             }
             return;
         }

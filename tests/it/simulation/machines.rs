@@ -1,5 +1,6 @@
 //! Machines and the engine on them: one run, what a crash leaves, and what an undisturbed run must come to.
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -8,9 +9,11 @@ use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use syncengine::code::FailureCode;
 use syncengine::event::Failure;
+use syncengine::filter::IGNORE_FILE;
 use syncengine::mode::AcceptRollback;
 use syncengine::state::{BaseRow, FirstSync, Found, StateStore};
 use syncengine::{
@@ -24,7 +27,8 @@ use super::place::are_alike;
 use super::port::{Port, Ports};
 use super::rules::RunView;
 use super::store::SimStore;
-use super::world::{CASE, Universe, Weather};
+use super::users::excludes;
+use super::world::{CASE, Inner, Universe, Weather};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -142,8 +146,8 @@ impl Machines {
     fn view(&self, machine: usize) -> RunView {
         let owner = &self.owners[machine];
         let world = self.world.inner();
-        let [source, destination] =
-            Side::BOTH.map(|side| &world.places[*world.machines[machine].sides.get(side)].markers);
+        let sides = world.machines[machine].sides;
+        let [source, destination] = Side::BOTH.map(|side| &world.places[*sides.get(side)].markers);
         let acts = match owner.state.pair_record() {
             None => owner.found == Found::Nothing && source.is_disjoint(destination),
             Some(record) => record.first_sync == FirstSync::Begun(owner.preference),
@@ -153,6 +157,7 @@ impl Machines {
             conflict: owner.conflict,
             copy: Sides::new(owner.pair.allows_download(), owner.pair.allows_upload()),
             has_winner: acts && owner.mode == SyncMode::TwoWay && owner.preference.winner().is_some(),
+            rules: Sides::new(world.rules_at(sides.source), world.rules_at(sides.destination)),
             since: world.tick,
             ..RunView::default()
         }
@@ -263,6 +268,13 @@ impl Machines {
         world.pass(Duration::from_secs(5));
     }
 
+    /// Returns the rules of a machine's sides.
+    fn rules(&self, machine: usize) -> [Option<Bytes>; 2] {
+        let world = self.world.inner();
+        let sides = world.machines[machine].sides;
+        Side::BOTH.map(|side| world.rules_at(*sides.get(side)))
+    }
+
     async fn calm_run_through(&mut self, machine: usize) -> Ended {
         self.calm_down();
         let ended = self.run(machine).await;
@@ -273,7 +285,15 @@ impl Machines {
     /// An undisturbed run, or two where names collided, and what must be true afterwards.
     pub(crate) async fn calm_run(&mut self, machine: usize) -> Option<Box<Report>> {
         let collided = self.world.inner().collision();
+        let rules = self.rules(machine);
         let mut ended = self.calm_run_through(machine).await;
+        let changes_rules = self.rules(machine) != rules;
+        if changes_rules {
+            // What rules that have only now come over do not exclude any more travels in the next run.
+            let effects = self.world.inner().machines[machine].run.effects;
+            ended = self.calm_run_through(machine).await;
+            self.world.inner().machines[machine].run.effects += effects;
+        }
         let collides = self.world.inner().collision();
         if collided.is_some() && collides.is_none() {
             // What made the collision was removed last, and only the next run can use the name.
@@ -288,6 +308,10 @@ impl Machines {
             Ended::Told(report) if report.counts.failed == 0 => report,
             Ended::Told(report) if collides.is_some() && are_collisions(&report) => {
                 self.world.inner().note(collides.unwrap_or_default());
+                return None;
+            }
+            Ended::Told(report) if self.world.inner().are_beside_ruled(&report) => {
+                self.world.inner().note("folders with excluded files in the way");
                 return None;
             }
             Ended::Told(report) => {
@@ -342,7 +366,7 @@ impl Machines {
     }
 
     /// Returns what every place has.
-    pub(crate) fn trees(&self) -> Vec<std::collections::BTreeMap<String, bytes::Bytes>> {
+    pub(crate) fn trees(&self) -> Vec<BTreeMap<String, Bytes>> {
         self.world.inner().places.iter().map(super::place::Place::tree).collect()
     }
 
@@ -350,8 +374,10 @@ impl Machines {
         let owner = &self.owners[machine];
         let mut world = self.world.inner();
         let sides = world.machines[machine].sides;
-        let (source, destination) =
+        let (mut source, mut destination) =
             (world.places[sides.source].tree(), world.places[sides.destination].tree());
+        world.drop_ruled(&mut source, owner.mode);
+        world.drop_ruled(&mut destination, owner.mode);
         let is_synced = report.outcome == Outcome::Synced;
         let agree = match owner.mode {
             SyncMode::SourceToDestination | SyncMode::DestinationToSource => source == destination,
@@ -366,11 +392,34 @@ impl Machines {
         }
         if owner.mode == SyncMode::TwoWay && is_synced {
             let rows = owner.state.content().rows;
-            let named: Vec<&str> = rows.keys().map(syncengine::Key::as_str).collect();
+            let named: Vec<&str> =
+                rows.keys().map(syncengine::Key::as_str).filter(|name| !world.is_ruled(name)).collect();
             let agreed = rows.values().all(|row| matches!(row, BaseRow::Agreed(_)));
             if !agreed || named != source.keys().map(String::as_str).collect::<Vec<_>>() {
                 world.broken(format!("I-19: the base has {named:?}, the sides have {:?}", source.keys()));
             }
         }
+    }
+}
+
+impl Inner {
+    /// Returns whether any rule ever excluded a name: it may still be held back, of which the user is told.
+    pub(crate) fn is_ruled(&self, name: &str) -> bool {
+        self.ruled.iter().any(|pattern| excludes(pattern, name))
+    }
+
+    /// Returns whether nothing failed but files in whose place the other side has a folder with excluded files.
+    fn are_beside_ruled(&self, report: &Report) -> bool {
+        let has_ruled = |folder: &str| {
+            let below = format!("{folder}/");
+            let mut names = self.places.iter().flat_map(|place| place.files.keys());
+            names.any(|name| name.starts_with(&below) && self.is_ruled(name))
+        };
+        report.failures.iter().all(|failure| has_ruled(&failure.path))
+    }
+
+    /// Leaves out what need not agree: what rules exclude or did, and in a mirror the receiver's own rules.
+    pub(crate) fn drop_ruled(&self, tree: &mut BTreeMap<String, Bytes>, mode: SyncMode) {
+        tree.retain(|name, _| !self.is_ruled(name) && !(mode.is_mirror() && name == IGNORE_FILE));
     }
 }

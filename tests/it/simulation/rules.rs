@@ -9,11 +9,13 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use syncengine::client::Disposal;
 use syncengine::entry::Entry;
+use syncengine::filter::IGNORE_FILE;
 use syncengine::fingerprint::Fingerprint;
 use syncengine::state::{Agreed, BaseRow, RowChange};
 use syncengine::{ConflictStrategy, Side, Sides, SyncMode};
 
 use super::place::{File, are_alike, prefixes};
+use super::users::excludes;
 use super::world::Inner;
 
 /// What the run of a machine may do and what has befallen it.
@@ -24,6 +26,8 @@ pub(crate) struct RunView {
     pub(crate) copy: Sides<bool>,
     /// A first-sync preference decides, so that one-sided files may go.
     pub(crate) has_winner: bool,
+    /// The rules of the two sides when it began.
+    pub(crate) rules: Sides<Option<Bytes>>,
     /// The tick at which it began.
     pub(crate) since: u64,
     /// The state has failed.
@@ -45,6 +49,7 @@ impl Default for RunView {
             conflict: ConflictStrategy::Manual,
             copy: Sides::new(true, true),
             has_winner: false,
+            rules: Sides::default(),
             since: 0,
             state_failed: false,
             failed: false,
@@ -86,6 +91,29 @@ impl Inner {
         }
     }
 
+    /// Returns the rules of a place.
+    pub(crate) fn rules_at(&self, place: usize) -> Option<Bytes> {
+        self.places[place].files.get(IGNORE_FILE).map(|file| file.content.clone())
+    }
+
+    /// Judges an effect on a name: what the rules of either side exclude is left alone.
+    fn judge_rules(&mut self, machine: usize, what: &str, name: &str) {
+        let (sides, run) = (self.machines[machine].sides, &self.machines[machine].run);
+        // Rules that were written while the run looked may have come too late, and a listing may not show them yet.
+        let is_sure =
+            Side::BOTH.into_iter().all(|side| self.rules_at(*sides.get(side)) == *run.rules.get(side));
+        let of = |side: Side| run.rules.get(side).iter().flat_map(|text| text.split(|byte| *byte == b'\n'));
+        let excludes = |line: &[u8]| std::str::from_utf8(line).is_ok_and(|line| excludes(line, name));
+        let is_excluded = Side::BOTH.into_iter().any(|side| of(side).any(excludes));
+        if is_excluded {
+            self.note("effects beside rules");
+        }
+        if is_excluded && is_sure && !self.weather.stale {
+            let mode = self.machines[machine].run.mode;
+            self.broken(format!("8.3: {mode} {what} {name}, which is excluded"));
+        }
+    }
+
     /// Judges a version that is staged, or will be.
     pub(crate) fn judge_staging(&mut self, machine: usize, place: usize, name: &str) {
         let run = &self.machines[machine].run;
@@ -105,6 +133,7 @@ impl Inner {
         old: Option<&Entry>,
     ) {
         self.judge_staging(machine, place, name);
+        self.judge_rules(machine, "writes", name);
         self.machines[machine].run.effects += 1;
         if !self.written.contains(new) {
             let shown = shown(new);
@@ -129,7 +158,7 @@ impl Inner {
         };
         // A loser that has been given its other name is kept there; if somebody has written to that or taken it away
         // since, in the trash.
-        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| if stem.is_empty() { name } else { stem });
         let here = &self.places[place];
         let is_elsewhere = here.files.iter().any(|(other, file)| other != name && file.content == lost);
         let is_beside = is_elsewhere || here.ever_named_from(&format!("{stem}.conflict-"));
@@ -169,6 +198,7 @@ impl Inner {
         self.note("files removed");
         self.machines[machine].run.effects += 1;
         let name = entry.key.as_str().to_owned();
+        self.judge_rules(machine, "removes", &name);
         let other = self.other(machine, place);
         let run = self.machines[machine].run.clone();
         let side = self.machines[machine].side_of(place);
@@ -226,6 +256,7 @@ impl Inner {
     /// Judges a version that gets another name.
     pub(crate) fn judge_renaming(&mut self, machine: usize, place: usize, from: &str, to: &str) {
         self.note("renames");
+        self.judge_rules(machine, "renames", from);
         self.judge_staging(machine, place, to);
         self.machines[machine].run.effects += 1;
         let (mode, side) = (self.machines[machine].run.mode, self.machines[machine].side_of(place));

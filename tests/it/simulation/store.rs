@@ -390,6 +390,7 @@ pub(crate) async fn mark(port: &Port, pair_id: &str) -> Result<()> {
 impl Inner {
     /// Empties the trash of the runs that are over.
     pub(crate) fn purge(&mut self, place: usize, expiry: &Expiry) -> Purged {
+        self.tell(|| format!("purge at {place}: {expiry:?}"));
         let trash = &mut self.places[place].trash;
         let is_spared = |run: &str| expiry.spared.as_deref() == Some(run);
         trash.retain(|(run, _)| is_spared(run) || !expiry.is_over(run));

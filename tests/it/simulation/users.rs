@@ -1,6 +1,7 @@
 //! What people do to their files, between runs and during them, and what they do away with.
 
 use bytes::Bytes;
+use syncengine::filter::IGNORE_FILE;
 use syncengine::{Key, Timestamp};
 
 use super::place::{File, LARGE, Place};
@@ -8,13 +9,44 @@ use super::world::Inner;
 
 const NAMES: [&str; 9] = ["a", "a-b", "a/x", "a/y.txt", "b", "b.txt", "d/a", "d/e/f", "z"];
 
+/// What rules exclude here: files and folders of a name, and folders only.
+pub(crate) const PATTERNS: [&str; 4] = ["z", "b", "d/", "y.txt"];
+
+/// Returns whether a rule excludes a name, as any reader of gitignore would say.
+pub(crate) fn excludes(pattern: &str, name: &str) -> bool {
+    let segments: Vec<&str> = name.split('/').collect();
+    match pattern.strip_suffix('/') {
+        Some(folder) => segments[..segments.len() - 1].contains(&folder),
+        None => segments.contains(&pattern),
+    }
+}
+
 impl Inner {
+    /// Somebody writes rules at a place, or does away with them.
+    fn rule(&mut self, at: usize) {
+        let pattern = self.odd.as_mut().map(|odd| *odd.pick(&PATTERNS));
+        let is_there = self.places[at].files.contains_key(IGNORE_FILE);
+        if is_there && self.is_odd(2) {
+            self.note("rules taken away");
+            return self.delete(at, IGNORE_FILE);
+        }
+        if let Some(pattern) = pattern {
+            self.note("rules written");
+            self.ruled.insert(pattern);
+            let number = self.edits;
+            self.write(at, IGNORE_FILE, format!("{pattern}\n# {number}\n").into());
+        }
+    }
+
     /// Somebody does something at a place.
     pub(crate) fn edit(&mut self, at: usize) {
         // What was done before is durable by the time somebody acts on it.
         self.places.iter_mut().for_each(|place| place.pending.clear());
         self.edits += 1;
         self.note("edits");
+        if self.has_rules && self.is_odd(6) {
+            return self.rule(at);
+        }
         let name = *self.chance.pick(&NAMES);
         let in_capitals = name.to_ascii_uppercase();
         // Elsewhere other names would only make conflicts rarer.

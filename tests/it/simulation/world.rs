@@ -119,6 +119,14 @@ enum Pause {
 #[derive(Debug, Clone)]
 pub(crate) struct Inner {
     pub(crate) chance: Random,
+    /// Chance for what was added later, so that old seeds go on to mean what they did; `None` where they do.
+    pub(crate) odd: Option<Random>,
+    /// Whether users write rules.
+    pub(crate) has_rules: bool,
+    /// What any rule ever excluded, as it is written.
+    pub(crate) ruled: BTreeSet<&'static str>,
+    /// Whether the state was that of an earlier release, which knows nothing of what was put back before.
+    pub(crate) was_converted: bool,
     pub(crate) places: Vec<Place>,
     pub(crate) machines: Vec<Machine>,
     pub(crate) weather: Weather,
@@ -152,6 +160,10 @@ impl Universe {
             pairs.iter().enumerate().map(|(at, pair)| Machine::new(*pair, seed ^ (number(at) << 32)));
         Self(Mutex::new(Inner {
             chance: Random::new(seed),
+            odd: None,
+            has_rules: false,
+            ruled: BTreeSet::new(),
+            was_converted: false,
             places: numbered(places),
             machines: machines.collect(),
             weather: Weather::default(),
@@ -254,6 +266,38 @@ impl Inner {
     /// Draws whether something that happens so often of 1,000 happens now.
     pub(crate) fn falls(&mut self, per_thousand: usize) -> bool {
         per_thousand > 0 && self.chance.below(1000) < per_thousand
+    }
+
+    /// Draws whether one of so many odd things happens now.
+    pub(crate) fn is_odd(&mut self, of: usize) -> bool {
+        self.odd.as_mut().is_some_and(|odd| odd.below(of) == 0)
+    }
+
+    /// A rule of a store for old objects, or a person who tidies up, removes the markers of a place.
+    pub(crate) fn lose_markers(&mut self) {
+        let places = self.places.len();
+        if let Some(at) = self.odd.as_mut().map(|odd| odd.below(places))
+            && !self.places[at].markers.is_empty()
+        {
+            self.note("markers lost");
+            self.tell(|| format!("the markers of place {at} are lost"));
+            self.places[at].markers.clear();
+        }
+    }
+
+    /// The clock of a machine is years off.
+    pub(crate) fn go_astray(&mut self, machine: usize) {
+        let years = self.odd.as_mut().map_or(0, |odd| *odd.pick(&[-20, -3, -1, 1, 2, 30]));
+        self.note("clocks years off");
+        self.tell(|| format!("the clock of machine {machine} is {years} years off"));
+        self.machines[machine].skew += years * 366 * DAY + 11 * DAY;
+    }
+
+    /// A clock that is years off is set right.
+    pub(crate) fn come_back(&mut self, machine: usize, skew: i64) {
+        if self.machines[machine].skew.abs() > 300 * DAY {
+            self.machines[machine].skew = skew;
+        }
     }
 
     /// Puts a machine's clock forward or back by days.

@@ -12,8 +12,8 @@ use super::{Moment, Place};
 impl Moment {
     /// Returns a number that two worlds share if they differ only in times, ids and numbers.
     pub(super) fn shape(&self) -> u64 {
-        let mut text =
-            format!("{} {} {} {:?}", self.may_return, self.has_widened, self.is_shelf_known, self.given_up);
+        let mut text = format!("{} {} {}", self.may_return, self.has_widened, self.is_shelf_known);
+        let _ = write!(text, "{:?} {:?}", self.given_up, self.carried);
         for place in &self.world.places {
             let trash: BTreeSet<&Bytes> = place.trash.iter().map(|(_, content)| content).collect();
             let temporaries = place.temporaries.len();
