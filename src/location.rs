@@ -133,6 +133,36 @@ pub fn shown(identity: &str) -> String {
     }
 }
 
+/// Returns an endpoint in the form in which it is compared, as far as nobody has to be asked: scheme and host in small
+/// letters, without the port that the scheme has anyway, and the address for `localhost`.
+pub fn canonical_endpoint(endpoint: &str) -> String {
+    let endpoint = endpoint.trim_end_matches('/');
+    let Some((scheme, rest)) = endpoint.split_once("://") else { return endpoint.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (host, port) = host_and_port(authority);
+    let (scheme, host) = (scheme.to_ascii_lowercase(), host.trim_end_matches('.').to_ascii_lowercase());
+    let host = if host == "localhost" { "127.0.0.1" } else { host.as_str() };
+    let default = if scheme == "https" { "443" } else { "80" };
+    let port = port.filter(|port| !port.is_empty() && *port != default);
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{scheme}://{host}{port}{path}")
+}
+
+/// Splits `host:port`; an IPv6 address is in brackets.
+pub(crate) fn host_and_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (host, Some(port)),
+        _ => (authority, None),
+    }
+}
+
+/// Returns an identity as this release writes it: earlier ones wrote endpoints as they were given.
+pub(crate) fn canonical_identity(identity: &str) -> String {
+    identity
+        .strip_prefix("s3+")
+        .map_or_else(|| identity.to_owned(), |url| format!("s3+{}", canonical_endpoint(url)))
+}
+
 /// Returns whether scp and rsync would take it for a folder of another machine.
 fn is_of_another_machine(text: &str) -> bool {
     let first = text.split('/').next().unwrap_or_default();

@@ -13,6 +13,9 @@ use crate::mode::{Side, Sides, SyncMode};
 /// How many hexadecimal digits an epoch has in a name.
 const EPOCH_DIGITS: usize = 16;
 
+/// No pair gets so far: a name with a higher number is none of ours.
+const MOST_EPOCHS: u64 = 1 << 48;
+
 /// No marker is longer.
 pub const MOST_BYTES: usize = 16 * 1024;
 
@@ -102,7 +105,7 @@ impl Marks {
 
     /// Returns the highest epoch of any pair.
     pub fn latest(&self) -> u64 {
-        self.0.iter().map(|marker| marker.epoch).max().unwrap_or(0)
+        self.0.iter().map(|marker| marker.epoch).filter(|epoch| *epoch < MOST_EPOCHS).max().unwrap_or(0)
     }
 
     /// Returns the markers of a pair.

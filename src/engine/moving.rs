@@ -37,7 +37,7 @@ impl SyncEngine {
     /// two cannot be one side; [`ErrorKind::Locked`] while a run has one of the pairs.
     ///
     /// # Cancellation
-    /// Dropped, the future leaves each pair either as it was or moved.
+    /// Dropped or ended by an error, the future leaves each pair either as it was or moved; the same call goes on.
     pub async fn move_state(
         &self,
         old: &str,
@@ -58,6 +58,10 @@ impl SyncEngine {
         options: &SyncOptions,
     ) -> Result<Moved> {
         let all = self.all_states().all().await?;
+        if self.states.is_some() {
+            let message = "states that were handed in are not moved";
+            return Err(Error::new(ErrorKind::Unsupported, message).with_hint("they know no places"));
+        }
         let of_old = named(old, store)?;
         let identities: BTreeSet<String> =
             all.iter().flat_map(places).filter(|identity| of_old.names(identity)).cloned().collect();
@@ -73,21 +77,23 @@ impl SyncEngine {
             );
         }
         let mut moved = Moved { old: from.clone(), new: to.clone(), pairs: Vec::new(), replaced: 0 };
+        let mut plan = Vec::new();
         for kept in all {
-            for side in Side::BOTH {
-                if *kept.at.locations.get(side) != from {
-                    continue;
-                }
-                let (mut locations, mut roots) = (kept.at.locations.clone(), kept.at.roots);
+            let mut locations = kept.at.locations.clone();
+            for side in Side::BOTH.into_iter().filter(|side| *kept.at.locations.get(*side) == from) {
                 locations.get_mut(side).clone_from(&to);
-                *roots.get_mut(side) = root;
+            }
+            if locations != kept.at.locations {
                 let shown = Sides::new(locations.source.as_str(), locations.destination.as_str());
                 check_apart(&shown, &shown)?;
-                let place = (locations.clone(), roots);
-                let dir = self.state_dir.clone();
-                moved.replaced += u64::from(move_to(dir, kept.clone(), place, self.clock.as_ref()).await?);
-                moved.pairs.push(locations);
+                plan.push((kept, locations));
             }
+        }
+        for (kept, locations) in plan {
+            let dir = self.state_dir.clone();
+            let replaces = move_to(dir, kept, locations.clone(), self.clock.as_ref()).await?;
+            moved.replaced += u64::from(replaces);
+            moved.pairs.push(locations);
         }
         moved
             .pairs

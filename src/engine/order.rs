@@ -12,11 +12,15 @@ use crate::pair::SyncPair;
 impl SyncEngine {
     /// Returns whether these two sides are known the other way round.
     pub(super) async fn is_known_turned_round(&self, prepared: &Prepared) -> Result<bool> {
-        let Sides { source, destination } = prepared.identities();
-        let (given, turned) =
-            (Sides::new(source.clone(), destination.clone()), Sides::new(destination, source));
         let states = self.all_states();
-        Ok(!states.is_known(given).await? && states.is_known(turned).await?)
+        let turned = |given: &Sides<String>| Sides::new(given.destination.clone(), given.source.clone());
+        let both = [prepared.identities(), prepared.former_identities()];
+        for given in &both {
+            if states.is_known(given.clone()).await? {
+                return Ok(false);
+            }
+        }
+        Ok(states.is_known(turned(&both[0])).await? || states.is_known(turned(&both[1])).await?)
     }
 }
 

@@ -109,17 +109,16 @@ impl SyncEngine {
         which::tell(&which, prepared, recorder);
         let record = state.pair_record();
         let marks = self.all_marks(which.marks, record.is_none(), pair, prepared).await?;
-        // A copy has another past than what it is a copy of.
-        let has_own = record.is_some() || which.copy.is_some();
-        let common = if has_own { None } else { marker::common(&marks) };
+        let common = if record.is_none() { marker::common(&marks) } else { None };
         let foreign_marker = record.is_none() && !marks.destination.pairs().is_subset(&marks.source.pairs());
-        if common.is_some() && found == Found::Nothing {
+        // A copy has another past than what it is a copy of, but its marker tells how old it is.
+        if common.is_some() && which.copy.is_none() && found == Found::Nothing {
             let why = "both sides carry the marker of an earlier sync, but no state was found".into();
             found = Found::Lost { why };
         }
         let rollback = epoch::rollback(
             (pair, options),
-            (record.as_ref(), common.as_deref()),
+            (record.as_ref(), which.copy.as_ref().map(|(of, _)| of.pair_id.as_str()).or(common.as_deref())),
             &marks,
             prepared,
             recorder,
@@ -127,8 +126,12 @@ impl SyncEngine {
         .await?;
         tell_of_loss(&found, recorder);
         let begun = record.as_ref().map(|record| record.first_sync);
-        let Preferred { preference, first_sync, winner, is_spent } =
-            preferred(pair, options, begun, record.is_none() && found == Found::Nothing);
+        let Preferred { preference, first_sync, winner, is_spent } = preferred(
+            pair,
+            options,
+            begun,
+            record.is_none() && found == Found::Nothing && !rollback.is_total,
+        );
         let preference_late = is_spent && record.is_none() && rollback.is_total;
         if is_spent && !preference_late {
             let message =
@@ -140,10 +143,11 @@ impl SyncEngine {
         }
         let is_new = record.is_none();
         let has_base = begun == Some(FirstSync::Spent);
-        let last_here = if has_base { None } else { self.last_here(pair, prepared, &marks).await? };
+        let is_met = has_base || which.copy.is_some();
+        let last_here = if is_met { None } else { self.last_here(pair, prepared, &marks).await? };
         self.tell_of_others(last_here.as_ref(), recorder);
-        let last_id = last_here.as_ref().map(|last| last.pair_id.clone());
-        let common = common.or_else(|| last_id.filter(|_| which.copy.is_none()));
+        let common = common.or_else(|| last_here.as_ref().map(|last| last.pair_id.clone()));
+        let common = common.filter(|_| which.copy.is_none());
         let first = if first_sync { FirstSync::Begun(preference) } else { FirstSync::Spent };
         let mut record = record.unwrap_or_else(|| PairRecord {
             first_sync: first,
@@ -152,9 +156,18 @@ impl SyncEngine {
         if record.tail.began().is_none() {
             record.tail.set_began(record.last_sync_seconds.unwrap_or(self.clock.now().seconds));
         }
-        let root_differs = root_differs(&record, prepared);
-        let is_exchanged = |side| !rollback.is_total && *rollback.on.get(side) && *root_differs.get(side);
+        let mut root_differs = root_differs(&record, prepared);
+        let is_behind = |side| {
+            let shown = marks.get(side).highest(&record.pair_id).unwrap_or(0);
+            shown < *record.tail.epochs().there.get(side)
+        };
+        let is_exchanged = |side| is_behind(side) && *rollback.on.get(side) && *root_differs.get(side);
         let exchanged = Sides::new(is_exchanged(Side::Source), is_exchanged(Side::Destination));
+        // Where a side carries no marker only its number says that it was moved, and another folder can have that by now.
+        let is_unsure = |side: &Side| *which.moved.get(*side) && !pair.allows_copy_to(*side);
+        for side in Side::BOTH.into_iter().filter(is_unsure) {
+            *root_differs.get_mut(side) = true;
+        }
         Ok(Past {
             state,
             record,

@@ -53,7 +53,7 @@ impl SyncEngine {
 
     async fn look_up(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Remembered> {
         let clients = self.open(pair, &options.looking()).await?.clients;
-        let wanted = Wanted { locations: identities(&clients), found: None };
+        let wanted = self.wanted(&clients).await?;
         let Opened { store: state, found, .. } = self.all_states().open(wanted, Access::ReadOnly).await?;
         let rows = state.scan().try_fold(0, |count, _| std::future::ready(Ok(count + 1))).await?;
         let lost = match found {
@@ -61,6 +61,16 @@ impl SyncEngine {
             Found::Nothing | Found::Intact => None,
         };
         Ok(Remembered { locations: locations(&clients), record: state.pair_record(), rows, lost })
+    }
+
+    /// Returns which state is that of these trees, by their names of today or of earlier releases.
+    async fn wanted(&self, clients: &Clients) -> Result<Wanted> {
+        let (locations, states) = (identities(clients), self.all_states());
+        let former = |side: Side| clients.get(side).former_identity().to_owned();
+        let former = Sides::new(former(Side::Source), former(Side::Destination));
+        let is_known = former == locations || states.is_known(locations.clone()).await?;
+        let found = if is_known { None } else { states.kept_at(former).await? };
+        Ok(Wanted { locations, found })
     }
 
     /// Moves the base of `pair` aside and removes its markers, so that its next sync is its first. A state
@@ -77,7 +87,8 @@ impl SyncEngine {
     async fn strike(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Forgotten> {
         // Nothing is made that would only be emptied.
         let clients = self.open(pair, &options.looking()).await?.clients;
-        let wanted = Wanted { locations: identities(&clients), found: None };
+        let wanted = self.wanted(&clients).await?;
+        let places = wanted.found.as_ref().map_or(wanted.locations.clone(), |kept| kept.at.locations.clone());
         let opened = self.all_states().open(wanted, Access::ReadOnly).await?;
         let record = opened.store.pair_record();
         drop(opened);
@@ -86,7 +97,7 @@ impl SyncEngine {
             false
         } else {
             let (dir, clock) = (self.state_dir.clone(), Arc::clone(&self.clock));
-            crate::state::forget(dir, identities(&clients), clock).await?
+            crate::state::forget(dir, places, clock).await?
         };
         let (markers_removed, warnings) = remove_markers(record.as_ref(), &clients).await;
         Ok(Forgotten { locations: locations(&clients), base_removed, markers_removed, warnings })

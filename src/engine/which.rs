@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::event::Event;
 use crate::guard::Notice;
 use crate::key::escape;
-use crate::location::shown;
+use crate::location::{canonical_identity, shown};
 use crate::marker::Marks;
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
@@ -63,9 +63,28 @@ impl Given<'_> {
         Side::BOTH.into_iter().all(|side| !self.written.get(side) || carries(side))
     }
 
+    /// Returns up to where all written sides carry the id of a state.
+    fn reached(&self, kept: &Kept) -> u64 {
+        self.reached_by(&kept.pair_id)
+    }
+
+    fn reached_by(&self, pair_id: &str) -> u64 {
+        let written = Side::BOTH.into_iter().filter(|side| *self.written.get(*side));
+        written.filter_map(|side| self.marks.get(side).highest(pair_id)).min().unwrap_or(0)
+    }
+
+    /// Returns the ids that all written sides carry.
+    fn common(&self) -> impl Iterator<Item = &str> {
+        let written = || Side::BOTH.into_iter().filter(|side| *self.written.get(*side));
+        let first = written().next();
+        let ids = first.into_iter().flat_map(|side| self.marks.get(side).pairs());
+        ids.filter(move |id| written().all(|side| self.marks.get(side).highest(id).is_some()))
+    }
+
     fn standing(&self, side: Side, kept: &Kept) -> Standing {
         let (now, then) = (self.roots.get(side), kept.at.roots.get(side));
-        if self.identities.get(side) == kept.at.locations.get(side) {
+        let place = kept.at.locations.get(side);
+        if self.identities.get(side) == place || *self.identities.get(side) == canonical_identity(place) {
             let shown = self.marks.get(side).highest(&kept.pair_id).unwrap_or(0);
             let is_behind = *self.written.get(side) && shown < *kept.at.there.get(side);
             let is_other = matches!((now, then), (Some(now), Some(then)) if !now.is_still(then));
@@ -100,12 +119,15 @@ impl Given<'_> {
 
     /// Chooses the state of the sides: the one at `home`, under the name of their locations, or one of the `others`.
     fn choose(&self, home: Option<&Kept>, others: &[Kept]) -> Which {
-        let fitting = others.iter().filter(|kept| self.fits(kept));
-        let best = fitting
-            .max_by_key(|kept| (self.is_unmoved(kept), kept.at.there.source, kept.at.there.destination));
-        if let Some(kept) =
-            best.filter(|_| !home.is_some_and(|home| self.fits(home) && self.is_unmoved(home)))
-        {
+        // Every run of any pair of a side gets further than all before it, so that what was synced last is the highest.
+        let key = |kept: &&Kept| {
+            (self.reached(kept), self.is_unmoved(kept), kept.at.there.source, kept.at.there.destination)
+        };
+        let is_home = |kept: &&Kept| home.is_some_and(|home| home.name == kept.name);
+        let fitting = others.iter().filter(|kept| self.fits(kept) && !is_home(kept));
+        let best = fitting.max_by_key(key);
+        let own = home.filter(|home| self.fits(home) && self.is_unmoved(home));
+        if let Some(kept) = best.filter(|kept| own.is_none_or(|own| key(&own) < key(kept))) {
             return Which {
                 found: Some(kept.clone()),
                 moved: self.are(kept, Standing::Moved),
@@ -115,7 +137,8 @@ impl Given<'_> {
         if let Some(home) = home {
             // A kill between its two files leaves a state that tells of where it was.
             let is_stale = home.at.locations != self.identities;
-            return Which { found: is_stale.then(|| home.clone()), ..Which::default() };
+            let moved = if is_stale { self.are(home, Standing::Moved) } else { Sides::default() };
+            return Which { found: is_stale.then(|| home.clone()), moved, ..Which::default() };
         }
         let is_copy = |kept: &&Kept| {
             self.carry(kept)
@@ -124,7 +147,7 @@ impl Given<'_> {
                     *self.written.get(side) || self.standing(side, kept) != Standing::Elsewhere
                 })
         };
-        let copied = others.iter().find(is_copy);
+        let copied = others.iter().filter(is_copy).max_by_key(key);
         let copy = copied.map(|kept| (kept.clone(), self.are(kept, Standing::Elsewhere)));
         Which { copy, ..Which::default() }
     }
@@ -149,8 +172,11 @@ impl SyncEngine {
             marks: &marks,
             written: Sides::new(written(Side::Source), written(Side::Destination)),
         };
+        let is_newest = |home: &Kept| {
+            given.common().all(|id| id == home.pair_id || given.reached_by(id) < given.reached(home))
+        };
         let which = match &home {
-            Some(home) if given.fits(home) && given.is_unmoved(home) => Which::default(),
+            Some(home) if given.fits(home) && given.is_unmoved(home) && is_newest(home) => Which::default(),
             _ if Side::BOTH.into_iter().all(|side| marks.get(side).pairs().is_empty()) => {
                 given.choose(home.as_ref(), &[])
             }
@@ -189,7 +215,7 @@ pub(super) fn tell(which: &Which, prepared: &Prepared, recorder: &Recorder) {
                 shown(&from)
             );
             let hint = format!(
-                "if it takes the place of that one: syncengine state move {} {}",
+                "if it takes the place of that one: syncengine state move {} {} (with the options of this run)",
                 quoted(&from),
                 quoted(&to)
             );
@@ -264,12 +290,15 @@ mod tests {
             ("/a@7.1 /b@6.1", "A:5 |", vec![first], "sd", "home"),
             // A clone that has got an id of its own carries both.
             ("/a@7.1 /b@9.1", "A:5 B:9 | A:3 B:9", vec![first, "B /a@7.1 /b@9.1 9"], "sd", "B moved "),
-            // Both fit: the one that is at home, else the one that was not moved.
-            ("/a@7.1 /b@8.1", "A:5 B:9 | A:5 B:9", vec![first, "B /x@7.1 /b@8.1 9"], "sd", "home"),
+            // Both fit: the one that was synced last; of two that were then, the one that was not moved.
+            ("/a@7.1 /b@8.1", "A:5 B:9 | A:5 B:9", vec![first, "B /x@7.1 /b@8.1 9"], "sd", "B moved s"),
+            ("/a@7.1 /b@8.1", "A:9 B:5 | A:9 B:5", vec![first, "B /x@7.1 /b@8.1 9"], "sd", "home"),
+            ("/a@7.1 /b@8.1", "A:9 B:9 | A:9 B:9", vec![first, "B /x@7.1 /b@8.1 9"], "sd", "home"),
+            // However an earlier release wrote the endpoint.
             (
-                "/a@7.1 /b@8.1",
-                "A:5 B:9 | A:5 B:9",
-                vec!["C /a@7.1 /b@8.1 2", "B /x@7.1 /b@8.1 9", first],
+                "/a@7.1 s3+http://127.0.0.1:9000/v@",
+                "A:5 | A:5",
+                vec!["A /a@7.1 s3+http://LocalHost:9000/v@ 5"],
                 "sd",
                 "A moved ",
             ),

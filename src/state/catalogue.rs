@@ -7,18 +7,19 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures::TryStreamExt;
 use tokio::task::spawn_blocking;
 
 use super::layout::{Layout, Sidecar, Trace, Whereabouts};
 use super::lock::PairLock;
-use super::open::{create, exists, lock_for_writing};
+use super::open::{self, create, exists, lock_for_writing};
+use super::scratch::Scratch;
 use super::sled_store::{Home, SledStore, joined};
 use super::tables::{Head, Tables, is_readable};
-use super::{PairRecord, RowChange, StateStore, failure};
-use crate::client::RootIdentity;
-use crate::clock::Clock;
+use super::{RowChange, StateStore, failure};
+use crate::clock::{Clock, Entropy};
 use crate::entry::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mode::Sides;
@@ -60,15 +61,18 @@ pub(super) async fn kept_at(dir: PathBuf, locations: Sides<String>) -> Result<Op
 ///
 /// # Errors
 /// Failures of the file system.
-pub(super) async fn all_kept(dir: PathBuf) -> Result<Vec<Kept>> {
+pub(super) async fn all_kept(dir: PathBuf, scratch: PathBuf, entropy: Arc<dyn Entropy>) -> Result<Vec<Kept>> {
     joined(spawn_blocking(move || {
         let mut found = Vec::new();
         for name in names(&dir)? {
             let layout = Layout { dir: dir.clone(), name };
-            let Some((pair_id, at)) = kept(&layout)? else { continue };
-            if let Some(at) = at.or_else(|| look_inside(&layout)) {
-                found.push(Kept { name: layout.name, pair_id, at });
-            }
+            // What is wrong with the state of another pair is told where that is opened.
+            let Ok(Some((pair_id, at))) = kept(&layout) else { continue };
+            let at = match at {
+                Some(at) => Some(at),
+                None => look_inside(&layout, &scratch, entropy.next_u64())?,
+            };
+            found.extend(at.map(|at| Kept { name: layout.name, pair_id, at }));
         }
         Ok(found)
     }))
@@ -97,10 +101,23 @@ fn kept(layout: &Layout) -> Result<Option<(String, Option<Whereabouts>)>> {
     })
 }
 
-/// Reads from a database itself what side-cars of earlier releases do not say. One that cannot be opened now is none.
-fn look_inside(layout: &Layout) -> Option<Whereabouts> {
-    let head = Tables::open(&layout.database()).ok()?.head().ok()??;
-    head.record.as_ref().map(Whereabouts::of)
+/// Reads from a copy of a database what side-cars of earlier releases do not say. One that is in use or damaged says nothing.
+fn look_inside(layout: &Layout, scratch: &Path, number: u64) -> Result<Option<Whereabouts>> {
+    let looked = || -> Result<Option<Head>> {
+        let lock = PairLock::shared(&layout.lock())?;
+        let copy = Scratch::copy(&layout.database(), scratch, number)?;
+        drop(lock);
+        Tables::open(&copy.database())?.head()
+    };
+    match looked() {
+        Ok(head) => Ok(head.and_then(|head| head.record.as_ref().map(Whereabouts::of))),
+        Err(error)
+            if matches!(error.kind(), ErrorKind::Locked | ErrorKind::Corrupt | ErrorKind::Unsupported) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Returns the names under which there are a database and its side-car.
@@ -130,10 +147,21 @@ pub(super) async fn take_in(kept: &Kept, layout: &Layout, clock: &dyn Clock) -> 
     }
     let from = Layout { dir: layout.dir.clone(), name: kept.name.clone() };
     let _other = other_lock(&from, layout, clock).await?;
-    let (to, now, pair_id) = (layout.clone(), clock.now(), kept.pair_id.clone());
+    let (to, now, coming) = (layout.clone(), clock.now(), kept.clone());
     joined(spawn_blocking(move || {
-        make_wait(&to, &pair_id, now)?;
-        relocate(&from, &to)
+        // Whoever had the locks before may have done it.
+        let is_of = |layout: &Layout| {
+            Ok(id_of(layout)?.as_deref() == Some(&coming.pair_id) && exists(&layout.database())?)
+        };
+        if is_of(&to)? {
+            return Ok(());
+        }
+        if !is_of(&from)? {
+            let doing = format!("the state `{}` was taken up by another run", from.database().display());
+            return Err(Error::new(ErrorKind::Locked, doing).with_hint("run again"));
+        }
+        make_wait(&to, &coming.pair_id, now)?;
+        relocate(&from, &to, &coming.at)
     }))
     .await
 }
@@ -148,19 +176,30 @@ async fn other_lock(layout: &Layout, held: &Layout, clock: &dyn Clock) -> Result
 
 /// Lets the state of a place wait for the folders that carry its id, as the state of another pair comes.
 fn make_wait(layout: &Layout, coming: &str, now: Timestamp) -> Result<()> {
-    match (kept(layout)?, exists(&layout.database())?) {
-        (Some((pair_id, _)), true) => {
-            let waiting = layout.waiting(&pair_id);
-            make_room(&waiting, now)?;
-            relocate(layout, &waiting)
-        }
-        // A kill came before the database did.
-        (Some((pair_id, _)), false) if pair_id == coming => Ok(()),
-        _ => {
-            layout.move_aside(&layout.database(), "lost", now)?;
-            layout.move_aside(&layout.sidecar(), "lost", now).map(drop)
-        }
+    if !exists(&layout.database())? {
+        return match id_of(layout)? {
+            // A kill came before the database did.
+            Some(pair_id) if pair_id == coming => Ok(()),
+            _ => layout.move_aside(&layout.sidecar(), "lost", now).map(drop),
+        };
     }
+    // Its side-car may be missing or torn, and the database sound.
+    let head = match Tables::open(&layout.database()).and_then(|tables| tables.head()) {
+        Err(error) if error.kind() != ErrorKind::Corrupt => return Err(error),
+        head => head.ok().flatten(),
+    };
+    if let Some(record) = head.and_then(|head| head.record) {
+        let waiting = layout.waiting(&record.pair_id);
+        make_room(&waiting, now)?;
+        return relocate(layout, &waiting, &Whereabouts::of(&record));
+    }
+    layout.move_aside(&layout.database(), "lost", now)?;
+    layout.move_aside(&layout.sidecar(), "lost", now).map(drop)
+}
+
+/// Returns the id that the side-car of a place tells, if it can be understood.
+fn id_of(layout: &Layout) -> Result<Option<String>> {
+    Ok(kept(layout)?.map(|(pair_id, _)| pair_id))
 }
 
 /// Moves aside what is under a name that something else is to have.
@@ -169,18 +208,28 @@ fn make_room(layout: &Layout, now: Timestamp) -> Result<()> {
     layout.move_aside(&layout.sidecar(), "replaced", now).map(drop)
 }
 
-/// Gives a state another name. In this order a kill leaves it under one of the two with its side-car.
-fn relocate(from: &Layout, to: &Layout) -> Result<()> {
+/// Gives a state that tells of these whereabouts another name. In this order a kill leaves it under one of the two with
+/// its side-car.
+fn relocate(from: &Layout, to: &Layout, at: &Whereabouts) -> Result<()> {
     let failed = |error| {
         failure(
             format!("move the state `{}` to `{}`", from.database().display(), to.database().display()),
             error,
         )
     };
-    fs::copy(from.sidecar(), to.sidecar()).map_err(failed)?;
+    match from.read_sidecar()? {
+        Trace::Readable(sidecar) => to.put_sidecar(&Sidecar { at: Some(at.clone()), ..sidecar })?,
+        // A database does without: it says itself what it is.
+        Trace::None | Trace::Unreadable => {
+            to.move_aside(&to.sidecar(), "lost", Timestamp::default())?;
+        }
+    }
     fs::rename(from.database(), to.database()).map_err(failed)?;
-    fs::remove_file(from.sidecar()).map_err(failed)?;
-    to.sync_dir()
+    to.sync_dir()?;
+    match fs::remove_file(from.sidecar()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+        _ => to.sync_dir(),
+    }
 }
 
 /// Keeps a copy of a state for the folders that carry its id, while the pair of its locations goes on under
@@ -212,59 +261,46 @@ pub(super) async fn keep_waiting(
     copy.commit(record).await
 }
 
-/// Gives the state of a pair other locations, and the root that one of its sides has there. Returns whether there was
-/// another state, which is moved aside.
+/// Gives the state of a pair other locations; one that waits goes on waiting. Returns whether there was another state, which
+/// is moved aside.
 ///
 /// # Errors
-/// [`ErrorKind::Locked`] if a run has one of the two pairs; failures of the file system.
-pub async fn move_to(
-    dir: PathBuf,
-    kept: Kept,
-    (locations, roots): (Sides<String>, Sides<Option<RootIdentity>>),
-    clock: &dyn Clock,
-) -> Result<bool> {
+/// [`ErrorKind::Locked`] if a run has one of the two pairs; [`ErrorKind::Corrupt`] for a state that is not sound; failures of
+/// the file system.
+pub async fn move_to(dir: PathBuf, kept: Kept, locations: Sides<String>, clock: &dyn Clock) -> Result<bool> {
     let from = Layout { dir: dir.clone(), name: kept.name };
-    let to = Layout::new(dir, &locations);
+    let home = Layout::new(dir, &locations);
+    let is_waiting = from.name.contains('-');
+    let to = if is_waiting { home.waiting(&kept.pair_id) } else { home };
     let one = lock_for_writing(&to, clock).await?;
     let other = other_lock(&from, &to, clock).await?;
     let now = clock.now();
     joined(spawn_blocking(move || {
+        open::check_sound(&from, &kept.at.locations)?;
         let mut replaces = false;
         if from.name != to.name {
             replaces = exists(&to.database())?;
             make_room(&to, now)?;
-            relocate(&from, &to)?;
+            relocate(&from, &to, &kept.at)?;
         }
-        let tables = Tables::open(&to.database())?;
-        rewrite(&tables, &to, |record| {
-            record.locations.clone_from(&locations);
-            record.roots = roots;
-        })?;
+        resettle(&Tables::open(&to.database())?, &to, &locations)?;
         drop((one, other));
         Ok(replaces)
     }))
     .await
 }
 
-/// Tells a database that its pair is elsewhere now. Returns its new head.
+/// Tells a database that nobody else uses that its pair is elsewhere now, durably. Returns its new head.
 pub(super) fn resettle(tables: &Tables, layout: &Layout, locations: &Sides<String>) -> Result<Head> {
-    rewrite(tables, layout, |record| record.locations.clone_from(locations))
-}
-
-/// Changes the record of a database that nobody else uses, durably.
-fn rewrite(tables: &Tables, layout: &Layout, change: impl FnOnce(&mut PairRecord)) -> Result<Head> {
-    let nothing = || {
-        let doing = format!("move the state `{}`: nothing is recorded in it", layout.database().display());
-        Error::new(ErrorKind::Corrupt, doing)
-    };
-    let mut head = tables.head()?.ok_or_else(nothing)?;
-    let mut record = head.record.take().ok_or_else(nothing)?;
-    change(&mut record);
-    head.locations.clone_from(&record.locations);
-    let sidecar = Sidecar::of(&record, head.generation);
-    head.record = Some(record);
+    let mut head = tables.head()?.unwrap_or_else(|| Head::fresh(locations.clone()));
+    head.locations.clone_from(locations);
+    if let Some(record) = &mut head.record {
+        record.locations.clone_from(locations);
+    }
     tables.put_head(&head)?;
     tables.sync()?;
-    layout.put_sidecar(&sidecar)?;
+    if let Some(record) = &head.record {
+        layout.put_sidecar(&Sidecar::of(record, head.generation))?;
+    }
     Ok(head)
 }

@@ -9,7 +9,7 @@ use futures::future::{BoxFuture, ready};
 
 use super::lock::PairLock;
 use super::open::{Access, Opened, Wanted};
-use super::{Found, Kept, StateStore, catalogue, open};
+use super::{Found, Kept, StateStore, Whereabouts, catalogue, open};
 use crate::clock::{Clock, Entropy};
 use crate::error::Result;
 use crate::mode::Sides;
@@ -54,7 +54,7 @@ impl States for StateDir {
     }
 
     fn all(&self) -> BoxFuture<'_, Result<Vec<Kept>>> {
-        catalogue::all_kept(self.dir.clone()).boxed()
+        catalogue::all_kept(self.dir.clone(), self.scratch.clone(), Arc::clone(&self.entropy)).boxed()
     }
 
     fn is_known(&self, locations: Sides<String>) -> BoxFuture<'_, Result<bool>> {
@@ -89,8 +89,11 @@ impl Single {
 }
 
 impl States for Single {
-    fn kept_at(&self, _: Sides<String>) -> BoxFuture<'_, Result<Option<Kept>>> {
-        ready(Ok(None)).boxed()
+    fn kept_at(&self, locations: Sides<String>) -> BoxFuture<'_, Result<Option<Kept>>> {
+        // Whatever pair it was made for, it is the one of this pair.
+        let at = Whereabouts { locations, ..Whereabouts::default() };
+        let record = self.store.pair_record();
+        ready(Ok(record.map(|record| Kept { name: String::new(), pair_id: record.pair_id, at }))).boxed()
     }
 
     fn all(&self) -> BoxFuture<'_, Result<Vec<Kept>>> {

@@ -265,6 +265,23 @@ fn open_copy(layout: Layout, places: &Places, place: &Path, number: u64) -> Resu
     })
 }
 
+/// Checks that a state can be used as it is.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`] if it would be given up; failures of the file system.
+pub(super) fn check_sound(layout: &Layout, locations: &Sides<String>) -> Result<()> {
+    let places = Places { now: locations.clone(), then: None };
+    let why = match inspect(&layout.database(), &places, &layout.read_sidecar()?)? {
+        Inspected::Usable(_, _, Found::Intact) => return Ok(()),
+        Inspected::Usable(_, _, Found::Lost { why })
+        | Inspected::Absent(Found::Lost { why })
+        | Inspected::Bad(why) => why,
+        Inspected::Usable(..) | Inspected::Absent(_) => "nothing is recorded in it".into(),
+    };
+    let doing = format!("use the state `{}`: {why}", layout.database().display());
+    Err(Error::new(ErrorKind::Corrupt, doing).with_hint("the next sync of the pair makes a new one"))
+}
+
 /// What lies in the place of a database.
 enum Inspected {
     /// One that can be used: with the base in it, or empty.

@@ -3,7 +3,9 @@
 use std::fs;
 
 use syncengine::code::NoticeCode;
-use syncengine::{Outcome, Report, Side, StoreOptions, SyncEngine, SyncMode, SyncOptions};
+use syncengine::{
+    InitialSyncPreference, Outcome, Report, Side, StoreOptions, SyncEngine, SyncMode, SyncOptions,
+};
 
 use crate::support::Root;
 use crate::support::scene::{Scene, codes};
@@ -47,7 +49,14 @@ async fn a_folder_that_is_moved_keeps_its_past() {
             assert_eq!(notes(&foreseen), notes(&report), "{mode} {moved}");
             assert_eq!(scene.shown(&at(edited(*mode))), before, "{mode} {moved}: {report:?}");
             let moves = notes(&report).iter().filter(|code| **code == NoticeCode::PairMoved).count();
-            assert_eq!((moves, codes(&report)), (moved.len(), vec![]), "{mode} {moved}: {report:?}");
+            // A side without a marker is known by its files too.
+            let is_unmarked = |folder: &&&str| {
+                let side = if ***folder == *"a" { Side::Source } else { Side::Destination };
+                moved.contains(**folder) && !scene.pair.allows_copy_to(side)
+            };
+            let warned: Vec<_> =
+                ["a", "b"].iter().filter(is_unmarked).map(|_| NoticeCode::RootMoved).collect();
+            assert_eq!((moves, codes(&report)), (moved.len(), warned), "{mode} {moved}: {report:?}");
             // From now on it is at home there.
             let again = scene.sync().await;
             assert_eq!((notes(&again), codes(&again)), (vec![], vec![]), "{mode} {moved}: {again:?}");
@@ -196,7 +205,7 @@ async fn what_is_remembered_can_be_moved() {
         assert_eq!((moved.pairs.len(), moved.replaced), (1, expected));
         scene.between("a", "c");
         let report = scene.sync().await;
-        assert_eq!((notes(&report), codes(&report)), (vec![], vec![]), "{report:?}");
+        assert_eq!((notes(&report), codes(&report)), (vec![], vec![NoticeCode::RootMoved]), "{report:?}");
         assert_eq!((scene.shown("a"), scene.shown("c")), ("kept=1 same=1".into(), "kept=1 same=1".into()));
         assert!(moving("b").await.is_err());
     }
@@ -227,4 +236,89 @@ async fn another_state_of_the_same_folders_is_told() {
     let report = scene.sync().await;
     assert_eq!(codes(&report), [], "{report:?}");
     assert_eq!(scene.source.files(), scene.destination.files());
+}
+
+/// A folder that has got the inode number of one that is gone is not that one, if it has other files.
+#[tokio::test]
+async fn another_folder_with_the_number_of_a_moved_one_is_asked_about() {
+    let mut scene = Scene::new(SyncMode::SourceToDestination);
+    for number in 0..6 {
+        scene.write("a", &format!("f{number}"), "1");
+    }
+    scene.sync().await;
+    // As if it were a new folder: the same number, another name, other files.
+    scene.move_to("a", "a-next");
+    for number in 0..6 {
+        scene.delete("a-next", &format!("f{number}"));
+        scene.write("a-next", &format!("g{number}"), "1");
+    }
+    scene.between("a-next", "b");
+    let before = scene.shown("b");
+    let refused = scene.run().await;
+    assert_eq!((refused.outcome, codes(&refused)), (Outcome::Refused, vec![NoticeCode::RootChanged]));
+    assert_eq!(scene.shown("b"), before);
+}
+
+/// A folder that is restored in another place is a copy, and an old one: it neither deletes nor overwrites.
+#[tokio::test]
+async fn an_old_copy_in_another_place_overwrites_nothing() {
+    for mode in [SyncMode::TwoWay, SyncMode::SourceBackup] {
+        for preference in [None, Some(InitialSyncPreference::SourceWins)] {
+            let mut scene = Scene::new(mode);
+            for name in ["gone", "kept", "same", "too"] {
+                scene.write("a", name, "1");
+            }
+            scene.sync().await;
+            scene.copy("a", "a-then");
+            scene.write("a", "kept", "2!");
+            scene.write("a", "new", "1");
+            scene.sync().await;
+            fs::remove_dir_all(scene.path("a")).unwrap();
+            scene.between("a-then", "b");
+            scene.options.initial_sync = preference;
+            let report = scene.run().await;
+            if preference.is_some() && mode == SyncMode::TwoWay {
+                assert!(codes(&report).contains(&NoticeCode::PreferenceLate), "{mode}: {report:?}");
+            } else {
+                assert!(codes(&report).contains(&NoticeCode::RolledBack), "{mode}: {report:?}");
+            }
+            assert!(scene.shown("b").contains("kept=2!") && scene.shown("b").contains("new=1"), "{mode}");
+        }
+    }
+}
+
+/// Moving what is remembered of one folder moves that of both disks, and each goes on to have its own past.
+#[tokio::test]
+async fn what_waits_is_moved_too_and_goes_on_waiting() {
+    let mut scene = Scene::new(SyncMode::TwoWay);
+    for number in 0..8 {
+        scene.write("a", &format!("f{number}"), "1");
+    }
+    scene.sync().await;
+    scene.copy("b", "disk2");
+    scene.write("a", "since", "1");
+    scene.sync().await;
+    scene.move_to("b", "disk1");
+    scene.move_to("disk2", "b");
+    scene.sync().await;
+    scene.copy("a", "new");
+    let engine = SyncEngine::new(scene.path("state"));
+    let (old, new) = (scene.path("a"), scene.path("new"));
+    let (store, options) = (StoreOptions::default(), SyncOptions::new());
+    let moved = engine.move_state(old.to_str().unwrap(), new.to_str().unwrap(), &store, &options).await;
+    let moved = moved.unwrap();
+    assert_eq!((moved.pairs.len(), moved.replaced), (2, 0), "{moved:?}");
+    fs::remove_dir_all(&old).unwrap();
+    scene.between("new", "b");
+    scene.delete("new", "f0");
+    for disk in ["disk2", "disk1"] {
+        let report = scene.sync().await;
+        assert!(!codes(&report).contains(&NoticeCode::RolledBack), "{disk}: {report:?}");
+        assert_eq!(scene.shown("new"), scene.shown("b"), "{disk}");
+        assert!(!scene.shown("b").contains("f0"), "{disk}: {}", scene.shown("b"));
+        scene.move_to("b", if disk == "disk2" { "out2" } else { "out1" });
+        if disk == "disk2" {
+            scene.move_to("disk1", "b");
+        }
+    }
 }

@@ -3,37 +3,26 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use crate::location::{canonical_endpoint, host_and_port};
+
 /// How long a name may take to be resolved. Ours: names of this machine are found at once.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Returns an endpoint in the form in which it is compared: scheme and host in small letters, without the port that the
-/// scheme has anyway, and for a name of this machine the address it stands for.
+/// Returns an endpoint in the form in which it is compared: as [`canonical_endpoint`], and with the address in the place of
+/// a name that stands for this machine alone.
 pub(super) async fn canonical(endpoint: &str) -> String {
-    let endpoint = endpoint.trim_end_matches('/');
-    let Some((scheme, rest)) = endpoint.split_once("://") else { return endpoint.to_owned() };
+    let endpoint = canonical_endpoint(endpoint);
+    let Some((scheme, rest)) = endpoint.split_once("://") else { return endpoint };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let (host, port) = host_and_port(authority);
-    let (scheme, host) = (scheme.to_ascii_lowercase(), host.to_ascii_lowercase());
-    let default = if scheme == "https" { "443" } else { "80" };
-    let port = port.filter(|port| !port.is_empty() && *port != default);
-    let host = match loopback(&host).await {
-        Some(address) => address.to_string(),
-        None => host,
-    };
-    let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
+    let Some(address) = loopback(host).await else { return endpoint };
+    let host = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
     format!("{scheme}://{host}{port}{path}")
 }
 
-/// Splits `host:port`; an IPv6 address is in brackets.
-fn host_and_port(authority: &str) -> (&str, Option<&str>) {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (host, Some(port)),
-        _ => (authority, None),
-    }
-}
-
-/// Returns the address of a name that stands for this machine alone. One that cannot be resolved is taken as it is written.
+/// Returns the address of a name that stands for this machine alone. One that cannot be resolved is taken as it is written:
+/// then there is no store to sync with.
 async fn loopback(host: &str) -> Option<IpAddr> {
     if host.starts_with('[') || host.parse::<IpAddr>().is_ok() {
         return None;
@@ -56,6 +45,7 @@ mod tests {
             ("http://localhost:9000", "http://127.0.0.1:9000"),
             ("http://127.0.0.1:9000/", "http://127.0.0.1:9000"),
             ("HTTP://LocalHost:9000", "http://127.0.0.1:9000"),
+            ("http://localhost.:9000", "http://127.0.0.1:9000"),
             ("http://localhost", "http://127.0.0.1"),
             ("http://localhost:80", "http://127.0.0.1"),
             ("http://127.0.0.2:9000", "http://127.0.0.2:9000"),

@@ -22,9 +22,13 @@ async fn committed() -> Place {
     world
 }
 
+async fn every(world: &Place) -> Vec<Kept> {
+    all_kept(world.dir(), world.scratch(), Arc::new(SystemEntropy)).await.unwrap()
+}
+
 /// Returns the one state of the pair.
 async fn only(world: &Place) -> Kept {
-    let mut all = all_kept(world.dir()).await.unwrap();
+    let mut all = every(world).await;
     all.retain(|kept| kept.pair_id == pair_record().pair_id);
     assert_eq!(all.len(), 1, "{all:?}");
     all.remove(0)
@@ -47,11 +51,18 @@ async fn assert_whole(world: &Place, what: &str) {
 #[test]
 fn a_state_is_taken_to_other_locations_whatever_a_kill_left() {
     run(async {
-        for step in 0..4 {
+        for step in 0..8 {
             let world = committed().await;
             let (from, to) = (world.layout(), Layout::new(world.dir(), &elsewhere()));
+            // That of an earlier release does not say where the pair was; whoever moves it says it.
+            let told = only(&world).await.at;
+            if step >= 4 {
+                forget_where(&world);
+            }
+            let step = step % 4;
             if step > 0 {
-                fs::copy(from.sidecar(), to.sidecar()).unwrap();
+                let layout::Trace::Readable(sidecar) = from.read_sidecar().unwrap() else { panic!("{step}") };
+                to.put_sidecar(&Sidecar { at: Some(told), ..sidecar }).unwrap();
             }
             if step > 1 {
                 fs::rename(from.database(), to.database()).unwrap();
@@ -70,8 +81,7 @@ fn a_state_whose_side_car_tells_of_the_old_locations_is_whole() {
     run(async {
         let world = committed().await;
         let (dir, kept) = (world.dir(), only(&world).await);
-        let place = (elsewhere(), pair_record().roots);
-        assert!(!move_to(dir, kept, place, &Standing).await.unwrap());
+        assert!(!move_to(dir, kept, elsewhere(), &Standing).await.unwrap());
         let layout = Layout::new(world.dir(), &elsewhere());
         let generation = match layout.read_sidecar().unwrap() {
             layout::Trace::Readable(sidecar) => sidecar.generation,
@@ -98,7 +108,7 @@ fn what_waits_and_what_takes_its_place_are_exchanged_again_and_again() {
         }
         for turn in 0..5 {
             let (record, count) = if turn % 2 == 0 { (&first, 100) } else { (&second, 150) };
-            let all = all_kept(world.dir()).await.unwrap();
+            let all = every(&world).await;
             assert_eq!(all.len(), 2, "{turn} {all:?}");
             let kept = all.into_iter().find(|kept| kept.pair_id == record.pair_id);
             let opened = open_at(&world, locations(), kept).await;
@@ -122,10 +132,31 @@ fn what_is_replaced_is_kept_and_still_known() {
         let own = PairRecord { pair_id: "aa".repeat(16), locations: elsewhere(), ..pair_record() };
         open_at(&world, elsewhere(), None).await.store.commit(own.clone()).await.unwrap();
         let kept = only(&world).await;
-        assert!(move_to(world.dir(), kept, (elsewhere(), own.roots), &Standing).await.unwrap());
+        assert!(move_to(world.dir(), kept, elsewhere(), &Standing).await.unwrap());
         assert_eq!(world.names(".replaced-").len(), 2);
         assert!(knows(world.dir(), own.pair_id).await.unwrap());
         assert_whole(&world, "").await;
+    });
+}
+
+/// Makes the side-car one of an earlier release.
+fn forget_where(world: &Place) {
+    let path = world.layout().sidecar();
+    let mut document: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert!(document.as_object_mut().unwrap().remove("at").is_some());
+    fs::write(&path, document.to_string()).unwrap();
+}
+
+/// A database that was given up and not used since can be moved too.
+#[test]
+fn a_lost_state_is_lost_in_its_new_place_too() {
+    run(async {
+        let world = committed().await;
+        let kept = only(&world).await;
+        fs::write(world.layout().database().join("db"), "garbage").unwrap();
+        assert!(matches!(world.open().await.found, Found::Lost { .. }));
+        let opened = open_at(&world, elsewhere(), Some(kept)).await;
+        assert!(matches!(opened.found, Found::Lost { .. }), "{:?}", opened.found);
     });
 }
 
@@ -134,10 +165,7 @@ fn what_is_replaced_is_kept_and_still_known() {
 fn states_of_earlier_releases_are_found_too() {
     run(async {
         let world = committed().await;
-        let path = world.layout().sidecar();
-        let mut document: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        assert!(document.as_object_mut().unwrap().remove("at").is_some());
-        fs::write(&path, document.to_string()).unwrap();
+        forget_where(&world);
         let kept = kept_at(world.dir(), locations()).await.unwrap().unwrap();
         assert_eq!((kept.at.locations, kept.at.roots.source), (locations(), None));
         assert_eq!(only(&world).await.at.roots, pair_record().roots);
