@@ -62,7 +62,7 @@ impl SyncEngine {
             let message = "states that were handed in are not moved";
             return Err(Error::new(ErrorKind::Unsupported, message).with_hint("they know no places"));
         }
-        let of_old = named(old, store)?;
+        let of_old = named(old)?;
         let identities: BTreeSet<String> =
             all.iter().flat_map(places).filter(|identity| of_old.names(identity)).cloned().collect();
         let from = single(old, identities)?;
@@ -77,17 +77,24 @@ impl SyncEngine {
             );
         }
         let mut moved = Moved { old: from.clone(), new: to.clone(), pairs: Vec::new(), replaced: 0 };
-        let mut plan = Vec::new();
+        let (mut plan, mut refused) = (Vec::new(), None);
         for kept in all {
             let mut locations = kept.at.locations.clone();
             for side in Side::BOTH.into_iter().filter(|side| *kept.at.locations.get(*side) == from) {
                 locations.get_mut(side).clone_from(&to);
             }
-            if locations != kept.at.locations {
-                let shown = Sides::new(locations.source.as_str(), locations.destination.as_str());
-                check_apart(&shown, &shown)?;
-                plan.push((kept, locations));
+            if locations == kept.at.locations {
+                continue;
             }
+            let shown = Sides::new(locations.source.as_str(), locations.destination.as_str());
+            match check_apart(&shown, &shown) {
+                Ok(()) => plan.push((kept, locations)),
+                // The two were synced with each other: one cannot take the place of the other there.
+                Err(error) => refused = Some(error),
+            }
+        }
+        if let Some(error) = refused.filter(|_| plan.is_empty()) {
+            return Err(error);
         }
         for (kept, locations) in plan {
             let dir = self.state_dir.clone();
@@ -107,12 +114,17 @@ enum Named {
     Exactly(String),
     /// A bucket and its prefix, in whatever store.
     Bucket(String),
+    /// As before, in a server inside this process, wherever its objects are.
+    Embedded(String),
 }
 
 impl Named {
     fn names(&self, identity: &str) -> bool {
         match self {
             Self::Exactly(name) => name == identity,
+            Self::Embedded(at) => {
+                identity.strip_prefix("embedded:").is_some_and(|rest| rest.ends_with(&format!("//{at}")))
+            }
             Self::Bucket(at) if identity == format!("s3://{at}") => true,
             Self::Bucket(at) => {
                 let endpoint = identity.strip_suffix(at).and_then(|store| store.strip_prefix("s3+"));
@@ -123,7 +135,7 @@ impl Named {
     }
 }
 
-fn named(text: &str, store: &StoreOptions) -> Result<Named> {
+fn named(text: &str) -> Result<Named> {
     // As it is shown where the place is told.
     if text.starts_with("s3+") || text.starts_with("embedded:/") && !text.starts_with("embedded://") {
         return Ok(Named::Exactly(text.to_owned()));
@@ -131,10 +143,7 @@ fn named(text: &str, store: &StoreOptions) -> Result<Named> {
     Ok(match Location::parse(text)? {
         Location::Folder(path) => Named::Exactly(canonical(Path::new(&path))?.to_string_lossy().into_owned()),
         Location::S3(at) => Named::Bucket(at.to_string()),
-        Location::Embedded(at) => match &store.embedded_dir {
-            Some(dir) => Named::Exactly(at.embedded_identity(&canonical(dir)?)),
-            None => Named::Exactly(format!("embedded://{at}")),
-        },
+        Location::Embedded(at) => Named::Embedded(at.to_string()),
     })
 }
 
@@ -190,8 +199,12 @@ mod tests {
             ("/none/a", "/none/a", true),
             ("/none/a", "/none/a/b", false),
             ("embedded:/d//vault", "embedded:/d//vault", true),
+            ("embedded:/d//vault", "embedded:/e//vault", false),
+            ("embedded://vault", "embedded:/d//vault", true),
+            ("embedded://vault", "embedded:/d//my-vault", false),
+            ("embedded://vault", "embedded:/d//vault/x", false),
         ] {
-            let named = named(text, &StoreOptions::default()).unwrap();
+            let named = named(text).unwrap();
             assert_eq!(named.names(identity), expected, "{text} {identity}");
         }
     }

@@ -100,7 +100,9 @@ impl SyncEngine {
     ) -> Result<Past> {
         let which = self.which(pair, prepared).await?;
         // Before anything is made for the order given.
-        if which.found.is_none() && self.is_known_turned_round(prepared).await? {
+        let is_turned =
+            which.is_turned || (which.found.is_none() && self.is_known_turned_round(prepared).await?);
+        if is_turned {
             return Err(order::turned_round(pair, options));
         }
         let wanted = Wanted { locations: prepared.identities(), found: which.found.clone() };
@@ -110,7 +112,8 @@ impl SyncEngine {
         let record = state.pair_record();
         let marks = self.all_marks(which.marks, record.is_none(), pair, prepared).await?;
         let common = if record.is_none() { marker::common(&marks) } else { None };
-        let foreign_marker = record.is_none() && !marks.destination.pairs().is_subset(&marks.source.pairs());
+        let is_shared = which.copy.is_some() || !marks.destination.pairs().is_subset(&marks.source.pairs());
+        let foreign_marker = record.is_none() && is_shared;
         // A copy has another past than what it is a copy of, but its marker tells how old it is.
         if common.is_some() && which.copy.is_none() && found == Found::Nothing {
             let why = "both sides carry the marker of an earlier sync, but no state was found".into();

@@ -52,8 +52,7 @@ impl SyncEngine {
     }
 
     async fn look_up(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Remembered> {
-        let clients = self.open(pair, &options.looking()).await?.clients;
-        let wanted = self.wanted(&clients).await?;
+        let (clients, wanted) = self.wanted(pair, options).await?;
         let Opened { store: state, found, .. } = self.all_states().open(wanted, Access::ReadOnly).await?;
         let rows = state.scan().try_fold(0, |count, _| std::future::ready(Ok(count + 1))).await?;
         let lost = match found {
@@ -63,14 +62,24 @@ impl SyncEngine {
         Ok(Remembered { locations: locations(&clients), record: state.pair_record(), rows, lost })
     }
 
-    /// Returns which state is that of these trees, by their names of today or of earlier releases.
-    async fn wanted(&self, clients: &Clients) -> Result<Wanted> {
-        let (locations, states) = (identities(clients), self.all_states());
+    /// Opens the two sides, and finds out which state is theirs as a run does. Where a run would be refused, as one side is
+    /// not there, their names tell.
+    async fn wanted(&self, pair: &SyncPair, options: &SyncOptions) -> Result<(Clients, Wanted)> {
+        let looking = options.looking();
+        if let Ok(prepared) = self.prepare(pair, &looking).await {
+            let found = self.which(pair, &prepared).await?.found;
+            if found.is_some() {
+                let wanted = Wanted { locations: prepared.identities(), found };
+                return Ok((prepared.clients, wanted));
+            }
+        }
+        let clients = self.open(pair, &looking).await?.clients;
+        let (locations, states) = (identities(&clients), self.all_states());
         let former = |side: Side| clients.get(side).former_identity().to_owned();
         let former = Sides::new(former(Side::Source), former(Side::Destination));
         let is_known = former == locations || states.is_known(locations.clone()).await?;
         let found = if is_known { None } else { states.kept_at(former).await? };
-        Ok(Wanted { locations, found })
+        Ok((clients, Wanted { locations, found }))
     }
 
     /// Moves the base of `pair` aside and removes its markers, so that its next sync is its first. A state
@@ -86,10 +95,8 @@ impl SyncEngine {
 
     async fn strike(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Forgotten> {
         // Nothing is made that would only be emptied.
-        let clients = self.open(pair, &options.looking()).await?.clients;
-        let wanted = self.wanted(&clients).await?;
-        let places = wanted.found.as_ref().map_or(wanted.locations.clone(), |kept| kept.at.locations.clone());
-        let opened = self.all_states().open(wanted, Access::ReadOnly).await?;
+        let (clients, wanted) = self.wanted(pair, options).await?;
+        let opened = self.all_states().open(wanted.clone(), Access::ReadOnly).await?;
         let record = opened.store.pair_record();
         drop(opened);
         // First of all, because it is what another run's lock refuses.
@@ -97,7 +104,7 @@ impl SyncEngine {
             false
         } else {
             let (dir, clock) = (self.state_dir.clone(), Arc::clone(&self.clock));
-            crate::state::forget(dir, places, clock).await?
+            crate::state::forget(dir, wanted, clock).await?
         };
         let (markers_removed, warnings) = remove_markers(record.as_ref(), &clients).await;
         Ok(Forgotten { locations: locations(&clients), base_removed, markers_removed, warnings })

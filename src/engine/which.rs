@@ -37,6 +37,8 @@ pub(super) struct Which {
     pub(super) found: Option<Kept>,
     /// The sides that were moved since.
     pub(super) moved: Sides<bool>,
+    /// Whether the sides, wherever they are now, were synced the other way round.
+    pub(super) is_turned: bool,
     /// The pair of which a side is a copy, and those sides; the pair is new then.
     pub(super) copy: Option<(Kept, Sides<bool>)>,
     /// The markers of the sides, as far as they were read.
@@ -112,6 +114,15 @@ impl Given<'_> {
         self.carry(kept) && Side::BOTH.into_iter().all(fits)
     }
 
+    /// Returns whether each side is, where a state left it or moved, the other one of it.
+    fn are_turned(&self, kept: &Kept) -> bool {
+        Side::BOTH.into_iter().all(|side| {
+            let (place, then) = (kept.at.locations.get(side.other()), kept.at.roots.get(side.other()));
+            let is_there = self.identities.get(side) == place;
+            is_there || matches!((self.roots.get(side), then), (Some(now), Some(then)) if now.is_moved(then))
+        })
+    }
+
     /// Returns whether both sides are where a state left them.
     fn is_unmoved(&self, kept: &Kept) -> bool {
         self.standings(kept) == Sides::new(Standing::Same, Standing::Same)
@@ -139,6 +150,9 @@ impl Given<'_> {
             let is_stale = home.at.locations != self.identities;
             let moved = if is_stale { self.are(home, Standing::Moved) } else { Sides::default() };
             return Which { found: is_stale.then(|| home.clone()), moved, ..Which::default() };
+        }
+        if others.iter().any(|kept| self.are_turned(kept)) {
+            return Which { is_turned: true, ..Which::default() };
         }
         let is_copy = |kept: &&Kept| {
             self.carry(kept)
@@ -193,7 +207,12 @@ impl SyncEngine {
 pub(super) fn tell(which: &Which, prepared: &Prepared, recorder: &Recorder) {
     let now = prepared.locations();
     let note = |code, message, hint| recorder.emit(&Event::Noted(Notice::new(code, message, hint)));
-    let places = |kept: &Kept, side: Side| (shown(kept.at.locations.get(side)), now.get(side).clone());
+    let places = |kept: &Kept, side: Side| {
+        let (identity, now) = (kept.at.locations.get(side), now.get(side).clone());
+        // Where both are written alike only the identity tells them apart.
+        let then = shown(identity);
+        (if then == now { identity.clone() } else { then }, now)
+    };
     let shown = |place: &str| escape(place.as_bytes());
     if let Some(kept) = &which.found {
         for side in Side::BOTH.into_iter().filter(|side| *which.moved.get(*side)) {

@@ -268,7 +268,7 @@ pub(super) async fn keep_waiting(
 /// [`ErrorKind::Locked`] if a run has one of the two pairs; [`ErrorKind::Corrupt`] for a state that is not sound; failures of
 /// the file system.
 pub async fn move_to(dir: PathBuf, kept: Kept, locations: Sides<String>, clock: &dyn Clock) -> Result<bool> {
-    let from = Layout { dir: dir.clone(), name: kept.name };
+    let from = Layout { dir: dir.clone(), name: kept.name.clone() };
     let home = Layout::new(dir, &locations);
     let is_waiting = from.name.contains('-');
     let to = if is_waiting { home.waiting(&kept.pair_id) } else { home };
@@ -276,7 +276,7 @@ pub async fn move_to(dir: PathBuf, kept: Kept, locations: Sides<String>, clock: 
     let other = other_lock(&from, &to, clock).await?;
     let now = clock.now();
     joined(spawn_blocking(move || {
-        open::check_sound(&from, &kept.at.locations)?;
+        open::check_sound(&from, &kept)?;
         let mut replaces = false;
         if from.name != to.name {
             replaces = exists(&to.database())?;

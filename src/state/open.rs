@@ -81,8 +81,7 @@ pub async fn open(
 ) -> Result<Opened> {
     let Wanted { locations, found } = wanted;
     let layout = Layout::new(dir, &locations);
-    // Either may be what the database tells: a kill can come between it and its side-car.
-    let places = Places { now: locations, then: found.as_ref().map(|kept| kept.at.locations.clone()) };
+    let places = Places { now: locations, pair_id: found.as_ref().map(|kept| kept.pair_id.clone()) };
     match access {
         Access::Write => {
             let lock = lock_for_writing(&layout, clock.as_ref()).await?;
@@ -127,8 +126,9 @@ pub(super) async fn is_known(dir: PathBuf, locations: Sides<String>) -> Result<b
 ///
 /// # Errors
 /// [`ErrorKind::Locked`] if a run has the pair; failures of the file system.
-pub async fn forget(dir: PathBuf, locations: Sides<String>, clock: Arc<dyn Clock>) -> Result<bool> {
-    let layout = Layout::new(dir, &locations);
+pub async fn forget(dir: PathBuf, wanted: Wanted, clock: Arc<dyn Clock>) -> Result<bool> {
+    let own = Layout::new(dir, &wanted.locations);
+    let layout = wanted.found.map_or(own.clone(), |kept| Layout { name: kept.name, ..own });
     let looked = layout.clone();
     let exists = spawn_blocking(move || Ok(exists(&looked.database())? || exists(&looked.sidecar())?));
     if !joined(exists).await? {
@@ -194,16 +194,18 @@ pub(super) fn exists(path: &Path) -> Result<bool> {
     }
 }
 
-/// Where a pair is, and where its state may say that it is.
+/// How the state of a pair is known: by where the pair is, or by its id, wherever the state says that it was. Kills can
+/// leave the place before last in a database.
 #[derive(Debug, Clone)]
 struct Places {
     now: Sides<String>,
-    then: Option<Sides<String>>,
+    pair_id: Option<String>,
 }
 
 impl Places {
-    fn are(&self, told: &Sides<String>) -> bool {
-        self.now == *told || self.then.as_ref() == Some(told)
+    fn are_of(&self, head: &Head) -> bool {
+        let tells = head.record.as_ref().map(|record| &record.pair_id);
+        head.locations == self.now || (tells.is_some() && tells == self.pair_id.as_ref())
     }
 }
 
@@ -269,8 +271,8 @@ fn open_copy(layout: Layout, places: &Places, place: &Path, number: u64) -> Resu
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`] if it would be given up; failures of the file system.
-pub(super) fn check_sound(layout: &Layout, locations: &Sides<String>) -> Result<()> {
-    let places = Places { now: locations.clone(), then: None };
+pub(super) fn check_sound(layout: &Layout, kept: &Kept) -> Result<()> {
+    let places = Places { now: kept.at.locations.clone(), pair_id: Some(kept.pair_id.clone()) };
     let why = match inspect(&layout.database(), &places, &layout.read_sidecar()?)? {
         Inspected::Usable(_, _, Found::Intact) => return Ok(()),
         Inspected::Usable(_, _, Found::Lost { why })
@@ -383,7 +385,7 @@ fn judge_absence(trace: &Trace) -> Found {
 /// Says what a database that is sound in itself means beside its side-car.
 fn judge(checked: &Checked, places: &Places, trace: &Trace) -> Found {
     let Head { generation, record, .. } = &checked.head;
-    if !places.are(&checked.head.locations)
+    if !places.are_of(&checked.head)
         || record.as_ref().is_some_and(|record| record.locations != checked.head.locations)
     {
         return lost("it belongs to another pair");

@@ -43,6 +43,10 @@ pub(super) fn locations() -> Sides<String> {
     Sides::new("/source".into(), "/destination".into())
 }
 
+fn of_locations() -> Wanted {
+    Wanted { locations: locations(), found: None }
+}
+
 pub(super) fn pair_record() -> PairRecord {
     PairRecord {
         pair_id: "0123456789abcdef0123456789abcdef".into(),
@@ -81,8 +85,7 @@ impl Place {
 
     pub(super) async fn try_open(&self, access: Access) -> Result<Opened> {
         let clock = Arc::new(Standing);
-        let wanted = Wanted { locations: locations(), found: None };
-        open(self.dir(), wanted, access, self.scratch(), clock, Arc::new(SystemEntropy)).await
+        open(self.dir(), of_locations(), access, self.scratch(), clock, Arc::new(SystemEntropy)).await
     }
 
     pub(super) async fn open(&self) -> Opened {
@@ -199,7 +202,7 @@ fn a_pair_is_open_for_writing_once() {
             assert_eq!(error.kind(), ErrorKind::Locked);
             assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
         }
-        let forgotten = forget(world.dir(), locations(), Arc::new(Standing)).await;
+        let forgotten = forget(world.dir(), of_locations(), Arc::new(Standing)).await;
         assert_eq!(forgotten.unwrap_err().kind(), ErrorKind::Locked);
         drop(store);
         assert!(world.open().await.lock.is_held());
@@ -256,7 +259,7 @@ fn looking_writes_nothing() {
 fn a_forgotten_pair_is_new_and_its_state_is_kept() {
     run(async {
         let world = Place::new();
-        let forget = || forget(world.dir(), locations(), Arc::new(Standing));
+        let forget = || forget(world.dir(), of_locations(), Arc::new(Standing));
         assert!(!forget().await.unwrap());
         assert!(!world.dir().exists());
         let opened = world.open().await;

@@ -322,3 +322,67 @@ async fn what_waits_is_moved_too_and_goes_on_waiting() {
         }
     }
 }
+
+#[tokio::test]
+async fn sides_that_were_moved_and_are_given_the_other_way_round_are_refused() {
+    for mode in SyncMode::ALL {
+        let mut scene = with_deletion(*mode).await;
+        scene.move_to("a", "a-now");
+        scene.between("b", "a-now");
+        let before = (scene.shown("a-now"), scene.shown("b"));
+        let engine = SyncEngine::new(scene.path("state"));
+        let error = engine.sync_pair(&scene.pair, scene.options.clone()).await.unwrap_err();
+        assert!(error.to_string().contains("other way round"), "{mode}: {error}");
+        assert_eq!((scene.shown("a-now"), scene.shown("b")), before, "{mode}");
+    }
+}
+
+/// What is forgotten is what the next run would have gone by.
+#[tokio::test]
+async fn the_state_of_the_disk_that_is_there_is_forgotten() {
+    let mut scene = Scene::new(SyncMode::TwoWay);
+    for number in 0..6 {
+        scene.write("a", &format!("f{number}"), "1");
+    }
+    scene.sync().await;
+    scene.move_to("b", "disk1");
+    fs::create_dir(scene.path("b")).unwrap();
+    scene.options.accept_root = true;
+    scene.sync().await;
+    scene.options.accept_root = false;
+    scene.move_to("b", "disk2");
+    scene.move_to("disk1", "b");
+    scene.delete("a", "f0");
+    let engine = SyncEngine::new(scene.path("state"));
+    let shown = engine.state_of(&scene.pair, &scene.options).await.unwrap();
+    let id = shown.record.unwrap().pair_id;
+    assert!(scene.markers("b").iter().any(|name| name.starts_with(&id)), "{id} {:?}", scene.markers("b"));
+    let forgotten = engine.forget(&scene.pair, &scene.options).await.unwrap();
+    assert!(forgotten.base_removed && forgotten.markers_removed == 2, "{forgotten:?}");
+    // That of the other disk still counts.
+    scene.move_to("b", "disk1");
+    scene.move_to("disk2", "b");
+    let report = scene.sync().await;
+    assert_eq!((codes(&report), scene.shown("b").contains("f0")), (vec![], false), "{report:?}");
+}
+
+/// A copy is a pair of its own, and its destination somebody else's too.
+#[tokio::test]
+async fn a_copy_that_is_to_win_deletes_nothing_of_the_other_pair() {
+    let mut scene = Scene::new(SyncMode::TwoWay);
+    for number in 0..6 {
+        scene.write("a", &format!("f{number}"), "1");
+    }
+    scene.sync().await;
+    scene.copy("a", "c");
+    scene.write("b", "new", "1");
+    scene.between("c", "b");
+    scene.options.initial_sync = Some(InitialSyncPreference::SourceWins);
+    let report = scene.run().await;
+    assert_eq!(
+        (report.outcome, codes(&report)),
+        (Outcome::Refused, vec![NoticeCode::OtherPair]),
+        "{report:?}"
+    );
+    assert!(scene.shown("b").contains("new=1"));
+}

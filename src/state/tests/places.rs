@@ -172,3 +172,32 @@ fn states_of_earlier_releases_are_found_too() {
         assert_whole(&world, "").await;
     });
 }
+
+/// Killed runs can leave the place before last in the database: its id says whose it is.
+#[test]
+fn a_state_is_known_by_its_id_wherever_it_says_that_it_was() {
+    run(async {
+        let world = committed().await;
+        let third = Sides::new("/other".into(), "/moved".into());
+        let mut kept = only(&world).await;
+        assert!(!move_to(world.dir(), kept.clone(), elsewhere(), &Standing).await.unwrap());
+        kept.name = only(&world).await.name;
+        let opened = open_at(&world, third.clone(), Some(kept)).await;
+        assert_eq!(opened.found, Found::Intact);
+        assert_eq!(opened.store.pair_record().unwrap().locations, third);
+        drop(opened);
+        // Of another pair it is not.
+        let strange = Kept { pair_id: "ff".repeat(16), ..only(&world).await };
+        fs::remove_file(Layout::new(world.dir(), &third).sidecar()).unwrap();
+        let wanted = Wanted { locations: locations(), found: Some(strange) };
+        let opened = open(
+            world.dir(),
+            wanted,
+            Access::ReadOnly,
+            world.scratch(),
+            Arc::new(Standing),
+            Arc::new(SystemEntropy),
+        );
+        assert!(matches!(opened.await.unwrap().found, Found::Lost { .. }));
+    });
+}
