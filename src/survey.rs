@@ -158,7 +158,9 @@ fn count_strays(found: &mut Survey, examiner: &Examiner) {
     let rollback = &examiner.rollback;
     let strays = |item: &Item| item.strayed == Some(Strayed::FromRow);
     found.is_sure = !found.unreadable.source && !found.unreadable.destination && found.moving.is_empty();
-    let is_seen = rollback.is_total || found.items.iter().any(strays);
+    // Rows that a run which was cut off has not written say nothing either.
+    let is_unsaid = |item: &Item| rollback.is_open && item.strayed.is_some();
+    let is_seen = rollback.is_total || found.items.iter().any(|item| strays(item) || is_unsaid(item));
     found.went_back = (rollback.is_any() && (is_seen || !found.is_sure)) || !rollback.voided.is_empty();
     if !found.went_back {
         let seeming = found.items.iter_mut().filter(|item| item.strayed.is_some());

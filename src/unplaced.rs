@@ -13,7 +13,11 @@ use crate::timestamp::Timestamp;
 
 /// Versions without a place, of each side.
 #[derive(Debug, Clone, Default)]
-pub struct Unplaced(Sides<Vec<Version>>);
+pub struct Unplaced {
+    versions: Sides<Vec<Version>>,
+    /// Whether one could not even be looked at, and so can be anything.
+    unknown: Sides<bool>,
+}
 
 /// What is known of one: whatever is not known could be anything.
 #[derive(Debug, Clone)]
@@ -33,24 +37,24 @@ impl Unplaced {
             Fingerprint::Object(_) => (0, None),
         };
         let hashes = listed_hashes(entry).into_iter().chain(hashes).collect();
-        self.0.get_mut(side).push(Version { size: entry.size, inode, modified, hashes });
+        self.versions.get_mut(side).push(Version { size: entry.size, inode, modified, hashes });
     }
 
     /// Notes a version of `side` that has no name which could be a key.
     pub fn add_unnamed(&mut self, side: Side, unnamed: &Unnamed) {
         let Unnamed { size, inode } = *unnamed;
-        self.0.get_mut(side).push(Version { size, inode, modified: None, hashes: Vec::new() });
+        self.versions.get_mut(side).push(Version { size, inode, modified: None, hashes: Vec::new() });
     }
 
-    /// Adds what another part of the run has found.
-    pub fn extend(&mut self, other: Self) {
-        self.0.source.extend(other.0.source);
-        self.0.destination.extend(other.0.destination);
+    /// Notes that something of `side` failed and could not be looked at.
+    pub fn add_unknown(&mut self, side: Side) {
+        *self.unknown.get_mut(side) = true;
     }
 
     /// Returns whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.source.is_empty() && self.0.destination.is_empty()
+        let none = |side: Side| self.versions.get(side).is_empty() && !self.unknown.get(side);
+        none(Side::Source) && none(Side::Destination)
     }
 
     /// Returns whether one on `side` may have the content of a file of the other side, of which the base knows nothing.
@@ -61,12 +65,12 @@ impl Unplaced {
             version.size == entry.size
                 && (!is_told || version.hashes.iter().any(|hash| hashes.contains(hash)))
         };
-        self.0.get(side).iter().any(is_alike)
+        *self.unknown.get(side) || self.versions.get(side).iter().any(is_alike)
     }
 
     /// Returns whether the file of a row, which is missing on `side`, may be one of them.
     pub fn has(&self, side: Side, row: &Agreed) -> bool {
-        self.0.get(side).iter().any(|version| version.may_be(side, row))
+        *self.unknown.get(side) || self.versions.get(side).iter().any(|version| version.may_be(side, row))
     }
 }
 

@@ -158,7 +158,14 @@ impl Run<'_> {
             let looks: Vec<_> = failed.iter().map(|key| client.head(key)).collect();
             let mut looks = futures::stream::iter(looks).buffered(LOOKS);
             while let Some(found) = looks.next().await {
-                let Ok(Some(Listed::File(entry))) = found else { continue };
+                let entry = match found {
+                    Ok(Some(Listed::File(entry))) => entry,
+                    Ok(None | Some(Listed::Skipped(..))) => continue,
+                    Ok(Some(_)) | Err(_) => {
+                        unplaced.add_unknown(side);
+                        continue;
+                    }
+                };
                 let hashes = match wanted.get(&entry.size).filter(|_| client.is_folder()) {
                     Some(forms) => examiner.hash(side, &entry, forms).await.unwrap_or_default(),
                     None => Vec::new(),

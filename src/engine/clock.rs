@@ -15,6 +15,7 @@ use crate::guard::Notice;
 use crate::mode::Side;
 use crate::pair::SyncPair;
 use crate::report::Recorder;
+use crate::state::PairRecord;
 
 /// How long replaced and deleted versions stay in the trash at least, in seconds: 30 days.
 const TRASH_SECONDS: i64 = 30 * 24 * 3600;
@@ -41,6 +42,13 @@ pub(super) fn check(now: Timestamp, past: &Past, prepared: &Prepared, recorder: 
     let hint = "set the clock; times that files get until then are wrong too";
     recorder.emit(&Event::Warned(Notice::new(NoticeCode::ClockJumped, message, hint)));
     true
+}
+
+/// Says when the pair began, if nobody has.
+pub(super) fn begin(now: Timestamp, record: &mut PairRecord) {
+    if record.tail.began().is_none() {
+        record.tail.set_began(record.last_sync_seconds.unwrap_or(now.seconds));
+    }
 }
 
 impl SyncEngine {

@@ -3,6 +3,7 @@
 //! What was synced as `A B` is another pair as `B A`, with no past: what was deleted would come back.
 
 use super::prepare::Prepared;
+use super::which::Which;
 use super::{SyncEngine, SyncOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::escape;
@@ -10,6 +11,11 @@ use crate::mode::{ConflictStrategy, Sides, SyncMode};
 use crate::pair::SyncPair;
 
 impl SyncEngine {
+    /// Returns whether the sides are those of a pair the other way round, by their names or by what they are.
+    pub(super) async fn are_turned(&self, which: &Which, prepared: &Prepared) -> Result<bool> {
+        Ok(which.is_turned || (which.found.is_none() && self.is_known_turned_round(prepared).await?))
+    }
+
     /// Returns whether these two sides are known the other way round.
     pub(super) async fn is_known_turned_round(&self, prepared: &Prepared) -> Result<bool> {
         let states = self.all_states();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::epoch::LastHere;
 use super::prepare::Prepared;
-use super::{SyncEngine, SyncOptions, epoch, order, which};
+use super::{SyncEngine, SyncOptions, clock, epoch, order, which};
 use crate::code::NoticeCode;
 use crate::entry::Timestamp;
 use crate::error::Result;
@@ -98,11 +98,9 @@ impl SyncEngine {
         access: Access,
         recorder: &Recorder,
     ) -> Result<Past> {
-        let which = self.which(pair, prepared).await?;
+        let mut which = self.which(pair, prepared).await?;
         // Before anything is made for the order given.
-        let is_turned =
-            which.is_turned || (which.found.is_none() && self.is_known_turned_round(prepared).await?);
-        if is_turned {
+        if self.are_turned(&which, prepared).await? {
             return Err(order::turned_round(pair, options));
         }
         let wanted = Wanted { locations: prepared.identities(), found: which.found.clone() };
@@ -110,7 +108,8 @@ impl SyncEngine {
         self.warn_of_exposure(recorder).await;
         which::tell(&which, prepared, recorder);
         let record = state.pair_record();
-        let marks = self.all_marks(which.marks, record.is_none(), pair, prepared).await?;
+        let read = std::mem::take(&mut which.marks);
+        let marks = self.all_marks(read, record.is_none(), pair, prepared).await?;
         let common = if record.is_none() { marker::common(&marks) } else { None };
         let is_shared = which.copy.is_some() || !marks.destination.pairs().is_subset(&marks.source.pairs());
         let foreign_marker = record.is_none() && is_shared;
@@ -121,7 +120,7 @@ impl SyncEngine {
         }
         let rollback = epoch::rollback(
             (pair, options),
-            (record.as_ref(), which.copy.as_ref().map(|(of, _)| of.pair_id.as_str()).or(common.as_deref())),
+            (record.as_ref(), which.copied_id().or(common.as_deref())),
             &marks,
             prepared,
             recorder,
@@ -137,9 +136,7 @@ impl SyncEngine {
         );
         let preference_late = is_spent && record.is_none() && rollback.is_total;
         if is_spent && !preference_late {
-            let message =
-                format!("--initial-sync {preference} has no effect: this pair has been synced before");
-            recorder.emit(&Event::Noted(Notice::new(NoticeCode::PreferenceSpent, message, String::new())));
+            tell_of_spent(preference, recorder);
         }
         if let Some(record) = &record {
             self.tell_of_other_state(record, &marks, prepared, recorder).await?;
@@ -152,25 +149,15 @@ impl SyncEngine {
         let common = common.or_else(|| last_here.as_ref().map(|last| last.pair_id.clone()));
         let common = common.filter(|_| which.copy.is_none());
         let first = if first_sync { FirstSync::Begun(preference) } else { FirstSync::Spent };
-        let mut record = record.unwrap_or_else(|| PairRecord {
-            first_sync: first,
-            ..new_record(common.unwrap_or_else(|| self.new_pair_id()), pair, prepared)
-        });
-        if record.tail.began().is_none() {
-            record.tail.set_began(record.last_sync_seconds.unwrap_or(self.clock.now().seconds));
-        }
-        let mut root_differs = root_differs(&record, prepared);
-        let is_behind = |side| {
-            let shown = marks.get(side).highest(&record.pair_id).unwrap_or(0);
-            shown < *record.tail.epochs().there.get(side)
-        };
-        let is_exchanged = |side| is_behind(side) && *rollback.on.get(side) && *root_differs.get(side);
-        let exchanged = Sides::new(is_exchanged(Side::Source), is_exchanged(Side::Destination));
+        let id = || common.unwrap_or_else(|| self.new_pair_id());
+        let mut record = record.unwrap_or_else(|| new_record(id(), first, pair, prepared));
+        clock::begin(self.clock.now(), &mut record);
+        let root_differs = root_differs(&record, prepared);
+        let exchanged = exchanged(&record, &marks, root_differs, rollback.on);
         // Where a side carries no marker only its number says that it was moved, and another folder can have that by now.
-        let is_unsure = |side: &Side| *which.moved.get(*side) && !pair.allows_copy_to(*side);
-        for side in Side::BOTH.into_iter().filter(is_unsure) {
-            *root_differs.get_mut(side) = true;
-        }
+        let is_unsure = |side| *which.moved.get(side) && !pair.allows_copy_to(side);
+        let differs = |side| *root_differs.get(side) || is_unsure(side);
+        let root_differs = Sides::new(differs(Side::Source), differs(Side::Destination));
         Ok(Past {
             state,
             record,
@@ -242,6 +229,27 @@ impl SyncEngine {
     }
 }
 
+/// Returns on which sides a folder is in the place of the one that carries the marker: another one, without it or with an
+/// older one.
+fn exchanged(
+    record: &PairRecord,
+    marks: &Sides<Marks>,
+    root_differs: Sides<bool>,
+    went_back: Sides<bool>,
+) -> Sides<bool> {
+    let there = record.tail.epochs().there;
+    let is_exchanged = |side| {
+        let shown = marks.get(side).highest(&record.pair_id).unwrap_or(0);
+        shown < *there.get(side) && *went_back.get(side) && *root_differs.get(side)
+    };
+    Sides::new(is_exchanged(Side::Source), is_exchanged(Side::Destination))
+}
+
+fn tell_of_spent(preference: InitialSyncPreference, recorder: &Recorder) {
+    let message = format!("--initial-sync {preference} has no effect: this pair has been synced before");
+    recorder.emit(&Event::Noted(Notice::new(NoticeCode::PreferenceSpent, message, String::new())));
+}
+
 /// What becomes of a first-sync preference.
 struct Preferred {
     preference: InitialSyncPreference,
@@ -267,12 +275,12 @@ fn preferred(
 }
 
 /// Returns what is remembered of a pair before its first run.
-fn new_record(pair_id: String, pair: &SyncPair, prepared: &Prepared) -> PairRecord {
+fn new_record(pair_id: String, first_sync: FirstSync, pair: &SyncPair, prepared: &Prepared) -> PairRecord {
     PairRecord {
         pair_id,
         locations: prepared.identities(),
         mode: pair.mode,
-        first_sync: FirstSync::Spent,
+        first_sync,
         marked: false,
         roots: Sides::new(None, None),
         run_tags: Vec::new(),

@@ -18,13 +18,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::filter::Rules;
 use crate::filter::layers::Book;
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, Hasher};
 use crate::guard::Notice;
 use crate::key::Key;
 use crate::mode::{Side, Sides, SyncMode};
 use crate::report::Recorder;
 use crate::state::{RuleFile, RulesRecord};
 use crate::survey::Survey;
+use crate::transfer::DAMAGED;
 
 /// A file of rules is not longer.
 const MOST_BYTES: u64 = 1024 * 1024;
@@ -132,8 +133,18 @@ async fn read(side: Side, entry: &Entry, prepared: &Prepared) -> Result<String> 
     }
     let mut body = prepared.listed.get(side).read(entry).await.map_err(failed)?;
     let mut bytes = Vec::new();
+    let mut hasher = body.proof.map(|proof| Hasher::new(proof.form()));
     while let Some(chunk) = body.chunks.next().await {
-        bytes.extend_from_slice(&chunk.map_err(failed)?);
+        let chunk = chunk.map_err(failed)?;
+        if let Some(hasher) = &mut hasher {
+            hasher.update(&chunk);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    // Damaged on their way they would exclude something else.
+    if hasher.map(Hasher::finish) != body.proof {
+        let message = format!("read `{key}`: the bytes that came are not those of the version");
+        return Err(failed(Error::new(ErrorKind::Unavailable, message).with_hint(DAMAGED)));
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -45,6 +45,13 @@ pub(super) struct Which {
     pub(super) marks: Sides<Option<Marks>>,
 }
 
+impl Which {
+    /// Returns the id of the pair of which a side is a copy.
+    pub(super) fn copied_id(&self) -> Option<&str> {
+        self.copy.as_ref().map(|(of, _)| of.pair_id.as_str())
+    }
+}
+
 /// What a side is to a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {

@@ -34,7 +34,8 @@ pub(crate) fn live(seed: u64, is_odd: bool, is_told: bool) -> Lived {
         if is_odd {
             let mut inner = machines.world.inner();
             inner.odd = Some(Random::new(seed ^ 0x0dd_1155));
-            inner.has_rules = inner.is_odd(4);
+            // Names that are excluded and differ from others by case alone have tests of their own.
+            inner.has_rules = inner.is_odd(4) && !inner.places.iter().any(Place::folds);
         }
         choose(&mut machines, is_opaque);
         let steps = 2 + machines.world.inner().chance.below(3);
@@ -161,7 +162,9 @@ async fn disturb(machines: &mut Machines, step: usize) {
         let places = inner.places.len();
         if step > 0 && inner.falls(150) {
             let at = inner.chance.below(places);
-            if !inner.was_converted {
+            // What neither the state nor a marker knows of cannot be told.
+            let is_behind = inner.machines.iter().any(|machine| machine.is_put_back);
+            if !(inner.was_converted || is_behind) {
                 inner.put_back(at);
             }
         }
@@ -194,9 +197,12 @@ async fn disturb(machines: &mut Machines, step: usize) {
         }
     }
     // For one run only, and not again in the next.
-    // A pair that has no last run has no other clock to doubt it by.
-    let has_run =
-        |owner: &Owner| owner.state.pair_record().is_some_and(|record| record.last_sync_seconds.is_some());
+    // A pair that has no last run, or one by a clock that was wrong too, has no other clock to doubt it by.
+    let now = world.inner().now(0).seconds;
+    let has_run = |owner: &Owner| {
+        let last = owner.state.pair_record().and_then(|record| record.last_sync_seconds);
+        last.is_some_and(|last| last.abs_diff(now) < 300 * 86_400)
+    };
     let is_astray = step % 2 == 1 && has_run(&machines.owners[0]) && world.inner().is_odd(3);
     let skew = world.inner().machines[0].skew;
     if is_astray {
@@ -229,6 +235,11 @@ fn convert(machines: &mut Machines, machine: usize) {
     }
     let mut content = machines.owners[machine].state.content();
     let Some(record) = &mut content.record else { return };
+    // A state whose last run went by a wrong clock knows of no other.
+    let now = world.now(machine).seconds;
+    if record.last_sync_seconds.is_some_and(|last| last.abs_diff(now) > 300 * 86_400) {
+        return;
+    }
     world.note("states of the first schema");
     world.was_converted = true;
     record.tail = RecordTail::default();
@@ -259,6 +270,8 @@ fn meddle(machines: &mut Machines, machine: usize, ended: &Ended) {
         return;
     }
     let copies = machines.owners[machine].copies.len();
+    // A state that does not know of it cannot tell what a side that was put back has lost.
+    let is_doubted = world.places.iter().any(|place| place.doubted_by.contains(&machine));
     let (content, found, kind) = match world.chance.below(3) {
         0 => (Content::default(), Found::Nothing, "states deleted"),
         1 => (Content::default(), Found::Lost { why: "a test".into() }, "states lost"),
@@ -268,7 +281,11 @@ fn meddle(machines: &mut Machines, machine: usize, ended: &Ended) {
         }
         _ => return,
     };
+    if is_doubted {
+        return;
+    }
     world.note(kind);
+    world.machines[machine].is_put_back = kind == "states put back";
     world.tell(|| format!("{kind} on machine {machine}"));
     drop(world);
     machines.replace_state(machine, content, found);

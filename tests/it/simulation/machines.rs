@@ -23,7 +23,7 @@ use syncengine::{
 
 use super::base::{Content, SimState};
 use super::folder::SimFolder;
-use super::place::are_alike;
+use super::place::{Place, are_alike};
 use super::port::{Port, Ports};
 use super::rules::RunView;
 use super::store::SimStore;
@@ -54,11 +54,12 @@ pub(crate) struct Owner {
     pub(crate) has_lost: bool,
 }
 
-/// Returns whether nothing failed but names that collide, each of which is told with the one it collides with.
-fn are_collisions(report: &Report) -> bool {
+/// Returns whether nothing failed but names that collide, each of which is told with the one it collides with, or is there.
+fn are_collisions(report: &Report, places: &[Place]) -> bool {
     let clashes = |failure: &&Failure| failure.code == FailureCode::NameClash;
-    let clashing: Vec<&str> =
+    let mut clashing: Vec<&str> =
         report.failures.iter().filter(clashes).map(|failure| failure.path.as_str()).collect();
+    clashing.extend(places.iter().flat_map(|place| place.files.keys().map(String::as_str)));
     report.failures.iter().all(|failure| match failure.code {
         FailureCode::NameClash => clashing.iter().any(|other| are_alike(other, &failure.path)),
         FailureCode::NameCollision => true,
@@ -157,6 +158,7 @@ impl Machines {
             conflict: owner.conflict,
             copy: Sides::new(owner.pair.allows_download(), owner.pair.allows_upload()),
             has_winner: acts && owner.mode == SyncMode::TwoWay && owner.preference.winner().is_some(),
+            written: world.machines[machine].written,
             rules: Sides::new(world.rules_at(sides.source), world.rules_at(sides.destination)),
             since: world.tick,
             ..RunView::default()
@@ -192,6 +194,9 @@ impl Machines {
         let ended = live_through(&self.world, machine, run).await;
         let mut world = self.world.inner();
         let here = &mut world.machines[machine];
+        for side in Side::BOTH {
+            *here.written.get_mut(side) = *here.run.copy.get(side);
+        }
         (here.crash_at, here.crashes_in_batch, here.fails_at) = (None, false, None);
         world.tell(|| match &ended {
             Ended::Told(report) => {
@@ -238,6 +243,9 @@ impl Machines {
                 place.doubted_by.remove(&machine);
             }
         }
+        if matches!(ended, Ended::Told(report) if report.outcome == Outcome::Synced) {
+            world.machines[machine].is_put_back = false;
+        }
         world.check_owed();
     }
 
@@ -268,13 +276,6 @@ impl Machines {
         world.pass(Duration::from_secs(5));
     }
 
-    /// Returns the rules of a machine's sides.
-    fn rules(&self, machine: usize) -> [Option<Bytes>; 2] {
-        let world = self.world.inner();
-        let sides = world.machines[machine].sides;
-        Side::BOTH.map(|side| world.rules_at(*sides.get(side)))
-    }
-
     async fn calm_run_through(&mut self, machine: usize) -> Ended {
         self.calm_down();
         let ended = self.run(machine).await;
@@ -285,10 +286,9 @@ impl Machines {
     /// An undisturbed run, or two where names collided, and what must be true afterwards.
     pub(crate) async fn calm_run(&mut self, machine: usize) -> Option<Box<Report>> {
         let collided = self.world.inner().collision();
-        let rules = self.rules(machine);
         let mut ended = self.calm_run_through(machine).await;
-        let changes_rules = self.rules(machine) != rules;
-        if changes_rules {
+        let has_rules = !self.world.inner().ruled.is_empty();
+        if has_rules {
             // What rules that have only now come over do not exclude any more travels in the next run.
             let effects = self.world.inner().machines[machine].run.effects;
             ended = self.calm_run_through(machine).await;
@@ -306,7 +306,9 @@ impl Machines {
         }
         let report = match ended {
             Ended::Told(report) if report.counts.failed == 0 => report,
-            Ended::Told(report) if collides.is_some() && are_collisions(&report) => {
+            Ended::Told(report)
+                if collides.is_some() && are_collisions(&report, &self.world.inner().places) =>
+            {
                 self.world.inner().note(collides.unwrap_or_default());
                 return None;
             }
@@ -367,7 +369,7 @@ impl Machines {
 
     /// Returns what every place has.
     pub(crate) fn trees(&self) -> Vec<BTreeMap<String, Bytes>> {
-        self.world.inner().places.iter().map(super::place::Place::tree).collect()
+        self.world.inner().places.iter().map(Place::tree).collect()
     }
 
     fn judge_agreement(&self, machine: usize, report: &Report) {
@@ -415,11 +417,16 @@ impl Inner {
             let mut names = self.places.iter().flat_map(|place| place.files.keys());
             names.any(|name| name.starts_with(&below) && self.is_ruled(name))
         };
-        report.failures.iter().all(|failure| has_ruled(&failure.path))
+        // What is excluded is in nobody's plan, and its name is taken all the same.
+        let has_alike = |path: &str| {
+            let mut names = self.places.iter().flat_map(|place| place.files.keys());
+            names.any(|name| self.is_ruled(name) && are_alike(name, path))
+        };
+        report.failures.iter().all(|failure| has_ruled(&failure.path) || has_alike(&failure.path))
     }
 
     /// Leaves out what need not agree: what rules exclude or did, and in a mirror the receiver's own rules.
     pub(crate) fn drop_ruled(&self, tree: &mut BTreeMap<String, Bytes>, mode: SyncMode) {
-        tree.retain(|name, _| !self.is_ruled(name) && !(mode.is_mirror() && name == IGNORE_FILE));
+        tree.retain(|name, _| !(self.is_ruled(name) || mode.is_mirror() && name == IGNORE_FILE));
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct RunView {
     pub(crate) copy: Sides<bool>,
     /// A first-sync preference decides, so that one-sided files may go.
     pub(crate) has_winner: bool,
+    /// The sides that the mode of the run before has written to, so that their markers are new.
+    pub(crate) written: Sides<bool>,
     /// The rules of the two sides when it began.
     pub(crate) rules: Sides<Option<Bytes>>,
     /// The tick at which it began.
@@ -49,6 +51,7 @@ impl Default for RunView {
             conflict: ConflictStrategy::Manual,
             copy: Sides::new(true, true),
             has_winner: false,
+            written: Sides::new(true, true),
             rules: Sides::default(),
             since: 0,
             state_failed: false,
@@ -82,7 +85,7 @@ impl Inner {
         let side = self.machines[machine].side_of(place);
         let is_back = |side: Side| {
             let place = *self.machines[machine].sides.get(side);
-            *run.copy.get(side) && self.places[place].doubted_by.contains(&machine)
+            *run.copy.get(side) && *run.written.get(side) && self.places[place].doubted_by.contains(&machine)
         };
         match run.mode.authority() {
             None => !run.has_winner && (is_back(side) || is_back(side.other())),
@@ -244,7 +247,9 @@ impl Inner {
         }
         let is_elsewhere = self.places[other].files.values().any(|file| file.content == lost);
         let is_given_up = self.given_up.contains(&lost) || is_elsewhere;
-        if needs_evidence && !is_renamed && !is_given_up && !is_racy(entry) {
+        // Of a side that no mode has written to yet nobody can tell that it was put back.
+        let is_marked = *run.written.get(side.other());
+        if needs_evidence && is_marked && !is_renamed && !is_given_up && !is_racy(entry) {
             wrong.push("8.2: no user gave it up");
         }
         for wrong in wrong {

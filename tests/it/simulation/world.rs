@@ -74,6 +74,10 @@ pub(crate) struct Machine {
     /// The call at which something goes wrong, and what.
     pub(crate) fails_at: Option<(u64, Trouble)>,
     pub(crate) crashed: bool,
+    /// The sides that the mode of the last run has written to, so that their markers are new.
+    pub(crate) written: Sides<bool>,
+    /// Whether its state was put back to an earlier one, and it has not come to rest since.
+    pub(crate) is_put_back: bool,
     /// What its clock shows beyond the world's time, in seconds.
     pub(crate) skew: i64,
     entropy: Random,
@@ -89,6 +93,8 @@ impl Machine {
             crashes_in_batch: false,
             fails_at: None,
             crashed: false,
+            written: Sides::new(false, false),
+            is_put_back: false,
             skew: 0,
             entropy: Random::new(seed ^ 0x5eed),
         }
@@ -298,6 +304,8 @@ impl Inner {
         if self.machines[machine].skew.abs() > 300 * DAY {
             self.machines[machine].skew = skew;
         }
+        // Longer than a stamp lasts: nobody sets a clock twice within one.
+        self.pass(Duration::from_secs(5));
     }
 
     /// Puts a machine's clock forward or back by days.
