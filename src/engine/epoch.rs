@@ -55,7 +55,9 @@ pub(super) async fn rollback(
             rollback.on = Sides::new(or(Side::Source), or(Side::Destination));
         }
         rollback.is_open = record.tail.epochs().is_open();
-        rollback.was_on = recovery.sides;
+        // What the mode does not write is not judged.
+        let was_on = |side: Side| *recovery.sides.get(side) && pair.allows_copy_to(side);
+        rollback.was_on = Sides::new(was_on(Side::Source), was_on(Side::Destination));
         rollback.voided = Arc::new(recovery.keys);
         if let Some(note) = state_is_older(record, marks) {
             recorder.emit(&Event::Noted(note));

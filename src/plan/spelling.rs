@@ -154,6 +154,8 @@ fn part(plan: &mut Plan, side: Side, key: &Key, listed: &Key) {
 
 /// Keeps the plan from touching names that a side cannot hold apart.
 pub fn block(plan: &mut Plan, clashes: &BTreeSet<Clash>) {
+    // Renames that were made a deletion and a copy: without the one the other must not be.
+    let mut parted: Vec<(Side, u64, Reason)> = Vec::new();
     for Clash { side, one, other } in clashes {
         for (name, with) in [(one, other), (other, one)] {
             let mut is_told = false;
@@ -161,6 +163,9 @@ pub fn block(plan: &mut Plan, clashes: &BTreeSet<Clash>) {
                 let is_below = created(action, *side).is_some_and(|key| key.is_below(name.as_str()));
                 if action.key == *name || is_below {
                     is_told = true;
+                    if let Work::Copy(copy) = &action.work {
+                        parted.push((copy.to, copy.from.size, action.reason));
+                    }
                     action.work = Work::Clash { name: name.clone(), with: with.clone() };
                     (action.reason, action.conflict) = (Reason::NameClash(*side), false);
                 }
@@ -174,6 +179,13 @@ pub fn block(plan: &mut Plan, clashes: &BTreeSet<Clash>) {
             }
         }
     }
+    let is_old_name = |action: &Action| match &action.work {
+        Work::Delete { on, entry, copied_as: None, .. } if matches!(action.reason, Reason::Renamed(_)) => {
+            parted.contains(&(*on, entry.size, action.reason))
+        }
+        _ => false,
+    };
+    plan.actions.retain(|action| !is_old_name(action));
 }
 
 #[cfg(test)]

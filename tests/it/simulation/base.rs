@@ -115,6 +115,12 @@ impl StateStore for SimState {
     fn record(&self, changes: Vec<RowChange>) -> BoxFuture<'_, Result<()>> {
         async move {
             self.port.world.inner().judge_rows(self.port.machine, &changes);
+            self.port.world.inner().tell(|| {
+                let names = changes
+                    .iter()
+                    .map(|(key, row)| format!("{}{key}", if row.is_some() { "+" } else { "-" }));
+                format!("rows: {}", names.collect::<Vec<_>>().join(" "))
+            });
             let told = self.call("record").await?;
             let mut disk = self.disk();
             apply(&mut disk.now, &changes);
@@ -141,6 +147,10 @@ impl StateStore for SimState {
 
     fn commit(&self, record: PairRecord) -> BoxFuture<'_, Result<()>> {
         async move {
+            self.port
+                .world
+                .inner()
+                .tell(|| format!("commit {:?} {:?}", record.first_sync, record.tail.recovery()));
             let told = self.call("commit").await?;
             let mut disk = self.disk();
             disk.now.record = Some(record);

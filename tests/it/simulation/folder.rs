@@ -423,6 +423,7 @@ impl StorageClient for SimFolder {
             let tags = tags.clone();
             async move {
                 let Some(after) = after else {
+                    self.port.world.inner().look_again(self.port.machine);
                     // Rules come before anything else in their folder.
                     return Ok(Some((Listed::Rules(String::new(), self.rules()), Some(String::new()))));
                 };

@@ -259,6 +259,7 @@ impl Machines {
         let port = Port { world: Arc::clone(&self.world), machine, place: sides.source };
         let owner = &mut self.owners[machine];
         owner.has_lost = true;
+        self.world.inner().has_lost = true;
         owner.found = found;
         owner.state = Arc::new(SimState::new(port, content));
     }
@@ -306,10 +307,8 @@ impl Machines {
         }
         let report = match ended {
             Ended::Told(report) if report.counts.failed == 0 => report,
-            Ended::Told(report)
-                if collides.is_some() && are_collisions(&report, &self.world.inner().places) =>
-            {
-                self.world.inner().note(collides.unwrap_or_default());
+            Ended::Told(report) if are_collisions(&report, &self.world.inner().places) => {
+                self.world.inner().note(collides.unwrap_or(CASE));
                 return None;
             }
             Ended::Told(report) if self.world.inner().are_beside_ruled(&report) => {

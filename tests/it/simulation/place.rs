@@ -269,6 +269,11 @@ impl Place {
         self.free_inode = None;
     }
 
+    /// Returns whether a backup is of before the place was ever synced.
+    pub(crate) fn is_unmarked(&self, moment: usize) -> bool {
+        self.moments.get(moment).is_none_or(|moment| moment.markers.is_empty())
+    }
+
     /// Takes a backup of everything, as it is.
     pub(crate) fn back_up(&mut self) {
         let (files, trash, markers) = (self.files.clone(), self.trash.clone(), self.markers.clone());

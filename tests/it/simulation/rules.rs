@@ -94,6 +94,11 @@ impl Inner {
         }
     }
 
+    /// A machine lists a folder; where rules turned out to be others it does so anew, and what failed before does not count.
+    pub(crate) fn look_again(&mut self, machine: usize) {
+        self.machines[machine].run.failed &= !self.has_rules;
+    }
+
     /// Returns the rules of a place.
     pub(crate) fn rules_at(&self, place: usize) -> Option<Bytes> {
         self.places[place].files.get(IGNORE_FILE).map(|file| file.content.clone())

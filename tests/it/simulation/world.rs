@@ -131,6 +131,8 @@ pub(crate) struct Inner {
     pub(crate) has_rules: bool,
     /// What any rule ever excluded, as it is written.
     pub(crate) ruled: BTreeSet<&'static str>,
+    /// Whether the state of a machine was lost.
+    pub(crate) has_lost: bool,
     /// Whether the state was that of an earlier release, which knows nothing of what was put back before.
     pub(crate) was_converted: bool,
     pub(crate) places: Vec<Place>,
@@ -169,6 +171,7 @@ impl Universe {
             odd: None,
             has_rules: false,
             ruled: BTreeSet::new(),
+            has_lost: false,
             was_converted: false,
             places: numbered(places),
             machines: machines.collect(),
@@ -363,6 +366,10 @@ impl Inner {
             return;
         }
         let moment = self.chance.below(count);
+        // Where the state is lost too nobody can tell a place without a marker from one that was never synced.
+        if self.has_lost && self.places[at].is_unmarked(moment) {
+            return;
+        }
         self.note("places put back");
         self.tell(|| format!("place {at} is put back to moment {moment} of {count}"));
         self.put_back_to(at, moment);
