@@ -112,6 +112,8 @@ pub struct View {
     pub changed: Sides<u64>,
     /// Whether each root is another folder than last time.
     pub root_differs: Sides<bool>,
+    /// Those of them that the user was told of as moved.
+    pub moved: Sides<bool>,
     /// Those of them that lack the marker of the pair, or carry an older one.
     pub exchanged: Sides<bool>,
     /// Whether the destination carries the marker of a pair that is not this one.
@@ -442,9 +444,10 @@ fn went_back(view: &View, limits: &Limits, judgement: &mut Judgement) {
         return;
     }
     let went = if sides.len() == 1 { "went" } else { "both went" };
-    let paths = if view.strayed == 1 { "1 path".into() } else { format!("{} paths", view.strayed) };
+    let paths =
+        if view.strayed == 1 { "1 path differs".into() } else { format!("{} paths differ", view.strayed) };
     let message = format!(
-        "{} {went} back to an earlier state since the last sync; {paths} differ from it",
+        "{} {went} back to an earlier state since the last sync; {paths} from it",
         sides.join(" and ")
     );
     let choices = "--accept-rollback source or destination makes both sides as that one is, --accept-rollback keep-both \
@@ -470,10 +473,13 @@ fn root_moved(view: &View, side: Side) -> Option<Notice> {
         return None;
     }
     let found = *view.recognised.get(side);
+    let has_most = found.saturating_mul(2) >= view.base;
+    if has_most && *view.moved.get(side) {
+        return None;
+    }
     let message =
         format!("the {side} is another folder than last time; {found} of {} found there", files(view.base));
-    let code =
-        if found.saturating_mul(2) >= view.base { NoticeCode::RootMoved } else { NoticeCode::RootChanged };
+    let code = if has_most { NoticeCode::RootMoved } else { NoticeCode::RootChanged };
     let hint = if *view.exchanged.get(side) {
         "check that the right disk is mounted; --accept-root goes on with the new folder, and what is remembered of the old \
          one waits for it"

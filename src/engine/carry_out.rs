@@ -187,10 +187,11 @@ impl Run<'_> {
         Ok(rows)
     }
 
-    /// Returns the paths that have failed so far.
+    /// Returns the files that have failed so far. What could not be listed is a folder, and holds deletions back in mirrors.
     fn failed(&self) -> BTreeSet<Key> {
         self.recorder.with(|report| {
-            let paths = report.failures.iter().map(|failure| Key::parse(&failure.path));
+            let files = report.failures.iter().filter(|failure| failure.action != "list");
+            let paths = files.map(|failure| Key::parse(&failure.path));
             paths.filter_map(Result::ok).collect()
         })
     }

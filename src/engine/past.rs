@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::epoch::LastHere;
 use super::prepare::Prepared;
+use super::which::Which;
 use super::{SyncEngine, SyncOptions, clock, epoch, order, which};
 use crate::code::NoticeCode;
 use crate::entry::Timestamp;
@@ -34,7 +35,9 @@ pub(super) struct Past {
     pub(super) preference_late: bool,
     /// The local roots that are other folders than last time.
     pub(super) root_differs: Sides<bool>,
-    /// Those of them that lack the marker of the pair, or carry an older one: other folders in the place of the ones that
+    /// The sides that were moved since.
+    pub(super) moved: Sides<bool>,
+    /// Those whose roots are others, and that lack the marker of the pair or carry an older one: other folders in the place of the ones that
     /// were synced, which may come back.
     pub(super) exchanged: Sides<bool>,
     /// Whether nothing was remembered of the pair.
@@ -111,8 +114,7 @@ impl SyncEngine {
         let read = std::mem::take(&mut which.marks);
         let marks = self.all_marks(read, record.is_none(), pair, prepared).await?;
         let common = if record.is_none() { marker::common(&marks) } else { None };
-        let is_shared = which.copy.is_some() || !marks.destination.pairs().is_subset(&marks.source.pairs());
-        let foreign_marker = record.is_none() && is_shared;
+        let foreign_marker = record.is_none() && is_shared(&which, &marks);
         // A copy has another past than what it is a copy of, but its marker tells how old it is.
         if common.is_some() && which.copy.is_none() && found == Found::Nothing {
             let why = "both sides carry the marker of an earlier sync, but no state was found".into();
@@ -167,6 +169,7 @@ impl SyncEngine {
             rollback,
             preference_late,
             root_differs,
+            moved: which.moved,
             exchanged,
             is_new,
             has_base,
@@ -243,6 +246,11 @@ fn exchanged(
         shown < *there.get(side) && *went_back.get(side) && *root_differs.get(side)
     };
     Sides::new(is_exchanged(Side::Source), is_exchanged(Side::Destination))
+}
+
+/// Returns whether the destination is another pair's too.
+fn is_shared(which: &Which, marks: &Sides<Marks>) -> bool {
+    which.copy.is_some() || !marks.destination.pairs().is_subset(&marks.source.pairs())
 }
 
 fn tell_of_spent(preference: InitialSyncPreference, recorder: &Recorder) {

@@ -330,6 +330,7 @@ pub(super) fn view(pair: &SyncPair, options: &SyncOptions, past: &Past, found: &
         recognised: found.recognised,
         changed: found.changed,
         root_differs: past.root_differs,
+        moved: past.moved,
         exchanged: past.exchanged,
         foreign_marker: past.foreign_marker,
         without_base: !past.has_base,

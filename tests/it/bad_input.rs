@@ -279,8 +279,11 @@ fn b54_a_copied_tree_carries_a_marker() {
     act(&bench, "c rm f");
     let (code, report) =
         bench.json(&["sync", "c", "b", "--state-dir", "state", "--initial-sync", "source-wins"]);
-    assert_eq!((code, codes(&report, "warnings")), (0, vec!["state-lost".to_owned()]), "{report}");
-    assert_eq!(read_tree(&bench.path("c")), tree("f=first g=second"), "nothing is deleted on such evidence");
+    assert_eq!((code, codes(&report, "refused_by")), (3, vec!["other-pair".to_owned()]), "{report}");
+    assert_eq!(read_tree(&bench.path("b")), tree("f=first g=second"), "nothing is deleted on such evidence");
+    let (code, report) = bench.json(&["sync", "c", "b", "--state-dir", "state"]);
+    assert_eq!((code, codes(&report, "notes")), (0, vec!["root-copied".to_owned()]), "{report}");
+    assert_eq!(read_tree(&bench.path("c")), tree("f=first g=second"), "what a copy lacks nobody has deleted");
 }
 
 #[test]
