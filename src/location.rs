@@ -163,6 +163,13 @@ pub(crate) fn canonical_identity(identity: &str) -> String {
         .map_or_else(|| identity.to_owned(), |url| format!("s3+{}", canonical_endpoint(url)))
 }
 
+/// Returns a location as a shell takes it.
+pub(crate) fn quoted(location: &str) -> String {
+    let shown = escape(location.as_bytes());
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/:._-~+,@%".contains(&byte);
+    if shown.bytes().all(is_plain) { shown } else { format!("'{}'", shown.replace('\'', "'\\''")) }
+}
+
 /// Returns whether scp and rsync would take it for a folder of another machine.
 fn is_of_another_machine(text: &str) -> bool {
     let first = text.split('/').next().unwrap_or_default();
@@ -307,6 +314,15 @@ mod tests {
         ] {
             let error = Location::parse(text).unwrap_err();
             assert!(error.hint().is_some_and(|hint| hint.starts_with(meant)), "{text}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_location_is_quoted_where_a_shell_wants_it() {
+        for (location, expected) in
+            [("/a/b", "/a/b"), ("s3://vault/x", "s3://vault/x"), ("a b", "'a b'"), ("it's", "'it'\\''s'")]
+        {
+            assert_eq!(quoted(location), expected);
         }
     }
 

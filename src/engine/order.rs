@@ -6,7 +6,7 @@ use super::prepare::Prepared;
 use super::which::Which;
 use super::{SyncEngine, SyncOptions};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::escape;
+use crate::location::quoted;
 use crate::mode::{ConflictStrategy, Sides, SyncMode};
 use crate::pair::SyncPair;
 
@@ -49,25 +49,4 @@ pub(super) fn turned_round(pair: &SyncPair, options: &SyncOptions) -> Error {
     );
     Error::new(ErrorKind::Invalid, message)
         .with_hint(format!("the same with the sides as they were: {}", words.join(" ")))
-}
-
-/// Returns a location as a shell takes it.
-pub(super) fn quoted(location: &str) -> String {
-    let shown = escape(location.as_bytes());
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/:._-~+,@%".contains(&byte);
-    if shown.bytes().all(is_plain) { shown } else { format!("'{}'", shown.replace('\'', "'\\''")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_location_is_quoted_where_a_shell_wants_it() {
-        for (location, expected) in
-            [("/a/b", "/a/b"), ("s3://vault/x", "s3://vault/x"), ("a b", "'a b'"), ("it's", "'it'\\''s'")]
-        {
-            assert_eq!(quoted(location), expected);
-        }
-    }
 }

@@ -4,7 +4,6 @@
 //! the pair's if each side is where it was left, or is a folder that was moved. A side that is anything else is a copy,
 //! which has no past of its own: what was deleted in one of two copies was not deleted in the other.
 
-use super::order::quoted;
 use super::prepare::Prepared;
 use super::{SyncEngine, epoch};
 use crate::client::RootIdentity;
@@ -13,7 +12,7 @@ use crate::error::Result;
 use crate::event::Event;
 use crate::guard::Notice;
 use crate::key::escape;
-use crate::location::{canonical_identity, shown};
+use crate::location::{canonical_identity, quoted, shown};
 use crate::marker::Marks;
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;

@@ -97,12 +97,13 @@ struct Moment {
     states: [BTreeMap<String, Content>; 2],
     /// A backup of what the first one remembers.
     backup: Option<BTreeMap<String, Content>>,
-    /// What users did away with and did not put back: where, under which name, and what it was.
-    given_up: BTreeSet<(usize, String, Bytes)>,
+    /// What users did away with and did not put back: in which root, under which name, and what it was.
+    given_up: BTreeSet<(u64, String, Bytes)>,
     /// What runs took from a place, on account of which other.
-    carried: BTreeSet<(usize, usize, Bytes)>,
-    /// Whether a deletion may come back: something was put back, lost or killed, or met for the first time.
-    may_return: bool,
+    carried: BTreeSet<(u64, u64, Bytes)>,
+    /// The pairs of roots that have come to rest since anything of them was put back, lost or killed: there no deletion may
+    /// come back.
+    at_rest: BTreeSet<(u64, u64)>,
     /// Whether rules were taken away, so that some files may still be held back.
     has_widened: bool,
     /// Whether the disk on the shelf was ever synced, so that it is known.
@@ -181,7 +182,7 @@ impl Moment {
             backup: None,
             given_up: BTreeSet::new(),
             carried: BTreeSet::new(),
-            may_return: false,
+            at_rest: BTreeSet::new(),
             has_widened: false,
             is_shelf_known: false,
             history: Vec::new(),
@@ -215,7 +216,8 @@ impl Moment {
 
     fn give_up(&mut self, at: usize, name: &str) {
         let old = self.world.places[at].files.get(name).map(|file| file.content.clone());
-        self.given_up.extend(old.map(|content| (at, name.to_owned(), content)));
+        let root = self.world.places[at].root;
+        self.given_up.extend(old.map(|content| (root, name.to_owned(), content)));
     }
 
     /// Returns the worlds in which a step can end.
@@ -256,27 +258,27 @@ impl Moment {
             Step::BackUpState => next.backup = Some(next.states[0].clone()),
             Step::PutBackState => {
                 next.states[0] = next.backup.clone().unwrap_or_default();
-                next.may_return = true;
+                next.at_rest.clear();
             }
             Step::LoseState => {
                 next.states[0].clear();
-                next.may_return = true;
+                next.at_rest.clear();
             }
             Step::LoseMarkers(at) => {
                 next.world.places[at].markers.clear();
-                next.may_return = true;
+                next.disturb(at);
             }
             Step::CopyRoot => next.copy(DESTINATION, COPY),
             Step::CopyDisk => next.copy(DESTINATION, SHELF),
             Step::Exchange => {
                 next.world.places.swap(DESTINATION, SHELF);
-                next.may_return |= !std::mem::replace(&mut next.is_shelf_known, true);
+                next.is_shelf_known = true;
             }
             Step::Sync(pair) => return next.synced(pair, mode, kills, tried),
             Step::Kill(pair, call) => {
                 let then = next.clone();
                 let (_, ended) = next.run(pair, mode, Some(call), tried);
-                next.may_return |= matches!(ended, Ended::Gone);
+                next.after_kill(pair, &ended);
                 next.judge(&then, pair, mode, &ended, tried);
             }
         }
@@ -286,15 +288,16 @@ impl Moment {
     fn put_back(&mut self, at: usize) {
         let before: BTreeSet<Bytes> = self.world.places[at].tree().into_values().collect();
         self.world.put_back_to(at, 0);
-        self.may_return = true;
+        self.disturb(at);
         // Whoever puts back a version that was gone wants it again: where a run took it, whatever was done at the other side
         // of that run, and otherwise as if it never had been taken away here.
         let back = self.world.places[at].tree().into_iter().filter(|(_, content)| !before.contains(content));
+        let root = self.world.places[at].root;
         for (name, content) in back {
-            if !self.given_up.remove(&(at, name, content.clone())) {
+            if !self.given_up.remove(&(root, name, content.clone())) {
                 let carried = &self.carried;
                 self.given_up.retain(|(place, _, other)| {
-                    !carried.contains(&(at, *place, other.clone())) || *other != content
+                    !carried.contains(&(root, *place, other.clone())) || *other != content
                 });
             }
         }
@@ -311,16 +314,29 @@ impl Moment {
                 next
             }
         });
-        self.may_return = true;
+    }
+
+    /// Something happens to a place that nobody may have noticed.
+    fn disturb(&mut self, at: usize) {
+        let root = self.world.places[at].root;
+        self.at_rest.retain(|(source, destination)| *source != root && *destination != root);
+    }
+
+    /// Returns the roots of a pair.
+    fn roots(&self, pair: usize) -> (u64, u64) {
+        let (sides, _) = PAIRS[pair];
+        (self.world.places[sides.source].root, self.world.places[sides.destination].root)
+    }
+
+    fn after_kill(&mut self, pair: usize, ended: &Ended) {
+        if matches!(ended, Ended::Gone) {
+            let roots = self.roots(pair);
+            self.at_rest.remove(&roots);
+        }
     }
 
     /// Runs a pair undisturbed, and once killed before each of its calls.
     fn synced(mut self, pair: usize, mode: SyncMode, kills: bool, tried: &mut Tried) -> Vec<Self> {
-        let (sides, computer) = PAIRS[pair];
-        let is_first = self.states[computer].is_empty();
-        // Two sides that both have files and meet for the first time are merged.
-        self.may_return |=
-            is_first && Side::BOTH.iter().all(|side| !self.world.places[*sides.get(*side)].files.is_empty());
         let then = self.clone();
         let (calls, ended) = self.run(pair, mode, None, tried);
         self.judge(&then, pair, mode, &ended, tried);
@@ -339,7 +355,7 @@ impl Moment {
             killed.history.push(Step::Kill(pair, call));
             let (_, ended) = killed.run(pair, mode, Some(call), tried);
             tried.kills += 1;
-            killed.may_return |= matches!(ended, Ended::Gone);
+            killed.after_kill(pair, &ended);
             killed.judge(&then, pair, mode, &ended, tried);
             all.push(killed);
         }

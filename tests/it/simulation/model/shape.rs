@@ -12,7 +12,7 @@ use super::{Moment, Place};
 impl Moment {
     /// Returns a number that two worlds share if they differ only in times, ids and numbers.
     pub(super) fn shape(&self) -> u64 {
-        let mut text = format!("{} {} {}", self.may_return, self.has_widened, self.is_shelf_known);
+        let mut text = format!("{:?} {} {}", self.at_rest, self.has_widened, self.is_shelf_known);
         let _ = write!(text, "{:?} {:?}", self.given_up, self.carried);
         for place in &self.world.places {
             let trash: BTreeSet<&Bytes> = place.trash.iter().map(|(_, content)| content).collect();

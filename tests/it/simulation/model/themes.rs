@@ -11,6 +11,8 @@ pub(crate) struct Theme {
     pub(crate) kills: bool,
     /// Whether it is about two folders that are kept equal, and two sources of one backup would be at odds.
     pub(crate) is_two_way: bool,
+    /// Whether it needs to tell one root from another, which buckets do not let.
+    pub(crate) is_of_folders: bool,
 }
 
 pub(crate) const THEMES: &[Theme] = &[
@@ -25,6 +27,7 @@ pub(crate) const THEMES: &[Theme] = &[
         ],
         kills: true,
         is_two_way: false,
+        is_of_folders: false,
     },
     Theme {
         name: "sides put back",
@@ -40,6 +43,7 @@ pub(crate) const THEMES: &[Theme] = &[
         ],
         kills: true,
         is_two_way: false,
+        is_of_folders: false,
     },
     Theme {
         name: "states put back and lost",
@@ -55,6 +59,7 @@ pub(crate) const THEMES: &[Theme] = &[
         ],
         kills: true,
         is_two_way: false,
+        is_of_folders: false,
     },
     Theme {
         name: "a machine put back",
@@ -69,6 +74,7 @@ pub(crate) const THEMES: &[Theme] = &[
         ],
         kills: true,
         is_two_way: false,
+        is_of_folders: false,
     },
     Theme {
         name: "a root copied",
@@ -83,6 +89,7 @@ pub(crate) const THEMES: &[Theme] = &[
         ],
         kills: false,
         is_two_way: false,
+        is_of_folders: false,
     },
     Theme {
         name: "disks exchanged",
@@ -96,6 +103,7 @@ pub(crate) const THEMES: &[Theme] = &[
         ],
         kills: true,
         is_two_way: false,
+        is_of_folders: true,
     },
     Theme {
         name: "rules",
@@ -110,6 +118,7 @@ pub(crate) const THEMES: &[Theme] = &[
         ],
         kills: false,
         is_two_way: false,
+        is_of_folders: false,
     },
     Theme {
         name: "two machines",
@@ -124,5 +133,6 @@ pub(crate) const THEMES: &[Theme] = &[
         ],
         kills: false,
         is_two_way: true,
+        is_of_folders: false,
     },
 ];
