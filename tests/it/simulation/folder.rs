@@ -4,6 +4,7 @@
 //! its run, a batch is renamed file by file and then made durable, and each replaced version is in the trash at
 //! the same instant. What is not durable yet a power cut can undo.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use syncengine::{Error, ErrorKind, Key, Result, StorageClient, Timestamp};
 
 use super::place::{File, Inodes, Kind, are_alike, prefixes};
 use super::port::{Fate, Port, changed, lost};
-use super::store::{mark, marker};
+use super::store::{SimStore, mark, marker};
 
 #[derive(Debug)]
 pub(crate) struct SimFolder {
@@ -51,6 +52,19 @@ fn taken(key: &Key) -> Error {
 /// Returns the error for an operation on the disk that failed after it was done.
 fn undone(key: &str) -> Error {
     Error::new(ErrorKind::Internal, format!("make `{key}` durable"))
+}
+
+impl Port {
+    /// Returns the client that reaches the place.
+    pub(crate) fn client(self) -> Arc<dyn StorageClient> {
+        let location = format!("place {}", self.place);
+        let is_folder = self.world.inner().places[self.place].is_folder();
+        if is_folder {
+            Arc::new(SimFolder { port: self, location, distrusts: AtomicBool::new(false) })
+        } else {
+            Arc::new(SimStore { port: self, location })
+        }
+    }
 }
 
 impl SimFolder {

@@ -5,7 +5,6 @@ use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -17,16 +16,14 @@ use syncengine::filter::IGNORE_FILE;
 use syncengine::mode::AcceptRollback;
 use syncengine::state::{BaseRow, FirstSync, Found, StateStore};
 use syncengine::{
-    ConflictStrategy, InitialSyncPreference, Outcome, Report, Side, Sides, StorageClient, SyncEngine,
-    SyncMode, SyncOptions, SyncPair,
+    ConflictStrategy, InitialSyncPreference, Outcome, Report, Side, Sides, SyncEngine, SyncMode, SyncOptions,
+    SyncPair,
 };
 
 use super::base::{Content, SimState};
-use super::folder::SimFolder;
 use super::place::{Place, are_alike};
 use super::port::{Port, Ports};
 use super::rules::RunView;
-use super::store::SimStore;
 use super::users::excludes;
 use super::world::{CASE, Inner, Universe, Weather};
 
@@ -102,16 +99,7 @@ impl Machines {
     pub(crate) fn new(world: &Arc<Universe>, pairs: &[Sides<usize>]) -> Self {
         let owner = |(machine, sides): (usize, &Sides<usize>)| {
             let port = |side: Side| Port { world: Arc::clone(world), machine, place: *sides.get(side) };
-            let client = |side: Side| -> Arc<dyn StorageClient> {
-                let port = port(side);
-                let location = format!("place {}", port.place);
-                let is_folder = world.inner().places[port.place].is_folder();
-                if is_folder {
-                    Arc::new(SimFolder { port, location, distrusts: AtomicBool::new(false) })
-                } else {
-                    Arc::new(SimStore { port, location })
-                }
-            };
+            let client = |side: Side| port(side).client();
             Owner {
                 mode: SyncMode::TwoWay,
                 conflict: ConflictStrategy::NewestWins,

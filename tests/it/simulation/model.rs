@@ -10,24 +10,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use syncengine::filter::IGNORE_FILE;
 use syncengine::mode::AcceptRollback;
-use syncengine::{
-    ConflictStrategy, Outcome, Side, Sides, StorageClient, SyncEngine, SyncMode, SyncOptions, SyncPair,
-};
+use syncengine::{ConflictStrategy, Outcome, Side, Sides, SyncEngine, SyncMode, SyncOptions, SyncPair};
 
 use super::base::Content;
-use super::folder::SimFolder;
 use super::life::on_paused_time;
 use super::machines::{Ended, live_through};
 use super::place::{Ignored, Inodes, Kind, Place};
 use super::port::{Port, Ports};
 use super::rules::RunView;
 use super::states::SimStates;
-use super::store::SimStore;
 use super::world::{Inner, Universe, Weather};
 use crate::support::Random;
 
@@ -393,16 +388,7 @@ async fn run_engine(
 ) -> (Ended, BTreeMap<String, Content>) {
     let (sides, _) = PAIRS[pair];
     let port = |side: Side| Port { world: Arc::clone(world), machine: pair, place: *sides.get(side) };
-    let client = |side: Side| -> Arc<dyn StorageClient> {
-        let port = port(side);
-        let location = format!("place {}", port.place);
-        let is_folder = world.inner().places[port.place].is_folder();
-        if is_folder {
-            Arc::new(SimFolder { port, location, distrusts: AtomicBool::new(false) })
-        } else {
-            Arc::new(SimStore { port, location })
-        }
-    };
+    let client = |side: Side| port(side).client();
     let synced = SyncPair::with_clients(client(Side::Source), client(Side::Destination))
         .mode(mode)
         .conflict(ConflictStrategy::KeepBoth);
