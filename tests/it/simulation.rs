@@ -12,7 +12,7 @@ use syncengine::fingerprint::HashForm;
 use syncengine::{ErrorKind, SyncMode};
 
 use crate::support::variable;
-use scenes::{Befalls, Outcome, Scene};
+use scenes::{BUCKET, Befalls, FOLDER, Outcome, Scene};
 use world::Trouble;
 
 mod base;
@@ -171,6 +171,23 @@ fn seeds_that_once_broke_a_promise_keep_it() {
     let failures: Vec<String> =
         even.chain(odd).filter_map(|(seed, is_odd)| judge(seed, is_odd, true).err()).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+/// What a user got back from a backup stays, wherever the run was cut off that carried its deletion over.
+#[test]
+fn a_file_that_is_got_back_after_a_run_that_was_cut_off_stays() {
+    for kinds in [[FOLDER, FOLDER], [FOLDER, BUCKET], [BUCKET, BUCKET]] {
+        for call in 1.. {
+            let (is_over, trees) = scenes::get_back(kinds, call);
+            for tree in &trees {
+                assert!(tree.keys().eq(["got back", "stays"]), "{kinds:?} call {call}: {trees:?}");
+            }
+            if is_over {
+                assert!(call > 20, "{kinds:?}: nothing was cut off");
+                break;
+            }
+        }
+    }
 }
 
 /// A version that is read to be compared, and is damaged on its way, is an error and no other content.

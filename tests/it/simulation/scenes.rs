@@ -29,9 +29,9 @@ pub(crate) struct Scene {
     pub(crate) is_small: bool,
 }
 
-const BUCKET: Kind =
+pub(crate) const BUCKET: Kind =
     Kind::Bucket { opaque: false, ignores: Ignored { create: false, replace: false, delete: false } };
-const FOLDER: Kind = Kind::Folder { tick: 1, folds: false, inodes: Inodes::Last };
+pub(crate) const FOLDER: Kind = Kind::Folder { tick: 1, folds: false, inodes: Inodes::Last };
 
 /// All scenes: each mode, and each strategy that settles, from folder to bucket, back, and between two of a kind.
 pub(crate) fn all() -> Vec<Scene> {
@@ -217,6 +217,39 @@ impl Scene {
         world.delete(1, "gone too");
         world.delete(1, "d/e/f");
     }
+}
+
+/// A user deletes a file, the run that carries it over is cut off before a call, and the user gets the file back from a
+/// backup. Returns whether the run had ended before, and what the places have after the next one.
+pub(crate) fn get_back(
+    kinds: [Kind; 2],
+    call: u64,
+) -> (bool, Vec<std::collections::BTreeMap<String, Bytes>>) {
+    on_paused_time(async {
+        let pairs = [Sides::new(0, 1)];
+        let world = Arc::new(Universe::new(1, kinds.map(Place::new).into(), &pairs, false));
+        let mut machines = Machines::new(&world, &pairs);
+        machines.set(0, SyncMode::TwoWay, ConflictStrategy::KeepBoth, InitialSyncPreference::Merge);
+        for name in ["got back", "stays"] {
+            world.inner().place_file(0, name, name);
+        }
+        machines.calm_run(0).await;
+        let backup = world.inner().places[1].moments.len() - 1;
+        world.inner().delete(1, "got back");
+        machines.calm_down();
+        {
+            let here = &mut world.inner().machines[0];
+            here.crash_at = Some(here.calls + call);
+        }
+        let ended = machines.run(0).await;
+        machines.after(0, &ended, false);
+        world.inner().machines[0].crash_at = None;
+        world.inner().put_back_to(1, backup);
+        machines.calm_down();
+        let last = machines.run(0).await;
+        assert!(matches!(last, Ended::Told(_)), "{last:?}");
+        (matches!(ended, Ended::Told(_)), machines.trees())
+    })
 }
 
 /// Hashes a file of a bucket as the engine does when it compares, where so many of 1,000 pieces are damaged.
