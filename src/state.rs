@@ -28,7 +28,9 @@ mod layout;
 mod lock;
 pub mod memory;
 mod open;
+mod patience;
 mod read_only;
+mod relocate;
 mod row;
 mod scratch;
 pub mod sled_store;
@@ -37,10 +39,10 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
-pub use catalogue::{Kept, move_to};
+pub use catalogue::move_to;
 pub(crate) use directory::Single;
 pub use directory::{StateDir, States};
-pub use layout::Whereabouts;
+pub use layout::{Kept, Whereabouts};
 pub use lock::PairLock;
 pub use open::{Access, Opened, Wanted, exposure, forget, open};
 pub use tail::{Epochs, MUST_KNOW, RecordTail, Recovery, RowTail, RuleFile, RulesRecord};

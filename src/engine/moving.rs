@@ -9,7 +9,7 @@ use super::{SyncEngine, SyncOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::escape;
 use crate::location::{Location, StoreOptions};
-use crate::mode::{Side, Sides};
+use crate::mode::Sides;
 use crate::state::{Kept, move_to};
 
 /// What became of the pairs of a side that is elsewhere now.
@@ -77,26 +77,7 @@ impl SyncEngine {
             );
         }
         let mut moved = Moved { old: from.clone(), new: to.clone(), pairs: Vec::new(), replaced: 0 };
-        let (mut plan, mut refused) = (Vec::new(), None);
-        for kept in all {
-            let mut locations = kept.at.locations.clone();
-            for side in Side::BOTH.into_iter().filter(|side| *kept.at.locations.get(*side) == from) {
-                locations.get_mut(side).clone_from(&to);
-            }
-            if locations == kept.at.locations {
-                continue;
-            }
-            let shown = Sides::new(locations.source.as_str(), locations.destination.as_str());
-            match check_apart(&shown, &shown) {
-                Ok(()) => plan.push((kept, locations)),
-                // The two were synced with each other: one cannot take the place of the other there.
-                Err(error) => refused = Some(error),
-            }
-        }
-        if let Some(error) = refused.filter(|_| plan.is_empty()) {
-            return Err(error);
-        }
-        for (kept, locations) in plan {
+        for (kept, locations) in placed_anew(all, &from, &to)? {
             let dir = self.state_dir.clone();
             let replaces = move_to(dir, kept, locations.clone(), self.clock.as_ref()).await?;
             moved.replaced += u64::from(replaces);
@@ -106,6 +87,31 @@ impl SyncEngine {
             .pairs
             .sort_by(|one, other| (&one.source, &one.destination).cmp(&(&other.source, &other.destination)));
         Ok(moved)
+    }
+}
+
+/// Returns the states of the side at `from`, each with the locations of its pair once the side is at `to`. Pairs of the two
+/// places with each other are left out: one cannot take the place of the other there.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] if there are only such pairs.
+fn placed_anew(all: Vec<Kept>, from: &str, to: &str) -> Result<Vec<(Kept, Sides<String>)>> {
+    let (mut placed, mut refused) = (Vec::new(), None);
+    for kept in all {
+        let at = |place: &String| if place == from { to.to_owned() } else { place.clone() };
+        let locations = Sides::new(at(&kept.at.locations.source), at(&kept.at.locations.destination));
+        if locations == kept.at.locations {
+            continue;
+        }
+        let shown = Sides::new(locations.source.as_str(), locations.destination.as_str());
+        match check_apart(&shown, &shown) {
+            Ok(()) => placed.push((kept, locations)),
+            Err(error) => refused = Some(error),
+        }
+    }
+    match refused {
+        Some(error) if placed.is_empty() => Err(error),
+        _ => Ok(placed),
     }
 }
 

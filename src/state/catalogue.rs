@@ -12,31 +12,22 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 use tokio::task::spawn_blocking;
 
-use super::layout::{Layout, Sidecar, Trace, Whereabouts};
+use super::layout::{Kept, Layout, Whereabouts, exists};
 use super::lock::PairLock;
-use super::open::{self, create, exists, lock_for_writing};
+use super::open::{check_sound, create};
+use super::patience::lock_for_writing;
+use super::relocate::{make_room, other_lock, relocate, resettle};
 use super::scratch::Scratch;
 use super::sled_store::{Home, SledStore, joined};
-use super::tables::{Head, Tables, is_readable};
+use super::tables::{Head, Tables};
 use super::{RowChange, StateStore, failure};
 use crate::clock::{Clock, Entropy};
 use crate::entry::Timestamp;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::mode::Sides;
 
 /// How many rows of a copy are written at a time.
 const ROWS_AT_ONCE: usize = 1000;
-
-/// A state, as its side-car shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
-    /// What its files are called.
-    pub name: String,
-    /// The id of its pair.
-    pub pair_id: String,
-    /// Where the pair was when it was synced last.
-    pub at: Whereabouts,
-}
 
 /// Returns the state that is kept for the pair of these locations.
 ///
@@ -48,7 +39,7 @@ pub(super) async fn kept_at(dir: PathBuf, locations: Sides<String>) -> Result<Op
         if !exists(&layout.database())? {
             return Ok(None);
         }
-        Ok(kept(&layout)?.map(|(pair_id, at)| {
+        Ok(layout.kept()?.map(|(pair_id, at)| {
             // Side-cars of earlier releases do not say it, but it is what the name is made of.
             let at = at.unwrap_or_else(|| Whereabouts { locations, ..Whereabouts::default() });
             Kept { name: layout.name, pair_id, at }
@@ -67,7 +58,7 @@ pub(super) async fn all_kept(dir: PathBuf, scratch: PathBuf, entropy: Arc<dyn En
         for name in names(&dir)? {
             let layout = Layout { dir: dir.clone(), name };
             // What is wrong with the state of another pair is told where that is opened.
-            let Ok(Some((pair_id, at))) = kept(&layout) else { continue };
+            let Ok(Some((pair_id, at))) = layout.kept() else { continue };
             let at = match at {
                 Some(at) => Some(at),
                 None => look_inside(&layout, &scratch, entropy.next_u64())?,
@@ -89,16 +80,6 @@ pub(super) async fn knows(dir: PathBuf, pair_id: String) -> Result<bool> {
         Ok(file_names(&dir)?.iter().filter(|name| name.contains(".json")).any(of_id))
     }))
     .await
-}
-
-/// Returns what the side-car of a database says.
-fn kept(layout: &Layout) -> Result<Option<(String, Option<Whereabouts>)>> {
-    Ok(match layout.read_sidecar()? {
-        Trace::Readable(sidecar) if is_readable(sidecar.schema) && !sidecar.pair_id.is_empty() => {
-            Some((sidecar.pair_id, sidecar.at))
-        }
-        _ => None,
-    })
 }
 
 /// Reads from a copy of a database what side-cars of earlier releases do not say. One that is in use or damaged says nothing.
@@ -138,98 +119,6 @@ fn file_names(dir: &Path) -> Result<Vec<String>> {
         names.extend(entry.map_err(failed)?.file_name().into_string().ok());
     }
     Ok(names)
-}
-
-/// Gives a state the place of the pair of `layout`. What is there waits for its own folders. The lock of that pair is held.
-pub(super) async fn take_in(kept: &Kept, layout: &Layout, clock: &dyn Clock) -> Result<()> {
-    if kept.name == layout.name {
-        return Ok(());
-    }
-    let from = Layout { dir: layout.dir.clone(), name: kept.name.clone() };
-    let _other = other_lock(&from, layout, clock).await?;
-    let (to, now, coming) = (layout.clone(), clock.now(), kept.clone());
-    joined(spawn_blocking(move || {
-        // Whoever had the locks before may have done it.
-        let is_of = |layout: &Layout| {
-            Ok(id_of(layout)?.as_deref() == Some(&coming.pair_id) && exists(&layout.database())?)
-        };
-        if is_of(&to)? {
-            return Ok(());
-        }
-        if !is_of(&from)? {
-            let doing = format!("the state `{}` was taken up by another run", from.database().display());
-            return Err(Error::new(ErrorKind::Locked, doing).with_hint("run again"));
-        }
-        make_wait(&to, &coming.pair_id, now)?;
-        relocate(&from, &to, &coming.at)
-    }))
-    .await
-}
-
-/// Takes the lock of a place, unless it is that of another one, which is held.
-async fn other_lock(layout: &Layout, held: &Layout, clock: &dyn Clock) -> Result<Option<PairLock>> {
-    if layout.lock() == held.lock() {
-        return Ok(None);
-    }
-    Ok(Some(lock_for_writing(layout, clock).await?))
-}
-
-/// Lets the state of a place wait for the folders that carry its id, as the state of another pair comes.
-fn make_wait(layout: &Layout, coming: &str, now: Timestamp) -> Result<()> {
-    if !exists(&layout.database())? {
-        return match id_of(layout)? {
-            // A kill came before the database did.
-            Some(pair_id) if pair_id == coming => Ok(()),
-            _ => layout.move_aside(&layout.sidecar(), "lost", now).map(drop),
-        };
-    }
-    // Its side-car may be missing or torn, and the database sound.
-    let head = match Tables::open(&layout.database()).and_then(|tables| tables.head()) {
-        Err(error) if error.kind() != ErrorKind::Corrupt => return Err(error),
-        head => head.ok().flatten(),
-    };
-    if let Some(record) = head.and_then(|head| head.record) {
-        let waiting = layout.waiting(&record.pair_id);
-        make_room(&waiting, now)?;
-        return relocate(layout, &waiting, &Whereabouts::of(&record));
-    }
-    layout.move_aside(&layout.database(), "lost", now)?;
-    layout.move_aside(&layout.sidecar(), "lost", now).map(drop)
-}
-
-/// Returns the id that the side-car of a place tells, if it can be understood.
-fn id_of(layout: &Layout) -> Result<Option<String>> {
-    Ok(kept(layout)?.map(|(pair_id, _)| pair_id))
-}
-
-/// Moves aside what is under a name that something else is to have.
-fn make_room(layout: &Layout, now: Timestamp) -> Result<()> {
-    layout.move_aside(&layout.database(), "replaced", now)?;
-    layout.move_aside(&layout.sidecar(), "replaced", now).map(drop)
-}
-
-/// Gives a state that tells of these whereabouts another name. In this order a kill leaves it under one of the two with
-/// its side-car.
-fn relocate(from: &Layout, to: &Layout, at: &Whereabouts) -> Result<()> {
-    let failed = |error| {
-        failure(
-            format!("move the state `{}` to `{}`", from.database().display(), to.database().display()),
-            error,
-        )
-    };
-    match from.read_sidecar()? {
-        Trace::Readable(sidecar) => to.put_sidecar(&Sidecar { at: Some(at.clone()), ..sidecar })?,
-        // A database does without: it says itself what it is.
-        Trace::None | Trace::Unreadable => {
-            to.move_aside(&to.sidecar(), "lost", Timestamp::default())?;
-        }
-    }
-    fs::rename(from.database(), to.database()).map_err(failed)?;
-    to.sync_dir()?;
-    match fs::remove_file(from.sidecar()) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
-        _ => to.sync_dir(),
-    }
 }
 
 /// Keeps a copy of a state for the folders that carry its id, while the pair of its locations goes on under
@@ -276,7 +165,7 @@ pub async fn move_to(dir: PathBuf, kept: Kept, locations: Sides<String>, clock: 
     let other = other_lock(&from, &to, clock).await?;
     let now = clock.now();
     joined(spawn_blocking(move || {
-        open::check_sound(&from, &kept)?;
+        check_sound(&from, &kept)?;
         let mut replaces = false;
         if from.name != to.name {
             replaces = exists(&to.database())?;
@@ -288,19 +177,4 @@ pub async fn move_to(dir: PathBuf, kept: Kept, locations: Sides<String>, clock: 
         Ok(replaces)
     }))
     .await
-}
-
-/// Tells a database that nobody else uses that its pair is elsewhere now, durably. Returns its new head.
-pub(super) fn resettle(tables: &Tables, layout: &Layout, locations: &Sides<String>) -> Result<Head> {
-    let mut head = tables.head()?.unwrap_or_else(|| Head::fresh(locations.clone()));
-    head.locations.clone_from(locations);
-    if let Some(record) = &mut head.record {
-        record.locations.clone_from(locations);
-    }
-    tables.put_head(&head)?;
-    tables.sync()?;
-    if let Some(record) = &head.record {
-        layout.put_sidecar(&Sidecar::of(record, head.generation))?;
-    }
-    Ok(head)
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::lock::no_file;
-use super::tables::SCHEMA;
+use super::tables::{SCHEMA, is_readable};
 use super::{PairRecord, failure};
 use crate::client::RootIdentity;
 use crate::entry::Timestamp;
@@ -59,6 +59,17 @@ pub struct Whereabouts {
     pub roots: Sides<Option<RootIdentity>>,
     /// The epoch whose marker is known to have been there.
     pub there: Sides<u64>,
+}
+
+/// A state, as its side-car shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// What its files are called.
+    pub name: String,
+    /// The id of its pair.
+    pub pair_id: String,
+    /// Where the pair was when it was synced last.
+    pub at: Whereabouts,
 }
 
 impl Whereabouts {
@@ -124,6 +135,16 @@ impl Layout {
 
     pub(super) fn lock(&self) -> PathBuf {
         self.dir.join(format!("{}.lock", self.own_name()))
+    }
+
+    /// Returns what the side-car says of the pair whose base is beside it.
+    pub(super) fn kept(&self) -> Result<Option<(String, Option<Whereabouts>)>> {
+        Ok(match self.read_sidecar()? {
+            Trace::Readable(sidecar) if is_readable(sidecar.schema) && !sidecar.pair_id.is_empty() => {
+                Some((sidecar.pair_id, sidecar.at))
+            }
+            _ => None,
+        })
     }
 
     /// Creates the state directory, for its owner only.
@@ -260,6 +281,15 @@ pub(super) fn create_private(path: &Path) -> Result<()> {
         .mode(0o700)
         .create(path)
         .map_err(|error| failure(format!("create `{}`", path.display()), error))
+}
+
+/// Returns whether there is anything under a path.
+pub(super) fn exists(path: &Path) -> Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => Ok(false),
+        Err(error) => Err(failure(format!("look at `{}`", path.display()), error)),
+    }
 }
 
 #[cfg(test)]

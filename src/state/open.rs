@@ -9,16 +9,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 
-use super::catalogue::{self, Kept};
 use super::failure;
-use super::layout::{self, Layout, Sidecar, Trace};
+use super::layout::{self, Kept, Layout, Sidecar, Trace, exists};
 use super::lock::PairLock;
 use super::memory::MemoryState;
+use super::patience::{in_use, is_locked, lock_for_writing, patiently};
 use super::read_only::ReadOnly;
+use super::relocate::{resettle, take_in};
 use super::scratch::Scratch;
 use super::sled_store::{Checked, Home, SledStore, joined};
 use super::tables::{Head, SCHEMA, Tables, is_contended, is_readable};
@@ -27,10 +27,6 @@ use crate::clock::{Clock, Entropy};
 use crate::entry::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mode::Sides;
-
-/// A lock that is not free is tried again this often, at this distance.
-const ATTEMPTS: u32 = 20;
-const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(50);
 
 /// What a run wants to do with the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +82,7 @@ pub async fn open(
         Access::Write => {
             let lock = lock_for_writing(&layout, clock.as_ref()).await?;
             if let Some(kept) = &found {
-                catalogue::take_in(kept, &layout, clock.as_ref()).await?;
+                take_in(kept, &layout, clock.as_ref()).await?;
             }
             patiently(clock.as_ref(), is_contended, || {
                 let (layout, places, lock) = (layout.clone(), places.clone(), lock.clone());
@@ -146,54 +142,6 @@ pub async fn forget(dir: PathBuf, wanted: Wanted, clock: Arc<dyn Clock>) -> Resu
     .await
 }
 
-/// Repeats `attempt` for about a second while its error is a `passing` one.
-async fn patiently<T>(
-    clock: &dyn Clock,
-    passing: fn(&Error) -> bool,
-    attempt: impl Fn() -> JoinHandle<Result<T>>,
-) -> Result<T> {
-    for _ in 1..ATTEMPTS {
-        match joined(attempt()).await {
-            Err(error) if passing(&error) => clock.sleep(BETWEEN_ATTEMPTS).await,
-            done => return done,
-        }
-    }
-    joined(attempt()).await
-}
-
-/// Says of sled's own lock what is said of ours.
-fn in_use(error: Error) -> Error {
-    if !is_contended(&error) {
-        return error;
-    }
-    Error::new(ErrorKind::Locked, error.to_string())
-        .with_source(error)
-        .with_hint("wait for the other process to end")
-}
-
-fn is_locked(error: &Error) -> bool {
-    error.kind() == ErrorKind::Locked
-}
-
-pub(super) async fn lock_for_writing(layout: &Layout, clock: &dyn Clock) -> Result<PairLock> {
-    patiently(clock, is_locked, || {
-        let layout = layout.clone();
-        spawn_blocking(move || {
-            layout.create_dir()?;
-            PairLock::exclusive(&layout.lock())
-        })
-    })
-    .await
-}
-
-pub(super) fn exists(path: &Path) -> Result<bool> {
-    match fs::symlink_metadata(path) {
-        Ok(_) => Ok(true),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => Ok(false),
-        Err(error) => Err(failure(format!("look at `{}`", path.display()), error)),
-    }
-}
-
 /// How the state of a pair is known: by where the pair is, or by its id, wherever the state says that it was. Kills can
 /// leave the place before last in a database.
 #[derive(Debug, Clone)]
@@ -221,7 +169,7 @@ fn open_locked(layout: Layout, places: &Places, lock: PairLock, now: Timestamp) 
     let (tables, checked, found, floor) = match inspect(&path, places, &trace)? {
         Inspected::Usable(tables, mut checked, found) => {
             if checked.head.locations != places.now {
-                checked.head = catalogue::resettle(&tables, &layout, &places.now)?;
+                checked.head = resettle(&tables, &layout, &places.now)?;
             }
             (tables, *checked, found, known_generation)
         }
