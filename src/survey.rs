@@ -85,7 +85,7 @@ pub struct Survey {
     pub strayed: u64,
     /// How many files of each side have become empty.
     pub emptied: Sides<u64>,
-    /// Files without a name that the other side could have.
+    /// Files without a name that the other side could have, or with one at which it could not be looked.
     pub unplaced: Unplaced,
     /// Paths that changed while they were looked at.
     pub moving: Vec<Key>,
@@ -130,13 +130,15 @@ pub(crate) async fn survey(
         found: Survey::default(),
         watch: collide::Watch::default(),
         obstacles: obstacle::Watch::default(),
+        unlisted: obstacle::Watch::default(),
         examiner,
         recorder,
     };
     survey.run(&mut diff, control).await?;
-    let Surveyor { mut found, watch, obstacles, .. } = survey;
+    let Surveyor { mut found, watch, obstacles, unlisted, .. } = survey;
     found.rules = diff.seen_rules();
     tell(obstacles.finish(), recorder);
+    doubt(&mut found.unplaced, unlisted.finish());
     found.collisions = watch.finish();
     hidden::find(&examiner.clients, &mut found.collisions, control).await?;
     count_strays(&mut found, examiner);
@@ -170,13 +172,17 @@ fn count_strays(found: &mut Survey, examiner: &Examiner) {
     found.strayed = found.items.iter().filter(differs).count() as u64;
     let void = found.items.iter().filter(|item| strays(item)).map(|item| item.key.clone());
     found.obsolete.extend(void.collect::<Vec<_>>());
-    found.voided = found.items.iter().filter(differs).map(|item| item.key.as_str().to_owned()).collect();
+    // A listing may not show yet what only the other side has: that the file is nowhere proves as little as its row does.
+    let is_void = |item: &&Item| differs(item) || (found.went_back && item.verdict.step == Step::Forget);
+    found.voided = found.items.iter().filter(is_void).map(|item| item.key.as_str().to_owned()).collect();
 }
 
 struct Surveyor<'a> {
     found: Survey,
     watch: collide::Watch,
     obstacles: obstacle::Watch,
+    /// What could not be listed.
+    unlisted: obstacle::Watch<()>,
     examiner: &'a Examiner,
     recorder: &'a Recorder,
 }
@@ -222,6 +228,7 @@ impl Surveyor<'_> {
         self.watch.see(&change.key, on);
         if on.source || on.destination || matches!(change.base, Some(BaseRow::Agreed(_))) {
             tell(self.obstacles.see(&change.key), self.recorder);
+            doubt(&mut found.unplaced, self.unlisted.see(&change.key));
         }
         found.copies.see(&change.key, on);
         for side in Side::BOTH.into_iter().filter(|side| *on.get(*side)) {
@@ -261,6 +268,14 @@ impl Surveyor<'_> {
                 for side in Side::BOTH {
                     *self.found.changed.get_mut(side) += u64::from(item.facts.sight(side) == Sight::Changed);
                     *self.found.renumbered.get_mut(side) += u64::from(is_renumbered(&item, side));
+                    if item.facts.sight(side).is_edited() && item.facts.sight(side.other()) == Sight::Unknown
+                    {
+                        // Nobody knows whether there is a place for it.
+                        item.found
+                            .get(side)
+                            .iter()
+                            .for_each(|entry| self.found.unplaced.add(side, entry.clone()));
+                    }
                 }
                 if item.verdict.step != Step::Nothing {
                     self.found.items.push(*item);
@@ -286,6 +301,7 @@ impl Surveyor<'_> {
             Listed::Unknown(key, error) => {
                 *found.unreadable.get_mut(side) = true;
                 self.recorder.fail(key.as_str(), "list", &error.at(side));
+                doubt(&mut found.unplaced, self.unlisted.meet(key, side, ()));
             }
             Listed::Unmappable { shown, error, files, .. } => {
                 for file in &files {
@@ -319,6 +335,13 @@ fn tell(judged: Vec<Obstacle>, recorder: &Recorder) {
         } else {
             skip(obstacle.path, obstacle.side, obstacle.why, recorder);
         }
+    }
+}
+
+/// A folder that cannot be listed and is new may be one that was renamed, with everything that is missing elsewhere.
+fn doubt(unplaced: &mut Unplaced, judged: Vec<Obstacle<()>>) {
+    for folder in judged.iter().filter(|folder| !folder.hides) {
+        unplaced.add_unknown(folder.side);
     }
 }
 

@@ -6,7 +6,6 @@
 //! is conditional on the version the plan was made for; what changed meanwhile is handed back to be planned
 //! again. Before any effect the mode's rights are checked once more, apart from the planner.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -29,8 +28,8 @@ use crate::key::Key;
 use crate::mode::{Side, Sides, SyncMode};
 use crate::plan::{Action, Plan, Reason, Work};
 use crate::report::Recorder;
-use crate::state::{Agreed, RowChange, StateStore};
-use crate::unplaced::Unplaced;
+use crate::state::{RowChange, StateStore};
+use crate::unplaced::Doubts;
 
 mod body;
 mod copy;
@@ -225,13 +224,18 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// Carries out `plan`, but for the deletions that make room for nothing: those come last. `before_deleting` is
-    /// awaited just before the first deletion and can forbid it.
+    /// Carries out `plan`, but for the deletions that make room for nothing: those come last. What there are `doubts` about
+    /// does not make room either. `before_deleting` is awaited just before the first deletion and can forbid it.
     ///
     /// # Errors
     /// What stops a run altogether: the state cannot be written, a root is gone, credentials have expired, or
     /// [`ErrorKind::Cancelled`]. What was finished by then is recorded.
-    pub async fn execute(&self, plan: Plan, before_deleting: BoxFuture<'_, Result<()>>) -> Result<Executed> {
+    pub async fn execute(
+        &self,
+        plan: Plan,
+        doubts: &Doubts,
+        before_deleting: BoxFuture<'_, Result<()>>,
+    ) -> Result<Executed> {
         let mut executed = Executed::default();
         let mut phases = Phases::default();
         let mut rows = Vec::new();
@@ -239,7 +243,10 @@ impl<'a> Transfer<'a> {
             phases.sort(action, self, &mut rows);
         }
         self.record(rows).await?;
-        let in_the_way = self.remove(phases.first, &mut executed).await?;
+        let (held, first) = parted(phases.first, doubts);
+        executed.held_back += held.len() as u64;
+        let mut in_the_way = self.remove(first, &mut executed).await?;
+        in_the_way.extend(held.into_iter().map(|removal| removal.entry.key));
         let mut jobs = self.passable(phases.copies, &in_the_way);
         self.rename(phases.renames, &mut jobs, &mut executed).await?;
         if !phases.halves.is_empty() {
@@ -255,8 +262,7 @@ impl<'a> Transfer<'a> {
 
     /// Deletes, last of all. A mirror that could not list or read everything (`unreadable`, or found on the way) deletes
     /// nothing, nor does any run in which something panicked or failed for no reason known: what it knows may be
-    /// wrong too. What may be one of the `unplaced` files under its old name, by the row of it, stays in every mode. `before_deleting` is
-    /// awaited before and can forbid it.
+    /// wrong too. What there are `doubts` about stays in every mode. `before_deleting` is awaited before and can forbid it.
     ///
     /// # Errors
     /// As [`Self::execute`].
@@ -264,7 +270,7 @@ impl<'a> Transfer<'a> {
         &self,
         deletions: Vec<Removal>,
         unreadable: bool,
-        (unplaced, rows): (&Unplaced, &BTreeMap<Key, Agreed>),
+        doubts: &Doubts,
         before_deleting: BoxFuture<'_, Result<()>>,
     ) -> Result<Executed> {
         let mut executed = Executed::default();
@@ -273,19 +279,8 @@ impl<'a> Transfer<'a> {
             executed.held_back = deletions.len() as u64;
             return Ok(executed);
         }
-        let mut certain = Vec::with_capacity(deletions.len());
-        for removal in deletions {
-            let missing_on = removal.on.other();
-            let may_be_renamed = match rows.get(&removal.entry.key) {
-                Some(row) => unplaced.has(missing_on, row),
-                None => unplaced.has_content(missing_on, &removal.entry),
-            };
-            if may_be_renamed {
-                executed.held_back += 1;
-            } else {
-                certain.push(removal);
-            }
-        }
+        let (held, certain) = parted(deletions, doubts);
+        executed.held_back += held.len() as u64;
         before_deleting.await?;
         self.remove(certain, &mut executed).await?;
         Ok(executed)
@@ -532,6 +527,11 @@ impl<'a> Transfer<'a> {
         let target = self.target(action.key, copy.replaces);
         Some(Job { to: copy.to, from: copy.from, target, line })
     }
+}
+
+/// Returns what there are doubts about, and the rest.
+fn parted(removals: Vec<Removal>, doubts: &Doubts) -> (Vec<Removal>, Vec<Removal>) {
+    removals.into_iter().partition(|removal| doubts.hold(removal.on, &removal.entry))
 }
 
 /// Returns how both sides show a version, `entry` on `side` and `counterpart` on the other.

@@ -3,10 +3,13 @@
 //! A file that is missing under its old name may be one of these under a new one: renamed, and still being written,
 //! unreadable, or with a name that the other side cannot have. Its old copy is then the only one there, and stays.
 
+use std::collections::BTreeMap;
+
 use crate::client::Unnamed;
 use crate::entry::Entry;
 use crate::examine::listed_hashes;
 use crate::fingerprint::{ContentHash, Fingerprint};
+use crate::key::Key;
 use crate::mode::{Side, Sides};
 use crate::state::Agreed;
 use crate::timestamp::Timestamp;
@@ -21,29 +24,39 @@ pub struct Unplaced {
 
 /// What is known of one: whatever is not known could be anything.
 #[derive(Debug, Clone)]
-struct Version {
+pub struct Version {
+    /// What is to be read to know more, unless it has no name that could be a key.
+    pub entry: Option<Entry>,
     size: u64,
     /// 0 where there is none that lasts.
     inode: u64,
     modified: Option<Timestamp>,
-    hashes: Vec<ContentHash>,
+    /// Of the content, in as many forms as are known.
+    pub hashes: Vec<ContentHash>,
 }
 
 impl Unplaced {
-    /// Notes a version of `side`, with the hashes that were made of it, if it could be read.
-    pub fn add(&mut self, side: Side, entry: &Entry, hashes: Vec<ContentHash>) {
+    /// Notes a version of `side`.
+    pub fn add(&mut self, side: Side, entry: Entry) {
         let (inode, modified) = match &entry.fingerprint {
             Fingerprint::File(stat) => (stat.inode, Some(stat.modified)),
             Fingerprint::Object(_) => (0, None),
         };
-        let hashes = listed_hashes(entry).into_iter().chain(hashes).collect();
-        self.versions.get_mut(side).push(Version { size: entry.size, inode, modified, hashes });
+        let (size, hashes) = (entry.size, listed_hashes(&entry).into_iter().collect());
+        let version = Version { entry: Some(entry), size, inode, modified, hashes };
+        self.versions.get_mut(side).push(version);
+    }
+
+    /// Returns the versions of `side`, so that they can be read.
+    pub fn versions_mut(&mut self, side: Side) -> &mut [Version] {
+        self.versions.get_mut(side)
     }
 
     /// Notes a version of `side` that has no name which could be a key.
     pub fn add_unnamed(&mut self, side: Side, unnamed: &Unnamed) {
         let Unnamed { size, inode } = *unnamed;
-        self.versions.get_mut(side).push(Version { size, inode, modified: None, hashes: Vec::new() });
+        let version = Version { entry: None, size, inode, modified: None, hashes: Vec::new() };
+        self.versions.get_mut(side).push(version);
     }
 
     /// Notes that something of `side` failed and could not be looked at.
@@ -58,7 +71,7 @@ impl Unplaced {
     }
 
     /// Returns whether one on `side` may have the content of a file of the other side, of which the base knows nothing.
-    pub fn has_content(&self, side: Side, entry: &Entry) -> bool {
+    fn has_content(&self, side: Side, entry: &Entry) -> bool {
         let hashes = listed_hashes(entry);
         let is_alike = |version: &Version| {
             let is_told = !hashes.is_empty() && !version.hashes.is_empty();
@@ -69,8 +82,31 @@ impl Unplaced {
     }
 
     /// Returns whether the file of a row, which is missing on `side`, may be one of them.
-    pub fn has(&self, side: Side, row: &Agreed) -> bool {
+    fn has(&self, side: Side, row: &Agreed) -> bool {
         *self.unknown.get(side) || self.versions.get(side).iter().any(|version| version.may_be(side, row))
+    }
+}
+
+/// Which files stay although the other side lacks them: each that may be one of the versions without a place.
+#[derive(Debug, Clone, Default)]
+pub struct Doubts {
+    unplaced: Unplaced,
+    rows: BTreeMap<Key, Agreed>,
+}
+
+impl Doubts {
+    /// Returns the doubts about files of which the base knows `rows`.
+    pub fn new(unplaced: Unplaced, rows: BTreeMap<Key, Agreed>) -> Self {
+        Self { unplaced, rows }
+    }
+
+    /// Returns whether a file of the side `on` is to stay.
+    pub fn hold(&self, on: Side, entry: &Entry) -> bool {
+        let missing_on = on.other();
+        match self.rows.get(&entry.key) {
+            Some(row) => self.unplaced.has(missing_on, row),
+            None => self.unplaced.has_content(missing_on, entry),
+        }
     }
 }
 
@@ -142,7 +178,8 @@ mod tests {
             let (seen, size, text) = row;
             let row = Agreed::new(size, text.map(hash), Sides::new(seen.clone(), seen));
             let mut unplaced = Unplaced::default();
-            unplaced.add(Side::Source, &entry(found.0, found.1), known.map(hash).into_iter().collect());
+            unplaced.add(Side::Source, entry(found.0, found.1));
+            unplaced.versions_mut(Side::Source)[0].hashes.extend(known.map(hash));
             assert_eq!(unplaced.has(Side::Source, &row), expected, "{what}");
             assert!(!unplaced.has(Side::Destination, &row), "{what}");
         }

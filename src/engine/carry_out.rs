@@ -20,12 +20,12 @@ use crate::key::Key;
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
 use crate::plan::conflict_name::{self, CopyCounts};
-use crate::plan::{Item, Plan, Step, Work, collide::Collision};
+use crate::plan::{Action, Item, Plan, Step, Work, collide::Collision};
 use crate::report::Recorder;
 use crate::state::{Agreed, BaseRow};
 use crate::survey::{Survey, renames};
-use crate::transfer::{Executed, Removal, Rights, Transfer, judged, look_again};
-use crate::unplaced::Unplaced;
+use crate::transfer::{Executed, Rights, Transfer, judged, look_again};
+use crate::unplaced::{Doubts, Unplaced};
 
 /// How often a path that keeps changing is planned again.
 const REPLANS: usize = 3;
@@ -77,8 +77,9 @@ impl Run<'_> {
             self.prepared.check_roots().await?;
         }
         let (mut lost, mut turnover) = (losses(&plan), Turnover::of(&plan));
+        let doubts = self.doubts(&found.unplaced, &found.moving, clearing(&plan), examiner).await?;
         let Executed { moved, mut deletions, mut held_back } =
-            transfer.execute(plan, self.prepared.check_roots().boxed()).await?;
+            transfer.execute(plan, &doubts, self.prepared.check_roots().boxed()).await?;
         let moved = found.moving.into_iter().chain(moved);
         let mut copies = found.copies;
         // Whether a name is free of files and folders in its way only a listing can tell.
@@ -94,7 +95,10 @@ impl Run<'_> {
                 turnover = turnover.and(&Turnover::of(&again));
                 let more = losses(&again);
                 lost = Sides::new(lost.source + more.source, lost.destination + more.destination);
-                let executed = transfer.execute(again, self.prepared.check_roots().boxed()).await?;
+                let doubts = self.doubts(&found.unplaced, &[], clearing(&again), examiner).await?;
+                let check = self.prepared.check_roots().boxed();
+                let executed = transfer.execute(again, &doubts, check).await?;
+                held_back += executed.held_back;
                 moved = executed.moved.into_iter().collect();
                 deletions.extend(executed.deletions);
             }
@@ -104,14 +108,10 @@ impl Run<'_> {
             }
             // Last of all, when everything that could fail has.
             let deletions = std::mem::take(&mut deletions);
-            let (mut unplaced, failed) = (found.unplaced.clone(), self.failed());
-            let mut rows = BTreeMap::new();
-            if !(failed.is_empty() && unplaced.is_empty()) {
-                rows = self.rows_of(&deletions).await?;
-                unplaced = self.unplaced(unplaced, failed, &rows, examiner).await;
-            }
+            let going = deletions.iter().map(|removal| removal.entry.key.clone()).collect();
+            let doubts = self.doubts(&found.unplaced, &[], going, examiner).await?;
             let check = self.prepared.check_roots().boxed();
-            let executed = transfer.delete(deletions, unreadable, (&unplaced, &rows), check).await?;
+            let executed = transfer.delete(deletions, unreadable, &doubts, check).await?;
             held_back += executed.held_back;
             moved = executed.moved.into_iter().collect();
         }
@@ -137,6 +137,25 @@ impl Run<'_> {
         }
     }
 
+    /// Returns which of the files that are to be deleted may be ones that have no place: those that a survey found, and those
+    /// that were `moving` or have failed.
+    async fn doubts(
+        &self,
+        unplaced: &Unplaced,
+        moving: &[Key],
+        going: Vec<Key>,
+        examiner: &Examiner,
+    ) -> Result<Doubts> {
+        let mut failed = self.failed();
+        failed.extend(moving.iter().cloned());
+        if going.is_empty() || (failed.is_empty() && unplaced.is_empty()) {
+            return Ok(Doubts::default());
+        }
+        let rows = self.rows_of(going).await?;
+        let unplaced = self.unplaced(unplaced.clone(), failed, &rows, examiner).await;
+        Ok(Doubts::new(unplaced, rows))
+    }
+
     /// Returns the files that got no place on the other side, by what the report says of failures: each may be one that
     /// is missing under another name. Those as large as a file of one of the `rows` are read, if they can be.
     async fn unplaced(
@@ -158,30 +177,28 @@ impl Run<'_> {
             let looks: Vec<_> = failed.iter().map(|key| client.head(key)).collect();
             let mut looks = futures::stream::iter(looks).buffered(LOOKS);
             while let Some(found) = looks.next().await {
-                let entry = match found {
-                    Ok(Some(Listed::File(entry))) => entry,
-                    Ok(None | Some(Listed::Skipped(..))) => continue,
-                    Ok(Some(_)) | Err(_) => {
-                        unplaced.add_unknown(side);
-                        continue;
-                    }
-                };
-                let hashes = match wanted.get(&entry.size).filter(|_| client.is_folder()) {
-                    Some(forms) => examiner.hash(side, &entry, forms).await.unwrap_or_default(),
-                    None => Vec::new(),
-                };
-                unplaced.add(side, &entry, hashes);
+                match found {
+                    Ok(Some(Listed::File(entry))) => unplaced.add(side, entry),
+                    Ok(None | Some(Listed::Skipped(..))) => {}
+                    Ok(Some(_)) | Err(_) => unplaced.add_unknown(side),
+                }
+            }
+            for version in unplaced.versions_mut(side).iter_mut().filter(|_| client.is_folder()) {
+                let Some(entry) = &version.entry else { continue };
+                if let Some(forms) = wanted.get(&entry.size) {
+                    version.hashes = examiner.hash(side, entry, forms).await.unwrap_or_default();
+                }
             }
         }
         unplaced
     }
 
     /// Returns what the base knows of the files that are to be deleted.
-    async fn rows_of(&self, deletions: &[Removal]) -> Result<BTreeMap<Key, Agreed>> {
+    async fn rows_of(&self, keys: Vec<Key>) -> Result<BTreeMap<Key, Agreed>> {
         let mut rows = BTreeMap::new();
-        for Removal { entry, .. } in deletions {
-            if let Some(BaseRow::Agreed(row)) = self.past.state.get(&entry.key).await? {
-                rows.insert(entry.key.clone(), row);
+        for key in keys {
+            if let Some(BaseRow::Agreed(row)) = self.past.state.get(&key).await? {
+                rows.insert(key, row);
             }
         }
         Ok(rows)
@@ -301,6 +318,12 @@ impl Run<'_> {
             copies.see(&name, on);
         }
     }
+}
+
+/// Returns what is to be deleted to make room for something.
+fn clearing(plan: &Plan) -> Vec<Key> {
+    let clears = |action: &&Action| matches!(action.work, Work::Delete { clears_way: true, .. });
+    plan.actions.iter().filter(clears).map(|action| action.key.clone()).collect()
 }
 
 /// Returns whether `key` is in the way of another file, or another in its.

@@ -156,6 +156,8 @@ fn part(plan: &mut Plan, side: Side, key: &Key, listed: &Key) {
 pub fn block(plan: &mut Plan, clashes: &BTreeSet<Clash>) {
     // Renames that were made a deletion and a copy: without the one the other must not be.
     let mut parted: Vec<(Side, u64, Reason)> = Vec::new();
+    // What would have made room for something, which has none now.
+    let mut stays: Vec<(Side, Action)> = Vec::new();
     for Clash { side, one, other } in clashes {
         for (name, with) in [(one, other), (other, one)] {
             let mut is_told = false;
@@ -166,8 +168,13 @@ pub fn block(plan: &mut Plan, clashes: &BTreeSet<Clash>) {
                     if let Work::Copy(copy) = &action.work {
                         parted.push((copy.to, copy.from.size, action.reason));
                     }
+                    let room = match action.work {
+                        Work::Delete { on, clears_way: true, .. } => Some(on),
+                        _ => None,
+                    };
                     action.work = Work::Clash { name: name.clone(), with: with.clone() };
                     (action.reason, action.conflict) = (Reason::NameClash(*side), false);
+                    stays.extend(room.map(|on| (on, action.clone())));
                 }
             }
             if !is_told {
@@ -177,6 +184,12 @@ pub fn block(plan: &mut Plan, clashes: &BTreeSet<Clash>) {
                 let at = plan.actions.partition_point(|action| action.key < *name);
                 plan.actions.insert(at, action);
             }
+        }
+    }
+    for (side, stuck) in stays {
+        let is_against = |key: &Key| key.is_below(stuck.key.as_str()) || stuck.key.is_below(key.as_str());
+        for action in plan.actions.iter_mut().filter(|action| created(action, side).is_some_and(is_against)) {
+            (action.work, action.reason, action.conflict) = (stuck.work.clone(), stuck.reason, false);
         }
     }
     let is_old_name = |action: &Action| match &action.work {
@@ -203,7 +216,7 @@ mod tests {
         Entry { key: key(name), size: 1, modified: None, fingerprint }
     }
 
-    /// Writes a plan for the destination: `+a` makes, `=a` replaces, `-a` deletes, `a>b` renames.
+    /// Writes a plan for the destination: `+a` makes, `=a` replaces, `-a` deletes, `~a` too, to make room, `a>b` renames.
     fn plan(words: &str) -> Plan {
         let on = Side::Destination;
         let actions = words.split_whitespace().map(|word| {
@@ -214,8 +227,9 @@ mod tests {
                 let name = &word[1..];
                 let replaces = word.starts_with('=').then(|| entry(name));
                 let copy = Copy { to: on, from: entry(name), replaces, over_stranger: false };
-                let delete = Work::Delete { on, entry: entry(name), clears_way: false, copied_as: None };
-                (name, if word.starts_with('-') { delete } else { Work::Copy(copy) })
+                let clears_way = word.starts_with('~');
+                let delete = Work::Delete { on, entry: entry(name), clears_way, copied_as: None };
+                (name, if word.starts_with(['-', '~']) { delete } else { Work::Copy(copy) })
             };
             Action { key: key(name), work, reason: Reason::Unchanged, conflict: false }
         });
@@ -254,9 +268,18 @@ mod tests {
             ("+FILE", "FILE", "file", "FILE! file!"),
             ("+A/x +a/y =a/z", "A", "a", "A/x! a/y! a/z"),
             ("+A/x =a/z", "A", "a", "A/x! a! a/z"),
+            // The other side takes the names for one.
+            ("~a +a/x", "a", "A", "A! a! a/x!"),
+            ("~a/x +a", "a/x", "a/X", "a! a/X! a/x!"),
+            ("-a +b", "a", "A", "A! a! b"),
         ] {
             let mut plan = plan(words);
-            let clash = Clash { side: Side::Destination, one: key(one), other: key(other) };
+            let side = if words.contains('+') && words.contains(['~', '-']) {
+                Side::Source
+            } else {
+                Side::Destination
+            };
+            let clash = Clash { side, one: key(one), other: key(other) };
             block(&mut plan, &BTreeSet::from([clash]));
             let told = plan.actions.iter().map(|action| match &action.work {
                 Work::Clash { name, with } => {

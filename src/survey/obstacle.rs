@@ -10,15 +10,15 @@ use crate::error::{Error, ErrorKind};
 use crate::key::Key;
 use crate::mode::Side;
 
-/// Something that is not synced, and whether it hides something that is.
+/// Something that is not synced, for a reason `W`, and whether it hides something that is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Obstacle {
+pub(super) struct Obstacle<W = SkipReason> {
     /// Its path.
     pub(super) path: Key,
     /// The side it is on.
     pub(super) side: Side,
     /// What it is.
-    pub(super) why: SkipReason,
+    pub(super) why: W,
     /// Whether the other side or the base has a file at or below its path.
     pub(super) hides: bool,
 }
@@ -38,10 +38,16 @@ impl Obstacle {
 }
 
 /// Notices obstacles among keys that pass in ascending order.
-#[derive(Debug, Default)]
-pub(super) struct Watch {
+#[derive(Debug)]
+pub(super) struct Watch<W = SkipReason> {
     /// Those that later keys can still be at or below, outermost first.
-    open: Vec<Obstacle>,
+    open: Vec<Obstacle<W>>,
+}
+
+impl<W> Default for Watch<W> {
+    fn default() -> Self {
+        Self { open: Vec::new() }
+    }
 }
 
 impl Watch {
@@ -49,16 +55,18 @@ impl Watch {
     pub(super) fn is_for(why: SkipReason) -> bool {
         matches!(why, SkipReason::Symlink | SkipReason::Special)
     }
+}
 
+impl<W> Watch<W> {
     /// Takes in something that is not synced; returns those that are judged by now.
-    pub(super) fn meet(&mut self, path: Key, side: Side, why: SkipReason) -> Vec<Obstacle> {
+    pub(super) fn meet(&mut self, path: Key, side: Side, why: W) -> Vec<Obstacle<W>> {
         let judged = self.pass(&path);
         self.open.push(Obstacle { path, side, why, hides: false });
         judged
     }
 
     /// Takes in a path that a side has as a file, or the base has; returns those that are judged by now.
-    pub(super) fn see(&mut self, key: &Key) -> Vec<Obstacle> {
+    pub(super) fn see(&mut self, key: &Key) -> Vec<Obstacle<W>> {
         let judged = self.pass(key);
         // If both sides have one at the same path one of them says it all.
         let mut last: Option<&Key> = None;
@@ -73,7 +81,7 @@ impl Watch {
     }
 
     /// Returns those that `key` and all later keys are past.
-    fn pass(&mut self, key: &Key) -> Vec<Obstacle> {
+    fn pass(&mut self, key: &Key) -> Vec<Obstacle<W>> {
         if self.open.is_empty() {
             return Vec::new();
         }
@@ -82,7 +90,7 @@ impl Watch {
     }
 
     /// Returns the rest, after the last key.
-    pub(super) fn finish(self) -> Vec<Obstacle> {
+    pub(super) fn finish(self) -> Vec<Obstacle<W>> {
         self.open
     }
 }

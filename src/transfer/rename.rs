@@ -7,6 +7,7 @@ use futures::{FutureExt, StreamExt};
 
 use super::respell::{Respelled, as_respelled, follow};
 use super::{Executed, Job, Transfer, look_again, seen};
+use crate::code::FailureCode;
 use crate::diff::Observed;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,6 +28,37 @@ impl Transfer<'_> {
     ) -> Result<()> {
         self.announce(&actions).await?;
         let respelled = &self.respell_folders(&actions, jobs).await?;
+        let mut end = Ok(());
+        let mut waiting = actions;
+        while !waiting.is_empty() && end.is_ok() {
+            let count = waiting.len();
+            let mut taken = Vec::new();
+            end = self.rename_all(waiting, respelled, jobs, (&mut *executed, &mut taken)).await;
+            // A name that is taken may be free once others have been renamed.
+            let is_stuck = taken.len() == count || end.is_err();
+            waiting = Vec::new();
+            for (action, error) in taken {
+                if !is_stuck {
+                    waiting.push(action);
+                    continue;
+                }
+                let back = self.taken_back(&action).await;
+                self.record(back.into_iter().collect()).await?;
+                end = end.and_then(|()| self.not_renamed(&action, error, executed));
+            }
+        }
+        follow(jobs, respelled, executed);
+        end
+    }
+
+    /// Carries out renames at once; `taken` gets those whose new name something else has.
+    async fn rename_all(
+        &self,
+        actions: Vec<Action>,
+        respelled: &Respelled,
+        jobs: &mut Vec<Job>,
+        (executed, taken): (&mut Executed, &mut Vec<(Action, Error)>),
+    ) -> Result<()> {
         let mut results = futures::stream::iter(actions)
             .map(|action| {
                 let renamed = async move {
@@ -34,7 +66,9 @@ impl Transfer<'_> {
                         self.contain("renaming", &action.key, self.rename_one(&action, respelled)).await;
                     let result = self.judged(result).await;
                     let back = match &result {
-                        Err(error) if !error.ends_the_run() => self.taken_back(&action).await,
+                        Err(error) if !(error.ends_the_run() || is_taken(error)) => {
+                            self.taken_back(&action).await
+                        }
                         _ => None,
                     };
                     (result, back, action)
@@ -50,6 +84,7 @@ impl Transfer<'_> {
                 rows.extend(back);
                 match result {
                     Ok(entry) => lines.push(self.renamed(&action, entry, &mut rows, jobs)),
+                    Err(error) if is_taken(&error) => taken.push((action, error)),
                     Err(error) if end.is_ok() => end = self.not_renamed(&action, error, executed),
                     Err(_) => {}
                 }
@@ -59,7 +94,6 @@ impl Transfer<'_> {
                 break;
             }
         }
-        follow(jobs, respelled, executed);
         end
     }
 
@@ -171,6 +205,11 @@ impl Transfer<'_> {
         }
         Some(line)
     }
+}
+
+/// Returns whether something else has the new name.
+fn is_taken(error: &Error) -> bool {
+    error.code() == FailureCode::NameClash
 }
 
 /// Returns the row that announces the rename of an edited file.

@@ -9,7 +9,6 @@ use crate::plan::Copy;
 use crate::report::Report;
 use crate::state::memory::MemoryState;
 use crate::timestamp::Timestamp;
-use crate::unplaced::Unplaced;
 
 fn key(name: &str) -> Key {
     Key::parse(name).unwrap()
@@ -50,8 +49,8 @@ async fn changes(trees: &Sides<Arc<MemoryClient>>, rights: Rights, action: Actio
     let transfer = Transfer::new(&clients, &state, rights, disposal, 1, tuning, &control, ports, &recorder);
     let fine = || async { Ok(()) }.boxed();
     let carried_out = async {
-        let executed = transfer.execute(Plan { actions: vec![action] }, fine()).await?;
-        transfer.delete(executed.deletions, false, (&Unplaced::default(), &BTreeMap::new()), fine()).await
+        let executed = transfer.execute(Plan { actions: vec![action] }, &Doubts::default(), fine()).await?;
+        transfer.delete(executed.deletions, false, &Doubts::default(), fine()).await
     };
     let refused = carried_out.await.is_err() || recorder.with(|report| report.counts.failed) > 0;
     let changed = Sides::new(before[0] != trees.source.tree(), before[1] != trees.destination.tree());

@@ -120,3 +120,29 @@ async fn a_folder_whose_new_name_fails_deletes_nothing_that_is_in_it() {
         assert_eq!(names, ["moved/2", "moved/3", "moved/e/1", "same"], "{mode}");
     }
 }
+
+/// A file gets a name that no key can be, and a folder gets its name.
+#[tokio::test]
+async fn a_file_whose_new_name_fails_makes_no_room_for_what_has_its_old_one() {
+    for mode in [SyncMode::SourceToDestination, SyncMode::TwoWay] {
+        let scene = Scene::new(mode);
+        let (from, to) = (Folder::new(scene.dir.path(), "from"), Folder::new(scene.dir.path(), "to"));
+        let pair = SyncPair::with_clients(from.client(), to.client()).mode(mode);
+        from.write("a", b"the only copy of it", WHEN);
+        from.write("other", b"goes", WHEN);
+        scene.engine.sync_pair(&pair, SyncOptions::new()).await.unwrap();
+        let strange = from.0.join(Path::new(OsStr::from_bytes(b"b\xff")));
+        fs::rename(from.0.join("a"), &strange).unwrap();
+        from.write("a/x", b"new", WHEN);
+        from.delete("other");
+        from.write("other/x", b"new too", WHEN);
+        let report = scene.engine.sync_pair(&pair, SyncOptions::new()).await.unwrap();
+        let names: Vec<String> = to.files().into_keys().collect();
+        assert_eq!(names, ["a", "other/x"], "{mode} {report:?}");
+        assert!(is_held(&report) && report.counts.failed == 2, "{report:?}");
+        fs::rename(&strange, from.0.join("b")).unwrap();
+        scene.engine.sync_pair(&pair, SyncOptions::new()).await.unwrap();
+        let names: Vec<String> = to.files().into_keys().collect();
+        assert_eq!(names, ["a/x", "b", "other/x"], "{mode}");
+    }
+}

@@ -55,9 +55,14 @@ fn undone(key: &str) -> Error {
 }
 
 impl Port {
+    /// Returns what the place is called.
+    pub(crate) fn location(&self) -> String {
+        format!("place {}", self.place)
+    }
+
     /// Returns the client that reaches the place.
     pub(crate) fn client(self) -> Arc<dyn StorageClient> {
-        let location = format!("place {}", self.place);
+        let location = self.location();
         let is_folder = self.world.inner().places[self.place].is_folder();
         if is_folder {
             Arc::new(SimFolder { port: self, location, distrusts: AtomicBool::new(false) })

@@ -27,11 +27,25 @@ pub(crate) fn on_paused_time<F: Future>(future: F) -> F::Output {
     runtime.unwrap().block_on(future)
 }
 
+/// What can happen in a life. It grew, and the seeds of before go on to mean what they did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Edits, crashes, faults, lost states, places that are put back.
+    First,
+    /// Rules, lost markers, clocks that are years off, states of an earlier release too.
+    Odd,
+    /// Disks that are exchanged and folders that are copied too.
+    Whole,
+}
+
 /// Lives the life of a seed; with `is_told` it can be read afterwards.
-pub(crate) fn live(seed: u64, is_odd: bool, is_told: bool) -> Lived {
+pub(crate) fn live(seed: u64, scope: Scope, is_told: bool) -> Lived {
     let world = on_paused_time(async {
         let (mut machines, is_opaque) = begin(seed, is_told);
-        if is_odd {
+        if scope == Scope::Whole {
+            machines.world.inner().put_on_the_shelf(seed);
+        }
+        if scope != Scope::First {
             let mut inner = machines.world.inner();
             inner.odd = Some(Random::new(seed ^ 0x0dd_1155));
             // Names that are excluded and differ from others by case alone have tests of their own.
@@ -171,6 +185,9 @@ async fn disturb(machines: &mut Machines, step: usize) {
         if step > 0 && inner.is_odd(12) {
             inner.lose_markers();
         }
+        if step > 0 {
+            inner.handle_disks();
+        }
     }
     {
         let mut inner = world.inner();
@@ -200,7 +217,7 @@ async fn disturb(machines: &mut Machines, step: usize) {
     // A pair that has no last run, or one by a clock that was wrong too, has no other clock to doubt it by.
     let now = world.inner().now(0).seconds;
     let has_run = |owner: &Owner| {
-        let last = owner.state.pair_record().and_then(|record| record.last_sync_seconds);
+        let last = owner.states.current().pair_record().and_then(|record| record.last_sync_seconds);
         last.is_some_and(|last| last.abs_diff(now) < 300 * 86_400)
     };
     let is_astray = step % 2 == 1 && has_run(&machines.owners[0]) && world.inner().is_odd(3);
@@ -233,7 +250,7 @@ fn convert(machines: &mut Machines, machine: usize) {
     if !is_calm || !world.is_odd(20) {
         return;
     }
-    let mut content = machines.owners[machine].state.content();
+    let mut content = machines.owners[machine].states.current().content();
     let Some(record) = &mut content.record else { return };
     // A state whose last run went by a wrong clock knows of no other.
     let now = world.now(machine).seconds;

@@ -20,10 +20,11 @@ use syncengine::{
     SyncPair,
 };
 
-use super::base::{Content, SimState};
+use super::base::Content;
 use super::place::{Place, are_alike};
 use super::port::{Port, Ports};
 use super::rules::RunView;
+use super::states::SimStates;
 use super::users::excludes;
 use super::world::{CASE, Inner, Universe, Weather};
 
@@ -43,8 +44,7 @@ pub(crate) struct Owner {
     pub(crate) conflict: ConflictStrategy,
     pub(crate) preference: InitialSyncPreference,
     pub(crate) pair: SyncPair,
-    pub(crate) state: Arc<SimState>,
-    pub(crate) found: Found,
+    pub(crate) states: Arc<SimStates>,
     /// Bases as they were after runs that ended.
     pub(crate) copies: Vec<Content>,
     /// Whether a base was lost, and with it the tags of temporaries.
@@ -105,8 +105,7 @@ impl Machines {
                 conflict: ConflictStrategy::NewestWins,
                 preference: InitialSyncPreference::Merge,
                 pair: SyncPair::with_clients(client(Side::Source), client(Side::Destination)),
-                state: Arc::new(SimState::new(port(Side::Source), Content::default())),
-                found: Found::Nothing,
+                states: Arc::new(SimStates::new(port(Side::Source), BTreeMap::new())),
                 copies: Vec::new(),
                 has_lost: false,
             }
@@ -134,11 +133,12 @@ impl Machines {
 
     fn view(&self, machine: usize) -> RunView {
         let owner = &self.owners[machine];
+        let (record, found) = (owner.states.current().pair_record(), owner.states.found());
         let world = self.world.inner();
         let sides = world.machines[machine].sides;
         let [source, destination] = Side::BOTH.map(|side| &world.places[*sides.get(side)].markers);
-        let acts = match owner.state.pair_record() {
-            None => owner.found == Found::Nothing && source.is_disjoint(destination),
+        let acts = match record {
+            None => found == Found::Nothing && source.is_disjoint(destination),
             Some(record) => record.first_sync == FirstSync::Begun(owner.preference),
         };
         RunView {
@@ -173,11 +173,14 @@ impl Machines {
         }
         let ports = Arc::new(Ports { world: Arc::clone(&self.world), machine });
         let engine = SyncEngine::new("unused").ports(Arc::clone(&ports) as _, Arc::clone(&ports) as _);
-        let engine = engine.state(Arc::clone(&owner.state) as _, owner.found.clone());
+        let engine = engine.states(Arc::clone(&owner.states) as _);
         let mut options = SyncOptions::new().observer(ports);
         options.allow_empty_side = true;
         options.allow_mass_delete = true;
         options.accept_rollback = Some(AcceptRollback::KeepBoth);
+        // Whoever exchanges disks knows that they are others.
+        let has_disks = self.world.inner().disk.is_some();
+        (options.accept_root, options.allow_unseen) = (has_disks, has_disks);
         let run = Box::pin(engine.run(&owner.pair, options));
         let ended = live_through(&self.world, machine, run).await;
         let mut world = self.world.inner();
@@ -200,12 +203,12 @@ impl Machines {
 
     /// Puts right what is to be after a run: what a crash left, and a copy of a base that ended well.
     pub(crate) fn after(&mut self, machine: usize, ended: &Ended, is_power_cut: bool) {
+        let state = self.owners[machine].states.current();
         let mut world = self.world.inner();
         let sides = world.machines[machine].sides;
         let owner = &mut self.owners[machine];
-        let port = Port { world: Arc::clone(&self.world), machine, place: sides.source };
         if matches!(ended, Ended::Gone) {
-            let mut content = owner.state.content();
+            let mut content = state.content();
             for side in Side::BOTH {
                 let place = *sides.get(side);
                 let pending = world.places[place].pending.len();
@@ -216,13 +219,13 @@ impl Machines {
             }
             if is_power_cut {
                 world.note("power cuts");
-                let unflushed = owner.state.unflushed();
+                let unflushed = state.unflushed();
                 let kept = world.chance.below(unflushed + 1);
-                content = owner.state.after_power_cut(kept);
+                content = state.after_power_cut(kept);
             }
-            owner.state = Arc::new(SimState::new(port, content));
+            owner.states.set_current(content);
         } else if matches!(ended, Ended::Told(_)) {
-            owner.copies.push(owner.state.content());
+            owner.copies.push(state.content());
         }
         for side in Side::BOTH {
             let place = &mut world.places[*sides.get(side)];
@@ -244,12 +247,10 @@ impl Machines {
         for side in Side::BOTH {
             self.world.inner().places[*sides.get(side)].temporaries.clear();
         }
-        let port = Port { world: Arc::clone(&self.world), machine, place: sides.source };
         let owner = &mut self.owners[machine];
         owner.has_lost = true;
         self.world.inner().has_lost = true;
-        owner.found = found;
-        owner.state = Arc::new(SimState::new(port, content));
+        owner.states.replace(content, found);
     }
 
     /// Ends all disturbances.
@@ -380,7 +381,7 @@ impl Machines {
             world.broken(format!("I-19: after {mode}, {outcome:?}: {source:?} and {destination:?}"));
         }
         if owner.mode == SyncMode::TwoWay && is_synced {
-            let rows = owner.state.content().rows;
+            let rows = owner.states.current().content().rows;
             let named: Vec<&str> =
                 rows.keys().map(syncengine::Key::as_str).filter(|name| !world.is_ruled(name)).collect();
             let agreed = rows.values().all(|row| matches!(row, BaseRow::Agreed(_)));
@@ -409,7 +410,17 @@ impl Inner {
             let mut names = self.places.iter().flat_map(|place| place.files.keys());
             names.any(|name| self.is_ruled(name) && are_alike(name, path))
         };
-        report.failures.iter().all(|failure| has_ruled(&failure.path) || has_alike(&failure.path))
+        // A file that cannot get its new name keeps the old one.
+        let contents = |path: &str| -> Vec<&Bytes> {
+            self.places.iter().filter_map(|place| Some(&place.files.get(path)?.content)).collect()
+        };
+        let blocked = report.failures.iter().filter(|failure| has_ruled(&failure.path));
+        let blocked: Vec<&Bytes> = blocked.flat_map(|failure| contents(&failure.path)).collect();
+        let is_old_name = |path: &str| contents(path).iter().any(|content| blocked.contains(content));
+        report.failures.iter().all(|failure| {
+            let path = &failure.path;
+            has_ruled(path) || has_alike(path) || is_old_name(path)
+        })
     }
 
     /// Leaves out what need not agree: what rules exclude or did, and in a mirror the receiver's own rules.

@@ -263,8 +263,8 @@ impl Moment {
                 next.world.places[at].markers.clear();
                 next.disturb(at);
             }
-            Step::CopyRoot => next.copy(DESTINATION, COPY),
-            Step::CopyDisk => next.copy(DESTINATION, SHELF),
+            Step::CopyRoot => next.world.copy_root(DESTINATION, COPY),
+            Step::CopyDisk => next.world.copy_root(DESTINATION, SHELF),
             Step::Exchange => {
                 next.world.places.swap(DESTINATION, SHELF);
                 next.is_shelf_known = true;
@@ -296,19 +296,6 @@ impl Moment {
                 });
             }
         }
-    }
-
-    fn copy(&mut self, from: usize, to: usize) {
-        let root = self.world.next_inode();
-        self.world.places[to] = self.world.places[from].clone();
-        self.world.places[to].root = root;
-        self.world.places[to].renumber({
-            let mut next = root * 1000;
-            move || {
-                next += 1;
-                next
-            }
-        });
     }
 
     /// Something happens to a place that nobody may have noticed.

@@ -109,9 +109,13 @@ pub(crate) struct Place {
     pub(crate) free_inode: Option<u64>,
     /// What the engine has copied here to rename it.
     pub(crate) renamed: BTreeSet<Bytes>,
+    /// The names that users took away here and gave to nothing else, since it was put back.
+    pub(crate) taken_away: BTreeSet<String>,
     ever: BTreeSet<Bytes>,
     shown: BTreeMap<(String, Print), BTreeSet<Bytes>>,
     taken_since: BTreeMap<String, u64>,
+    /// When names were last given up.
+    left_at: BTreeMap<String, u64>,
 }
 
 impl Place {
@@ -131,9 +135,11 @@ impl Place {
             pending: Vec::new(),
             free_inode: None,
             renamed: BTreeSet::new(),
+            taken_away: BTreeSet::new(),
             ever: BTreeSet::new(),
             shown: BTreeMap::new(),
             taken_since: BTreeMap::new(),
+            left_at: BTreeMap::new(),
         }
     }
 
@@ -171,6 +177,15 @@ impl Place {
     /// Returns whether the place ever had this content.
     pub(crate) fn ever_had(&self, content: &Bytes) -> bool {
         self.ever.contains(content)
+    }
+
+    /// Returns whether a file of this name ever had this content here.
+    pub(crate) fn ever_had_as(&self, name: &str, content: &Bytes) -> bool {
+        let mut shown = self.shown.range((name.to_owned(), Print::Object(String::new()))..);
+        shown
+            .by_ref()
+            .take_while(|((other, _), _)| other == name)
+            .any(|(_, contents)| contents.contains(content))
     }
 
     /// Returns whether anything ever had a name that begins so.
@@ -227,6 +242,7 @@ impl Place {
     pub(crate) fn take(&mut self, name: &str, tick: u64) -> Option<File> {
         let file = self.files.remove(name)?;
         self.free_inode = Some(file.inode);
+        self.left_at.insert(name.to_owned(), tick);
         self.before.insert(name.to_owned(), (tick, Some(file.clone())));
         Some(file)
     }
@@ -295,6 +311,7 @@ impl Place {
         self.temporaries.clear();
         self.pending.clear();
         self.before.clear();
+        self.taken_away.clear();
         for (name, file) in files {
             let etag = self.etag(&file.content, next());
             let changed = self.stamp(now);
@@ -305,10 +322,23 @@ impl Place {
         (self.trash, self.markers) = (trash, markers);
     }
 
-    /// Returns whether the place has, besides `name`, something of which it or a folder it is in differs from it in the
-    /// case of letters only.
-    pub(crate) fn has_alike(&self, name: &str) -> bool {
-        self.files.keys().any(|other| are_alike(other, name))
+    /// Returns whether a backup has just what is here.
+    pub(crate) fn is_at(&self, moment: usize) -> bool {
+        let content = |files: &BTreeMap<String, File>| -> Vec<(String, Bytes)> {
+            files.iter().map(|(name, file)| (name.clone(), file.content.clone())).collect()
+        };
+        self.moments.get(moment).is_some_and(|moment| content(&moment.files) == content(&self.files))
+    }
+
+    /// Returns whether a name had no room here at some time since `tick`: for a file or folder in its way, or for another
+    /// name that differs from it in the case of letters only.
+    pub(crate) fn had_no_room(&self, name: &str, tick: u64) -> bool {
+        let key = Key::parse(name).unwrap();
+        let is_against = |other: &str| {
+            are_alike(other, name) || key.is_below(other) || Key::parse(other).unwrap().is_below(name)
+        };
+        let mut gone = self.left_at.iter().filter(|(_, left)| **left >= tick);
+        self.files.keys().any(|other| is_against(other)) || gone.any(|(other, _)| is_against(other))
     }
 
     /// Returns what a store calls this content.

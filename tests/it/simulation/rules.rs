@@ -14,7 +14,7 @@ use syncengine::fingerprint::Fingerprint;
 use syncengine::state::{Agreed, BaseRow, RowChange};
 use syncengine::{ConflictStrategy, Side, Sides, SyncMode};
 
-use super::place::{File, are_alike, prefixes};
+use super::place::{File, are_alike};
 use super::users::excludes;
 use super::world::Inner;
 
@@ -172,7 +172,7 @@ impl Inner {
         let is_beside = is_elsewhere || here.ever_named_from(&format!("{stem}.conflict-"));
         let is_known = is_beside || self.places[self.other(machine, place)].ever_had(&lost);
         // A version that both sides had is replaced only by one that somebody put in its place.
-        let was_common = self.places[self.other(machine, place)].ever_had(&lost);
+        let was_common = self.places[self.other(machine, place)].ever_had_as(name, &lost);
         let beyond = &self.places[self.other(machine, place)].files;
         let is_live = lost == *new || beyond.values().any(|file| file.content == lost);
         let is_given_up = self.given_up.contains(&lost) || is_live;
@@ -224,10 +224,7 @@ impl Inner {
         if run.panicked {
             wrong.push("F-05: after a panic");
         }
-        // What is in the way now may have gone since the plan was made, so names that can be are not judged.
-        let makes_room = self.places[other].is_in_the_way(&name)
-            || self.places[other].has_alike(&name)
-            || prefixes(&name).any(|path| path.eq_ignore_ascii_case("a"));
+        let makes_room = self.places[other].had_no_room(&name, run.since);
         if run.mode.is_mirror() && run.failed && !makes_room {
             wrong.push("I-32: in a mirror in which something failed");
         }
@@ -251,7 +248,8 @@ impl Inner {
             wrong.push("I-03: the other side never had it");
         }
         let is_elsewhere = self.places[other].files.values().any(|file| file.content == lost);
-        let is_given_up = self.given_up.contains(&lost) || is_elsewhere;
+        let is_taken_away = self.places[other].taken_away.contains(&name);
+        let is_given_up = self.given_up.contains(&lost) || is_elsewhere || is_taken_away;
         // Of a side that no mode has written to yet nobody can tell that it was put back.
         let is_marked = *run.written.get(side.other());
         if needs_evidence && is_marked && !is_renamed && !is_given_up && !is_racy(entry) {

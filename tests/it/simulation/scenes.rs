@@ -136,7 +136,7 @@ impl Scene {
             let ended = machines.run(0).await;
             machines.after(0, &ended, false);
         }
-        let rows_then = machines.owners[0].state.content().rows;
+        let rows_then = machines.owners[0].states.current().content().rows;
         if !matches!(befalls, Befalls::Interleaving(_)) {
             machines.settle(0).await;
         }
@@ -249,6 +249,35 @@ pub(crate) fn get_back(
         let last = machines.run(0).await;
         assert!(matches!(last, Ended::Told(_)), "{last:?}");
         (matches!(ended, Ended::Told(_)), machines.trees())
+    })
+}
+
+/// A user renames a folder and deletes a file beside it, and the folder cannot be listed under its new name, or another one
+/// that has long been there cannot. Returns what the other side has after the next run.
+pub(crate) fn rename_unlisted(mode: SyncMode, unlisted: &str) -> std::collections::BTreeMap<String, Bytes> {
+    on_paused_time(async {
+        let pairs = [Sides::new(0, 1)];
+        let world = Arc::new(Universe::new(1, vec![Place::new(FOLDER), Place::new(BUCKET)], &pairs, false));
+        let mut machines = Machines::new(&world, &pairs);
+        machines.set(0, mode, ConflictStrategy::KeepBoth, InitialSyncPreference::Merge);
+        for name in ["gone", "known/x", "old/x", "old/y"] {
+            world.inner().place_file(0, name, name);
+        }
+        machines.calm_run(0).await;
+        {
+            let mut world = world.inner();
+            world.delete(0, "gone");
+            world.rename(0, "old/x", "new/x");
+            world.rename(0, "old/y", "new/y");
+        }
+        machines.calm_down();
+        world.inner().places[0].unreadable = Some(unlisted.to_owned());
+        let ended = machines.run(0).await;
+        assert!(
+            matches!(&ended, Ended::Told(report) if report.outcome == syncengine::Outcome::Partial),
+            "{ended:?}"
+        );
+        machines.trees().swap_remove(1)
     })
 }
 

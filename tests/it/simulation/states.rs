@@ -7,22 +7,32 @@ use futures::future::{BoxFuture, FutureExt};
 use syncengine::state::{
     Access, Found, Kept, Opened, PairLock, PairRecord, StateStore, States, Wanted, Whereabouts,
 };
-use syncengine::{Result, Sides};
+use syncengine::{Result, Side, Sides};
 
 use super::base::{Content, SimState};
 use super::port::Port;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shelf {
     kept: BTreeMap<String, Arc<SimState>>,
     /// The pairs that ever had a state here.
     known: BTreeSet<String>,
+    /// What is said where there is none.
+    found: Found,
+}
+
+impl Default for Shelf {
+    fn default() -> Self {
+        Self { kept: BTreeMap::new(), known: BTreeSet::new(), found: Found::Nothing }
+    }
 }
 
 /// States on a simulated disk.
 #[derive(Debug)]
 pub(crate) struct SimStates {
     port: Port,
+    /// The name of the state of the port's machine, where its places are.
+    home: String,
     shelf: Mutex<Shelf>,
 }
 
@@ -38,7 +48,10 @@ fn seen(name: &str, state: &SimState) -> Option<Kept> {
 
 impl SimStates {
     pub(crate) fn new(port: Port, contents: BTreeMap<String, Content>) -> Self {
-        let states = Self { port, shelf: Mutex::default() };
+        let sides = port.world.inner().machines[port.machine].sides;
+        let place = |side: Side| Port { place: *sides.get(side), ..port.clone() }.location();
+        let home = name_of(&Sides::new(place(Side::Source), place(Side::Destination)));
+        let states = Self { port, home, shelf: Mutex::default() };
         for (name, content) in contents {
             states.put(&name, content);
         }
@@ -48,6 +61,34 @@ impl SimStates {
     /// Returns what is kept, by name.
     pub(crate) fn contents(&self) -> BTreeMap<String, Content> {
         self.shelf().kept.iter().map(|(name, state)| (name.clone(), state.content())).collect()
+    }
+
+    /// Returns the state of the port's machine, where its places are.
+    pub(crate) fn current(&self) -> Arc<SimState> {
+        let fresh = || Arc::new(SimState::new(self.port.clone(), Content::default()));
+        self.shelf().kept.get(&self.home).cloned().unwrap_or_else(fresh)
+    }
+
+    /// Replaces it by what is left of it.
+    pub(crate) fn set_current(&self, content: Content) {
+        self.put(&self.home, content);
+    }
+
+    /// Replaces everything by one state of the machine's pair, and what is said where there is none.
+    pub(crate) fn replace(&self, content: Content, found: Found) {
+        {
+            let mut shelf = self.shelf();
+            shelf.kept.clear();
+            shelf.found = found;
+        }
+        if content.record.is_some() {
+            self.set_current(content);
+        }
+    }
+
+    /// Returns what is said where there is no state.
+    pub(crate) fn found(&self) -> Found {
+        self.shelf().found.clone()
     }
 
     fn put(&self, name: &str, content: Content) {
@@ -104,7 +145,6 @@ impl States for SimStates {
         async move {
             let name = name_of(&wanted.locations);
             let mut opened = name.clone();
-            self.port.tick("open the state", "").await;
             match wanted.found {
                 Some(kept) if access == Access::Write => {
                     self.take_in(&kept, &name);
@@ -117,8 +157,10 @@ impl States for SimStates {
             let content = there.as_ref().map(|state| state.content()).unwrap_or_default();
             let Some(record) = content.record.clone() else {
                 let fresh = Arc::new(SimState::new(self.port.clone(), Content::default()));
-                self.shelf().kept.insert(name, Arc::clone(&fresh));
-                return Ok(Opened { store: fresh, found: Found::Nothing, lock: PairLock::default() });
+                let mut shelf = self.shelf();
+                shelf.kept.insert(name, Arc::clone(&fresh));
+                let found = shelf.found.clone();
+                return Ok(Opened { store: fresh, found, lock: PairLock::default() });
             };
             if access == Access::Write {
                 let record = PairRecord { locations: wanted.locations, ..record };

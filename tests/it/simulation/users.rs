@@ -131,6 +131,7 @@ impl Inner {
             self.given_up.insert(old);
         }
         let place = &mut self.places[at];
+        place.taken_away.remove(name);
         let (modified, changed) = (place.stamp(modified), place.stamp(now));
         let etag = place.etag(&content, number);
         place.set(name, File { content, modified, changed, inode, etag }, tick);
@@ -156,6 +157,7 @@ impl Inner {
         self.tell(|| format!("user at {at}: delete {name}"));
         let tick = self.tick;
         let old = self.places[at].take(name, tick);
+        self.places[at].taken_away.insert(name.to_owned());
         self.given_up.extend(old.iter().map(|file| file.content.clone()));
         self.disown(old.map(|file| file.content));
     }
@@ -165,6 +167,7 @@ impl Inner {
         let tick = self.tick;
         let Some(file) = self.places[at].take(from, tick) else { return };
         self.given_up.insert(file.content.clone());
+        self.places[at].taken_away.insert(from.to_owned());
         self.places[at].free_inode = None;
         let to = &*self.places[at].spelling(to);
         self.make_room(at, to);
@@ -197,6 +200,7 @@ impl Inner {
     pub(crate) fn forfeit(&mut self, content: Option<Bytes>) {
         if let Some(content) = content {
             self.owed.remove(&content);
+            self.given_up.insert(content);
         }
     }
 

@@ -122,11 +122,22 @@ enum Pause {
     ForEver,
 }
 
+/// What becomes of a folder.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Disk {
+    /// It is taken out, and the one on the shelf is put in its place; both are places.
+    Exchanged { at: usize, shelf: usize },
+    /// It becomes a copy of the folder of another machine.
+    Overwritten { at: usize, from: usize },
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Inner {
     pub(crate) chance: Random,
     /// Chance for what was added later, so that old seeds go on to mean what they did; `None` where they do.
     pub(crate) odd: Option<Random>,
+    /// Chance for the disks of this life, and a place where folders are, if there are any to be exchanged or copied.
+    pub(crate) disk: Option<(Random, Disk)>,
     /// Whether users write rules.
     pub(crate) has_rules: bool,
     /// What any rule ever excluded, as it is written.
@@ -169,6 +180,7 @@ impl Universe {
         Self(Mutex::new(Inner {
             chance: Random::new(seed),
             odd: None,
+            disk: None,
             has_rules: false,
             ruled: BTreeSet::new(),
             has_lost: false,
@@ -282,6 +294,68 @@ impl Inner {
         self.odd.as_mut().is_some_and(|odd| odd.below(of) == 0)
     }
 
+    /// In some lives there is another disk for a folder: an empty one, or later a copy of the one that is in. Where two
+    /// machines have folders, one may be copied over the other.
+    pub(crate) fn put_on_the_shelf(&mut self, seed: u64) {
+        let mut chance = Random::new(seed ^ 0x0d15_c0de);
+        let is_folder = |at: &usize| self.places[*at].is_folder();
+        let folders: Vec<usize> = (0..self.places.len()).filter(is_folder).collect();
+        if folders.is_empty() || chance.below(3) > 0 {
+            return;
+        }
+        if self.machines.len() > 1 {
+            let (at, from) = (self.machines[1].sides.source, self.machines[0].sides.source);
+            self.disk = Some((chance, Disk::Overwritten { at, from }));
+            return;
+        }
+        let at = *chance.pick(&folders);
+        let shelf = self.places.len();
+        let mut disk = Place::new(self.places[at].kind);
+        disk.root = self.next_inode();
+        self.places.push(disk);
+        self.disk = Some((chance, Disk::Exchanged { at, shelf }));
+    }
+
+    /// Disks are exchanged, or folders copied, in some steps.
+    pub(crate) fn handle_disks(&mut self) {
+        let Some((chance, disk)) = &mut self.disk else { return };
+        let (is_now, is_copied, disk) = (chance.below(3) == 0, chance.below(3) == 0, *disk);
+        match disk {
+            Disk::Exchanged { at, shelf } => {
+                let is_empty = self.places[shelf].files.is_empty() && self.places[shelf].markers.is_empty();
+                if is_copied && is_empty {
+                    self.note("disks copied");
+                    self.copy_root(at, shelf);
+                } else if is_now {
+                    self.note("disks exchanged");
+                    self.tell(|| format!("the disk of place {at} is exchanged"));
+                    self.places.swap(at, shelf);
+                }
+            }
+            Disk::Overwritten { at, from } if is_now => {
+                self.note("folders overwritten by copies");
+                let gone: Vec<Bytes> = self.places[at].tree().into_values().collect();
+                self.copy_root(from, at);
+                gone.into_iter().for_each(|content| self.disown(Some(content)));
+            }
+            Disk::Overwritten { .. } => {}
+        }
+    }
+
+    /// A place becomes a copy of another, as `cp -a` makes it.
+    pub(crate) fn copy_root(&mut self, from: usize, to: usize) {
+        self.tell(|| format!("place {from} is copied to place {to}"));
+        let root = self.next_inode();
+        self.places[to] = self.places[from].clone();
+        self.places[to].root = root;
+        let mut next = self.inodes;
+        self.places[to].renumber(|| {
+            next += 1;
+            next
+        });
+        self.inodes = next;
+    }
+
     /// A rule of a store for old objects, or a person who tidies up, removes the markers of a place.
     pub(crate) fn lose_markers(&mut self) {
         let places = self.places.len();
@@ -378,13 +452,17 @@ impl Inner {
     /// A place is put back to a moment.
     pub(crate) fn put_back_to(&mut self, at: usize, moment: usize) {
         let (tick, now) = (self.tick, self.now_at(at));
+        let is_behind = !self.places[at].is_at(moment);
         let mut next = self.inodes;
         self.places[at].put_back(moment, tick, now, || {
             next += 1;
             next
         });
         self.inodes = next;
-        self.places[at].doubted_by = (0..self.machines.len()).collect();
+        // Where nothing has changed since nothing went back.
+        if is_behind {
+            self.places[at].doubted_by = (0..self.machines.len()).collect();
+        }
         let lost: Vec<Bytes> = self.owed.iter().filter(|content| !self.exists(content)).cloned().collect();
         self.owed.retain(|content| !lost.contains(content));
     }
