@@ -20,7 +20,7 @@ use crate::key::Key;
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
 use crate::plan::conflict_name::{self, CopyCounts};
-use crate::plan::{Action, Item, Plan, Step, Work, collide::Collision};
+use crate::plan::{Action, Item, Plan, Step, Strayed, Work, collide::Collision};
 use crate::report::Recorder;
 use crate::state::{Agreed, BaseRow};
 use crate::survey::{Survey, renames};
@@ -257,7 +257,10 @@ impl Run<'_> {
         }
         let held =
             renames::look(examiner, &mut items, copies, &self.options.controller, self.recorder).await?;
-        self.past.state.record(held.never_renamed.into_iter().map(|key| (key, None)).collect()).await?;
+        // Where a side went back the base does not count in later runs either.
+        let strays = items.iter().filter(|item| item.strayed == Some(Strayed::FromRow));
+        let void = strays.map(|item| item.key.clone()).chain(held.never_renamed);
+        self.past.state.record(void.map(|key| (key, None)).collect()).await?;
         *unreadable |= held.unreadable;
         for key in held.moving {
             *unreadable = true;

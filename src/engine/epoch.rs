@@ -41,7 +41,7 @@ pub(super) async fn read_marks(
 /// A marker that could not be asked for.
 pub(super) async fn rollback(
     (pair, options): (&SyncPair, &SyncOptions),
-    (record, common): (Option<&PairRecord>, Option<&str>),
+    (record, common, root_differs): (Option<&PairRecord>, Option<&str>, Sides<bool>),
     marks: &Sides<Marks>,
     prepared: &Prepared,
     recorder: &Recorder,
@@ -49,7 +49,7 @@ pub(super) async fn rollback(
     let mut rollback = Rollback { accepted: options.accept_rollback, ..Rollback::default() };
     if let Some(record) = record {
         let recovery = record.tail.recovery();
-        rollback.on = went_back(record, marks, pair, prepared).await?;
+        rollback.on = went_back((record, root_differs), marks, pair, prepared).await?;
         if recovery.is_unsure {
             let or = |side: Side| *rollback.on.get(side) || *recovery.sides.get(side);
             rollback.on = Sides::new(or(Side::Source), or(Side::Destination));
@@ -70,22 +70,27 @@ pub(super) async fn rollback(
     Ok(rollback)
 }
 
+/// Returns the epoch of which a side is known to have carried the marker. Where none is known, as of an earlier release or
+/// of a mode that does not write the side, a folder without a marker is another one if its root says so.
+pub(super) fn known(record: &PairRecord, side: Side, root_differs: Sides<bool>) -> Option<u64> {
+    let there = *record.tail.epochs().there.get(side);
+    (there > 0 || *root_differs.get(side)).then_some(there)
+}
+
 /// Returns which of the sides that this run writes to went back in time, by their markers.
 ///
 /// # Errors
 /// A marker that could not be asked for.
 async fn went_back(
-    record: &PairRecord,
+    (record, root_differs): (&PairRecord, Sides<bool>),
     marks: &Sides<Marks>,
     pair: &SyncPair,
     prepared: &Prepared,
 ) -> Result<Sides<bool>> {
-    let there = record.tail.epochs().there;
     let mut back = Sides::new(false, false);
     for side in pair.written() {
-        let known = *there.get(side);
-        let shown = marks.get(side).highest(&record.pair_id).unwrap_or(0);
-        if shown >= known {
+        let Some(known) = known(record, side, root_differs) else { continue };
+        if marks.get(side).highest(&record.pair_id) >= Some(known) {
             continue;
         }
         // A listing can be stale.

@@ -120,9 +120,10 @@ impl SyncEngine {
             let why = "both sides carry the marker of an earlier sync, but no state was found".into();
             found = Found::Lost { why };
         }
+        let differs = record.as_ref().map(|record| root_differs(record, prepared)).unwrap_or_default();
         let rollback = epoch::rollback(
             (pair, options),
-            (record.as_ref(), which.copied_id().or(common.as_deref())),
+            (record.as_ref(), which.copied_id().or(common.as_deref()), differs),
             &marks,
             prepared,
             recorder,
@@ -154,11 +155,10 @@ impl SyncEngine {
         let id = || common.unwrap_or_else(|| self.new_pair_id());
         let mut record = record.unwrap_or_else(|| new_record(id(), first, pair, prepared));
         clock::begin(self.clock.now(), &mut record);
-        let root_differs = root_differs(&record, prepared);
-        let exchanged = exchanged(&record, &marks, root_differs, rollback.on);
+        let exchanged = exchanged(&record, &marks, differs, rollback.on);
         // Where a side carries no marker only its number says that it was moved, and another folder can have that by now.
         let is_unsure = |side| *which.moved.get(side) && !pair.allows_copy_to(side);
-        let differs = |side| *root_differs.get(side) || is_unsure(side);
+        let differs = |side| *differs.get(side) || is_unsure(side);
         let root_differs = Sides::new(differs(Side::Source), differs(Side::Destination));
         Ok(Past {
             state,
@@ -240,10 +240,9 @@ fn exchanged(
     root_differs: Sides<bool>,
     went_back: Sides<bool>,
 ) -> Sides<bool> {
-    let there = record.tail.epochs().there;
     let is_exchanged = |side| {
-        let shown = marks.get(side).highest(&record.pair_id).unwrap_or(0);
-        shown < *there.get(side) && *went_back.get(side) && *root_differs.get(side)
+        let shown = marks.get(side).highest(&record.pair_id);
+        shown < epoch::known(record, side, root_differs) && *went_back.get(side) && *root_differs.get(side)
     };
     Sides::new(is_exchanged(Side::Source), is_exchanged(Side::Destination))
 }

@@ -243,11 +243,12 @@ async fn disturb(machines: &mut Machines, step: usize) {
     }
 }
 
-/// The state may be that of an earlier release, without all that was remembered since; nothing had been put back then.
+/// The state may be that of an earlier release, without all that was remembered since; nothing had been put back then, and
+/// disks, which that release could not tell apart, were not exchanged.
 fn convert(machines: &mut Machines, machine: usize) {
     let mut world = machines.world.inner();
     let is_calm = world.places.iter().all(|place| place.doubted_by.is_empty());
-    if !is_calm || !world.is_odd(20) {
+    if !is_calm || world.disk.is_some() || !world.is_odd(20) {
         return;
     }
     let mut content = machines.owners[machine].states.current().content();
@@ -270,8 +271,11 @@ fn convert(machines: &mut Machines, machine: usize) {
     let of_pair = record.pair_id.clone();
     for side in Side::BOTH {
         let markers = &mut world.places[*sides.get(side)].markers;
+        let count = markers.len();
         markers.retain(|name| !name.starts_with(&of_pair));
-        markers.insert(of_pair.clone());
+        if markers.len() < count {
+            markers.insert(of_pair.clone());
+        }
     }
     drop(world);
     let has_lost = machines.owners[machine].has_lost;
@@ -303,7 +307,12 @@ fn meddle(machines: &mut Machines, machine: usize, ended: &Ended) {
     }
     world.note(kind);
     world.machines[machine].is_put_back = kind == "states put back";
-    world.tell(|| format!("{kind} on machine {machine}"));
+    world.tell(|| {
+        let rows = content.rows.keys().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let record = content.record.as_ref();
+        let of = record.map(|record| format!("pair {} {:?}", record.pair_id, record.tail.epochs().there));
+        format!("{kind} on machine {machine}: {} with {rows}", of.unwrap_or_default())
+    });
     drop(world);
     machines.replace_state(machine, content, found);
 }

@@ -320,7 +320,9 @@ impl Machines {
             return None;
         }
         let owner = &self.owners[machine];
-        if !owner.has_lost && report.outcome != Outcome::Failed {
+        // Whose they are in a copy only the state of the original tells.
+        let has_disks = self.world.inner().disk.is_some();
+        if !(owner.has_lost || has_disks) && report.outcome != Outcome::Failed {
             let mut world = self.world.inner();
             let sides = world.machines[machine].sides;
             for side in Side::BOTH.into_iter().filter(|side| owner.pair.allows_copy_to(*side)) {

@@ -334,9 +334,8 @@ impl Inner {
             }
             Disk::Overwritten { at, from } if is_now => {
                 self.note("folders overwritten by copies");
-                let gone: Vec<Bytes> = self.places[at].tree().into_values().collect();
                 self.copy_root(from, at);
-                gone.into_iter().for_each(|content| self.disown(Some(content)));
+                self.disown_what_is_gone();
             }
             Disk::Overwritten { .. } => {}
         }
@@ -463,6 +462,11 @@ impl Inner {
         if is_behind {
             self.places[at].doubted_by = (0..self.machines.len()).collect();
         }
+        self.disown_what_is_gone();
+    }
+
+    /// A user did away with a whole place: what was nowhere else nobody is owed.
+    fn disown_what_is_gone(&mut self) {
         let lost: Vec<Bytes> = self.owed.iter().filter(|content| !self.exists(content)).cloned().collect();
         self.owed.retain(|content| !lost.contains(content));
     }
