@@ -84,6 +84,16 @@ pub enum Examined {
 }
 
 impl Examiner {
+    /// Compares what `side` shows with what it showed when both sides agreed, if it is still the same folder.
+    pub fn first_sight(&self, base: &Agreed, side: Side, entry: &Entry) -> FirstSight {
+        match first_sight(base, side, entry) {
+            FirstSight::Same if *self.rollback.exchanged.get(side) => {
+                base.hash.map_or(FirstSight::Changed, |hash| FirstSight::Ask(hash.form()))
+            }
+            sight => sight,
+        }
+    }
+
     /// Decides as if no side had gone back, about a path that a side only seemed to have from an earlier state.
     pub fn decide_anew(&self, item: &mut Item) {
         item.strayed = None;
@@ -160,7 +170,7 @@ impl Examiner {
         hashes: &mut Sides<Option<ContentHash>>,
     ) -> Result<Sight> {
         let Some(base) = base else { return Ok(Sight::New) };
-        Ok(match first_sight(base, side, entry) {
+        Ok(match self.first_sight(base, side, entry) {
             FirstSight::Same => Sight::Same,
             FirstSight::Changed => Sight::Changed,
             FirstSight::Ask(form) => {

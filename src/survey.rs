@@ -13,7 +13,7 @@ use crate::control::SyncController;
 use crate::diff::{Change, Diff, Found, Observed, SeenRules};
 use crate::error::Result;
 use crate::event::Event;
-use crate::examine::{Examined, Examiner, FirstSight, first_sight};
+use crate::examine::{Examined, Examiner, FirstSight};
 use crate::filter::layers::{Book, Layers};
 use crate::filter::{Filter, Rules};
 use crate::fingerprint::Fingerprint;
@@ -246,7 +246,7 @@ impl Surveyor<'_> {
                     if let Observed::File(entry) = change.sides.get(side) {
                         *found.recognised.get_mut(side) += u64::from(entry.size == base.size);
                         *found.emptied.get_mut(side) += u64::from(entry.size == 0 && base.size > 0);
-                        same += u8::from(first_sight(base, side, entry) == FirstSight::Same);
+                        same += u8::from(self.examiner.first_sight(base, side, entry) == FirstSight::Same);
                     }
                 }
                 if same == 2 {

@@ -103,10 +103,14 @@ impl Doubts {
     /// Returns whether a file of the side `on` is to stay.
     pub fn hold(&self, on: Side, entry: &Entry) -> bool {
         let missing_on = on.other();
-        match self.rows.get(&entry.key) {
-            Some(row) => self.unplaced.has(missing_on, row),
-            None => self.unplaced.has_content(missing_on, entry),
-        }
+        let row = self.rows.get(&entry.key);
+        // What was edited since may be anything.
+        let is_known = row.is_some_and(|row| match (row.fingerprint(on), &entry.fingerprint) {
+            (Fingerprint::File(was), Fingerprint::File(is)) => was.is_same(is),
+            (was, is) => was == is,
+        });
+        row.is_some_and(|row| self.unplaced.has(missing_on, row))
+            || !is_known && self.unplaced.has_content(missing_on, entry)
     }
 }
 

@@ -34,6 +34,21 @@ pub(super) struct Raise {
     pub(super) is_unsure: bool,
 }
 
+/// Sees to it that no marker of a side which is not written counts any more if another folder is in its place: what the base
+/// knows from now on is not about the one that carries the marker.
+fn outdate(past: &mut Past, pair: &SyncPair) {
+    let mut epochs = past.record.tail.epochs();
+    let unwritten = Side::BOTH.into_iter().filter(|side| !pair.allows_copy_to(*side));
+    for side in unwritten.filter(|side| *past.root_differs.get(*side)) {
+        let there = *epochs.there.get(side);
+        if there > 0 && past.marks.get(side).highest(&past.record.pair_id) < Some(there) {
+            let beyond = epochs.highest().saturating_add(1);
+            (*epochs.there.get_mut(side), *epochs.meant.get_mut(side)) = (beyond, beyond);
+        }
+    }
+    past.record.tail.set_epochs(epochs);
+}
+
 impl SyncEngine {
     /// Records that a run begins, before its first effect.
     pub(super) async fn begin(
@@ -58,6 +73,9 @@ impl SyncEngine {
         if past.exchanged.source || past.exchanged.destination {
             self.part(past).await?;
         }
+        outdate(past, pair);
+        // A run that is cut off leaves a pair that knows its roots, too.
+        past.record.roots = prepared.roots;
         if !voided.is_empty() || is_unsure {
             let mut recovery = past.record.tail.recovery();
             let or = |side: Side| *recovery.sides.get(side) || *past.rollback.on.get(side);

@@ -144,6 +144,24 @@ impl SyncEngine {
         Ok(None)
     }
 
+    /// Returns whether this machine wrote the markers of a pair for the sides as they are given: if not, they may be those of
+    /// what a side is a copy of.
+    pub(super) async fn has_marked(
+        &self,
+        pair_id: &str,
+        marks: &Sides<Marks>,
+        prepared: &Prepared,
+    ) -> Result<bool> {
+        let expected = Some(places(&prepared.identities()));
+        for side in Side::BOTH {
+            let Some(epoch) = marks.get(side).highest(pair_id) else { continue };
+            if let Some(text) = read_text(prepared, side, &Marker::new(pair_id, epoch)).await? {
+                return Ok(text.places == expected && text.machine == self.machine);
+            }
+        }
+        Ok(false)
+    }
+
     /// Tells if the same two sides were synced since with another state directory of this machine.
     pub(super) async fn tell_of_other_state(
         &self,

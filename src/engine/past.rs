@@ -121,7 +121,7 @@ impl SyncEngine {
             found = Found::Lost { why };
         }
         let differs = record.as_ref().map(|record| root_differs(record, prepared)).unwrap_or_default();
-        let rollback = epoch::rollback(
+        let mut rollback = epoch::rollback(
             (pair, options),
             (record.as_ref(), which.copied_id().or(common.as_deref()), differs),
             &marks,
@@ -149,13 +149,18 @@ impl SyncEngine {
         let is_met = has_base || which.copy.is_some();
         let last_here = if is_met { None } else { self.last_here(pair, prepared, &marks).await? };
         self.tell_of_others(last_here.as_ref(), recorder);
-        let common = common.or_else(|| last_here.as_ref().map(|last| last.pair_id.clone()));
-        let common = common.filter(|_| which.copy.is_none());
+        let marked = match common {
+            Some(id) if which.copy.is_none() && self.has_marked(&id, &marks, prepared).await? => Some(id),
+            _ => None,
+        };
+        let last = last_here.as_ref().filter(|_| which.copy.is_none()).map(|last| last.pair_id.clone());
+        let known = marked.or(last);
         let first = if first_sync { FirstSync::Begun(preference) } else { FirstSync::Spent };
-        let id = || common.unwrap_or_else(|| self.new_pair_id());
+        let id = || known.unwrap_or_else(|| self.new_pair_id());
         let mut record = record.unwrap_or_else(|| new_record(id(), first, pair, prepared));
         clock::begin(self.clock.now(), &mut record);
         let exchanged = exchanged(&record, &marks, differs, rollback.on);
+        rollback.exchanged = exchanged;
         // Where a side carries no marker only its number says that it was moved, and another folder can have that by now.
         let is_unsure = |side| *which.moved.get(side) && !pair.allows_copy_to(side);
         let differs = |side| *differs.get(side) || is_unsure(side);

@@ -14,6 +14,9 @@ use crate::mode::{AcceptRollback, ConflictStrategy, Side, Sides};
 pub struct Rollback {
     /// Which sides.
     pub on: Sides<bool>,
+    /// Sides on which another folder is in the place of the one that the base knows: there the time and number of a file prove
+    /// nothing.
+    pub exchanged: Sides<bool>,
     /// Whether the base was lost, so that every path that differs is in doubt.
     pub is_total: bool,
     /// Whether the last run was cut off: what it did is not all in the base, and what the other side then lacks may be

@@ -147,10 +147,10 @@ impl StateStore for SimState {
 
     fn commit(&self, record: PairRecord) -> BoxFuture<'_, Result<()>> {
         async move {
-            self.port
-                .world
-                .inner()
-                .tell(|| format!("commit {:?} {:?}", record.first_sync, record.tail.recovery()));
+            self.port.world.inner().tell(|| {
+                let (id, there) = (&record.pair_id[..4], record.tail.epochs().there);
+                format!("commit {id} {there:?} {:?} {:?}", record.first_sync, record.tail.recovery())
+            });
             let told = self.call("commit").await?;
             let mut disk = self.disk();
             disk.now.record = Some(record);

@@ -134,12 +134,20 @@ impl Machines {
     fn view(&self, machine: usize) -> RunView {
         let owner = &self.owners[machine];
         let (record, found) = (owner.states.current().pair_record(), owner.states.found());
+        // Of a disk that was taken out during its first sync, and comes back, the first sync goes on.
+        let is_begun = |content: &Content| {
+            content
+                .record
+                .as_ref()
+                .is_some_and(|record| record.first_sync == FirstSync::Begun(owner.preference))
+        };
+        let is_waiting = owner.states.contents().values().any(is_begun);
         let world = self.world.inner();
         let sides = world.machines[machine].sides;
         let [source, destination] = Side::BOTH.map(|side| &world.places[*sides.get(side)].markers);
         let acts = match record {
             None => found == Found::Nothing && source.is_disjoint(destination),
-            Some(record) => record.first_sync == FirstSync::Begun(owner.preference),
+            Some(_) => is_waiting,
         };
         RunView {
             mode: owner.mode,

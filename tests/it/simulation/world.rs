@@ -326,6 +326,7 @@ impl Inner {
                 if is_copied && is_empty {
                     self.note("disks copied");
                     self.copy_root(at, shelf);
+                    self.disown_what_is_gone();
                 } else if is_now {
                     self.note("disks exchanged");
                     self.tell(|| format!("the disk of place {at} is exchanged"));
