@@ -162,7 +162,9 @@ fn count_strays(found: &mut Survey, examiner: &Examiner) {
     found.is_sure = !found.unreadable.source && !found.unreadable.destination && found.moving.is_empty();
     // Rows that a run which was cut off has not written say nothing either.
     let is_unsaid = |item: &Item| rollback.is_open && item.strayed.is_some();
-    let is_seen = rollback.is_total || found.items.iter().any(|item| strays(item) || is_unsaid(item));
+    let is_seen = rollback.is_total
+        || rollback.is_certain
+        || found.items.iter().any(|item| strays(item) || is_unsaid(item));
     found.went_back = (rollback.is_any() && (is_seen || !found.is_sure)) || !rollback.voided.is_empty();
     if !found.went_back {
         let seeming = found.items.iter_mut().filter(|item| item.strayed.is_some());

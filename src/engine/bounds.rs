@@ -76,12 +76,13 @@ impl SyncEngine {
         outdate(past, pair);
         // A run that is cut off leaves a pair that knows its roots, too.
         past.record.roots = prepared.roots;
-        if !voided.is_empty() || is_unsure {
+        let exchanged = past.rollback.exchanged;
+        if !voided.is_empty() || is_unsure || exchanged.source || exchanged.destination {
             let mut recovery = past.record.tail.recovery();
             let or = |side: Side| *recovery.sides.get(side) || *past.rollback.on.get(side);
             recovery.sides = Sides::new(or(Side::Source), or(Side::Destination));
             recovery.keys.extend(voided);
-            recovery.is_unsure = is_unsure;
+            (recovery.is_unsure, recovery.exchanged) = (is_unsure, exchanged);
             past.record.tail.set_recovery(&recovery);
         }
         if !raises {

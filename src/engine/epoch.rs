@@ -50,7 +50,9 @@ pub(super) async fn rollback(
     if let Some(record) = record {
         let recovery = record.tail.recovery();
         rollback.on = went_back((record, root_differs), marks, pair, prepared).await?;
-        if recovery.is_unsure {
+        rollback.exchanged = recovery.exchanged;
+        if recovery.is_unsure && (recovery.sides.source || recovery.sides.destination) {
+            rollback.is_certain = true;
             let or = |side: Side| *rollback.on.get(side) || *recovery.sides.get(side);
             rollback.on = Sides::new(or(Side::Source), or(Side::Destination));
         }

@@ -159,8 +159,11 @@ impl SyncEngine {
         let id = || known.unwrap_or_else(|| self.new_pair_id());
         let mut record = record.unwrap_or_else(|| new_record(id(), first, pair, prepared));
         clock::begin(self.clock.now(), &mut record);
-        let exchanged = exchanged(&record, &marks, differs, rollback.on);
-        rollback.exchanged = exchanged;
+        let strange = strange(&record, &marks, differs);
+        let is_exchanged = |side| *strange.get(side) && *rollback.on.get(side);
+        let exchanged = Sides::new(is_exchanged(Side::Source), is_exchanged(Side::Destination));
+        let is_strange = |side| *strange.get(side) || *rollback.exchanged.get(side);
+        rollback.exchanged = Sides::new(is_strange(Side::Source), is_strange(Side::Destination));
         // Where a side carries no marker only its number says that it was moved, and another folder can have that by now.
         let is_unsure = |side| *which.moved.get(side) && !pair.allows_copy_to(side);
         let differs = |side| *differs.get(side) || is_unsure(side);
@@ -237,19 +240,14 @@ impl SyncEngine {
     }
 }
 
-/// Returns on which sides a folder is in the place of the one that carries the marker: another one, without it or with an
-/// older one.
-fn exchanged(
-    record: &PairRecord,
-    marks: &Sides<Marks>,
-    root_differs: Sides<bool>,
-    went_back: Sides<bool>,
-) -> Sides<bool> {
-    let is_exchanged = |side| {
+/// Returns on which sides a folder is in the place of the one that the base knows: another one, without its marker or with
+/// an older one.
+fn strange(record: &PairRecord, marks: &Sides<Marks>, root_differs: Sides<bool>) -> Sides<bool> {
+    let is_strange = |side| {
         let shown = marks.get(side).highest(&record.pair_id);
-        shown < epoch::known(record, side, root_differs) && *went_back.get(side) && *root_differs.get(side)
+        *root_differs.get(side) && shown < epoch::known(record, side, root_differs)
     };
-    Sides::new(is_exchanged(Side::Source), is_exchanged(Side::Destination))
+    Sides::new(is_strange(Side::Source), is_strange(Side::Destination))
 }
 
 /// Returns whether the destination is another pair's too.

@@ -74,16 +74,21 @@ impl SyncEngine {
         }
         options.controller.checkpoint().await?;
         prepared.create_roots().await?;
-        let rollback = if found.went_back { examiner.rollback.clone() } else { Rollback::default() };
+        let rollback = if found.went_back {
+            examiner.rollback.clone()
+        } else {
+            Rollback { exchanged: examiner.rollback.exchanged, ..Rollback::default() }
+        };
         let examiner = Examiner { clients: prepared.clients.clone(), rollback, ..examiner };
         let changes = !plan.actions.is_empty() || !found.moving.is_empty() || !found.obsolete.is_empty();
         let raise = Raise {
             raises: past.is_new
                 || past.record.tail.epochs().is_open()
                 || past.rollback.is_any()
+                || past.rollback.has_exchanged()
                 || raises(&plan, &found),
             voided: found.voided.clone(),
-            is_unsure: found.went_back && !found.is_sure,
+            is_unsure: (found.went_back || past.rollback.has_exchanged()) && !found.is_sure,
         };
         past.remember_rules(&found, pair.mode, options.accept_rules);
         if changes || raise.raises {

@@ -22,6 +22,8 @@ pub struct Rollback {
     /// Whether the last run was cut off: what it did is not all in the base, and what the other side then lacks may be
     /// its work.
     pub is_open: bool,
+    /// Whether an earlier run has seen that a side went back, and could not look at everything.
+    pub is_certain: bool,
     /// Sides that had gone back before an earlier run, and the paths which that run has not settled: the base has no rows of
     /// them any more.
     pub was_on: Sides<bool>,
@@ -37,6 +39,11 @@ impl Rollback {
         self.on.source || self.on.destination
     }
 
+    /// Returns whether another folder is in the place of one that the base knows.
+    pub fn has_exchanged(&self) -> bool {
+        self.exchanged.source || self.exchanged.destination
+    }
+
     /// Returns the side that went back and differs from the base in what `sides` show, and how.
     pub(crate) fn strays(&self, key: &Key, base: Base, sights: Sides<Sight>) -> Option<(Side, Strayed)> {
         let present = |side: Side| sights.get(side).is_present();
@@ -49,7 +56,9 @@ impl Rollback {
                 base == Base::None || matches!(sights.get(*side), Sight::Changed | Sight::Absent)
             };
             let side = Side::BOTH.into_iter().filter(|side| *self.was_on.get(*side)).find(is_void);
-            return side.map(|side| (side, Strayed::FromRow));
+            if let Some(side) = side {
+                return Some((side, Strayed::FromRow));
+            }
         }
         Side::BOTH.into_iter().filter(|side| *self.on.get(*side)).find_map(|side| {
             let beyond = *sights.get(side.other());

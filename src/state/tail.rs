@@ -74,6 +74,9 @@ pub struct Recovery {
     pub keys: BTreeSet<String>,
     /// Whether there may be more of them, because not everything could be looked at.
     pub is_unsure: bool,
+    /// The sides on which another folder is in the place of the one that the base knows, until a run has looked at
+    /// everything there.
+    pub exchanged: Sides<bool>,
 }
 
 /// What is remembered of the rules of both sides.

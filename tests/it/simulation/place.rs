@@ -111,6 +111,8 @@ pub(crate) struct Place {
     pub(crate) renamed: BTreeSet<Bytes>,
     /// The names that users took away here and gave to nothing else, since it was put back.
     pub(crate) taken_away: BTreeSet<String>,
+    /// The names under which users wrote something here since it was put back.
+    pub(crate) written_anew: BTreeSet<String>,
     ever: BTreeSet<Bytes>,
     shown: BTreeMap<(String, Print), BTreeSet<Bytes>>,
     taken_since: BTreeMap<String, u64>,
@@ -136,6 +138,7 @@ impl Place {
             free_inode: None,
             renamed: BTreeSet::new(),
             taken_away: BTreeSet::new(),
+            written_anew: BTreeSet::new(),
             ever: BTreeSet::new(),
             shown: BTreeMap::new(),
             taken_since: BTreeMap::new(),
@@ -228,6 +231,11 @@ impl Place {
         }
     }
 
+    /// Returns whether a name is taken, and was before `tick`.
+    pub(crate) fn had_before(&self, name: &str, tick: u64) -> bool {
+        self.files.contains_key(name) && self.taken_since.get(name).is_some_and(|since| *since < tick)
+    }
+
     pub(crate) fn set(&mut self, name: &str, file: File, tick: u64) {
         self.ever.insert(file.content.clone());
         let print = print(&self.entry(name, &file, file.changed).fingerprint);
@@ -312,6 +320,7 @@ impl Place {
         self.pending.clear();
         self.before.clear();
         self.taken_away.clear();
+        self.written_anew.clear();
         for (name, file) in files {
             let etag = self.etag(&file.content, next());
             let changed = self.stamp(now);

@@ -79,13 +79,14 @@ impl Inner {
     }
 
     /// Returns whether a side of a machine's pair was put back to an earlier moment, since then the two did not come to
-    /// rest, and the mode of the run is one that lets such a side not decide.
-    fn is_doubted(&self, machine: usize, place: usize) -> bool {
+    /// rest nor did anybody write there under this name, and the mode of the run is one that lets such a side not decide.
+    fn is_doubted(&self, machine: usize, place: usize, name: &str) -> bool {
         let run = &self.machines[machine].run;
         let side = self.machines[machine].side_of(place);
         let is_back = |side: Side| {
-            let place = *self.machines[machine].sides.get(side);
-            *run.copy.get(side) && *run.written.get(side) && self.places[place].doubted_by.contains(&machine)
+            let place = &self.places[*self.machines[machine].sides.get(side)];
+            let is_old = place.doubted_by.contains(&machine) && !place.written_anew.contains(name);
+            *run.copy.get(side) && *run.written.get(side) && is_old
         };
         match run.mode.authority() {
             None => !run.has_winner && (is_back(side) || is_back(side.other())),
@@ -180,7 +181,7 @@ impl Inner {
             // A conflict, settled as the user wants it; what is left of it elsewhere goes too.
             self.given_up.insert(lost.clone());
         }
-        if was_common && !is_beside && !is_given_up && self.is_doubted(machine, place) {
+        if was_common && !is_beside && !is_given_up && self.is_doubted(machine, place, name) {
             let (mode, lost) = (run.mode, shown(&lost));
             self.broken(format!(
                 "8.2: {mode} replaces {lost:?}, {name} at place {place}, which no user gave up"
@@ -229,8 +230,10 @@ impl Inner {
             wrong.push("I-32: in a mirror in which something failed");
         }
         // Renamed there, and the new name has no place here: this is all there is of it on this side.
-        let has_failed =
-            |(name, file): (&String, &File)| file.content == lost && run.failed_names.contains(name);
+        let has_failed = |(name, file): (&String, &File)| {
+            let was_there = self.places[other].had_before(name, run.since);
+            file.content == lost && was_there && run.failed_names.contains(name)
+        };
         let is_last = !self.places[place].files.iter().any(|(at, file)| *at != name && file.content == lost);
         if is_last && self.places[other].files.iter().any(has_failed) && !makes_room {
             wrong.push("8.8: its new name has failed");

@@ -132,6 +132,7 @@ impl Inner {
         }
         let place = &mut self.places[at];
         place.taken_away.remove(name);
+        place.written_anew.insert(name.to_owned());
         let (modified, changed) = (place.stamp(modified), place.stamp(now));
         let etag = place.etag(&content, number);
         place.set(name, File { content, modified, changed, inode, etag }, tick);
