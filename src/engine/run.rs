@@ -85,13 +85,12 @@ impl SyncEngine {
             raises: past.is_new
                 || past.record.tail.epochs().is_open()
                 || past.rollback.is_any()
-                || past.rollback.has_exchanged()
                 || raises(&plan, &found),
             voided: found.voided.clone(),
             is_unsure: (found.went_back || past.rollback.has_exchanged()) && !found.is_sure,
         };
         past.remember_rules(&found, pair.mode, options.accept_rules);
-        if changes || raise.raises {
+        if changes || raise.raises || past.rollback.has_exchanged() {
             self.begin(&mut past, (pair, options), prepared, raise, recorder).await?;
         }
         let swept = self.sweep(pair, &found, prepared, recorder).await;

@@ -40,7 +40,8 @@ const REGRESSIONS: &[u64] = &[
 const ODD_REGRESSIONS: &[u64] = &[32_471, 51_799];
 
 /// As before, of lives with disks that are exchanged and folders that are copied.
-const WHOLE_REGRESSIONS: &[u64] = &[];
+const WHOLE_REGRESSIONS: &[u64] =
+    &[217_256, 309_585, 311_696, 344_558, 348_729, 350_425, 352_910, 394_020, 396_238];
 
 /// What must have happened in any 1,000 lives; else the simulation is idle.
 const IMPORTANT: &[(&str, u64)] = &[
@@ -81,6 +82,16 @@ const IMPORTANT: &[(&str, u64)] = &[
     ("names spelled anew", 2),
     ("disks put in again", 200),
     ("inode numbers found not to last", 20),
+    ("disks exchanged", 3),
+    ("disks copied", 1),
+    ("folders overwritten by copies", 1),
+    ("places put back, that mattered", 5),
+    ("markers lost, that mattered", 1),
+    ("states deleted, that mattered", 1),
+    ("states lost, that mattered", 1),
+    ("states put back, that mattered", 1),
+    ("states of the first schema, that mattered", 1),
+    ("clocks years off, that mattered", 5),
 ];
 
 type Kinds = BTreeMap<&'static str, u64>;

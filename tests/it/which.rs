@@ -1,5 +1,6 @@
 //! Which pair is this: folders that were moved, copied, and exchanged for others.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use syncengine::code::NoticeCode;
@@ -218,17 +219,59 @@ async fn another_state_of_the_same_folders_is_told() {
     let report = scene.sync().await;
     assert_eq!(codes(&report), [NoticeCode::OtherState], "{report:?}");
     // Not of another machine, whose folders only have the same names.
+    rewrite_markers(&scene, "elsewhere");
+    let report = scene.sync().await;
+    assert_eq!(codes(&report), [], "{report:?}");
+    assert_eq!(scene.source.files(), scene.destination.files());
+}
+
+/// Where no mode has written yet there is no marker that could tell, and the root does.
+#[tokio::test]
+async fn another_folder_deletes_nothing_where_the_mode_before_wrote_no_marker() {
+    let mut scene = Scene::new(SyncMode::SourceToDestination);
+    for name in ["only-there", "same", "too"] {
+        scene.write("a", name, "1");
+    }
+    scene.sync().await;
+    scene.move_to("a", "a-old");
+    scene.write("a", "same", "1");
+    scene.write("a", "too", "1");
+    scene.pair = scene.pair.clone().mode(SyncMode::TwoWay);
+    scene.options.accept_root = true;
+    let report = scene.sync().await;
+    assert_eq!(scene.shown("a"), "only-there=1 same=1 too=1", "{report:?}");
+    assert_eq!(scene.shown("b"), scene.shown("a"), "{report:?}");
+}
+
+/// A state that is lost leaves markers. If another machine wrote them one side may be a copy of what it syncs.
+#[tokio::test]
+async fn only_an_id_that_this_machine_wrote_goes_on_without_its_state() {
+    for (machine, expected) in [(None, 1), (Some("elsewhere"), 2)] {
+        let mut scene = Scene::new(SyncMode::TwoWay);
+        scene.write("a", "f", "1");
+        scene.sync().await;
+        if let Some(machine) = machine {
+            rewrite_markers(&scene, machine);
+        }
+        scene.move_to("state", "state-lost");
+        let report = scene.sync().await;
+        assert_eq!(codes(&report), [NoticeCode::StateLost], "{report:?}");
+        let ids: BTreeSet<String> =
+            scene.markers("a").iter().filter_map(|name| Some(name.split_once('.')?.0.to_owned())).collect();
+        assert_eq!(ids.len(), expected, "{machine:?}: {ids:?}");
+    }
+}
+
+/// Makes all markers say that another machine wrote them.
+fn rewrite_markers(scene: &Scene, machine: &str) {
     let markers = |folder: &str| fs::read_dir(scene.path(folder).join(".syncengine/pairs")).unwrap();
     for marker in markers("a").chain(markers("b")) {
         let path = marker.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
         let mut document: serde_json::Value = serde_json::from_str(&text).unwrap();
-        document["machine"] = "elsewhere".into();
+        document["machine"] = machine.into();
         fs::write(path, document.to_string()).unwrap();
     }
-    let report = scene.sync().await;
-    assert_eq!(codes(&report), [], "{report:?}");
-    assert_eq!(scene.source.files(), scene.destination.files());
 }
 
 /// A folder that has got the inode number of one that is gone is not that one, if it has other files.

@@ -43,7 +43,9 @@ pub(crate) fn live(seed: u64, scope: Scope, is_told: bool) -> Lived {
     let world = on_paused_time(async {
         let (mut machines, is_opaque) = begin(seed, is_told);
         if scope == Scope::Whole {
-            machines.world.inner().put_on_the_shelf(seed);
+            let mut inner = machines.world.inner();
+            inner.put_on_the_shelf(seed);
+            inner.weighs = seed.is_multiple_of(5);
         }
         if scope != Scope::First {
             let mut inner = machines.world.inner();
@@ -138,9 +140,9 @@ fn choose(machines: &mut Machines, is_opaque: bool) {
         let by_hash = is_opaque || inner.chance.below(3) == 0;
         drop(inner);
         let owner = &mut machines.owners[machine];
-        owner.pair = owner.pair.clone().pull(pull);
+        owner.pull = pull;
         if by_hash {
-            owner.pair = owner.pair.clone().compare(ComparisonMode::HashOnly);
+            owner.compare = ComparisonMode::HashOnly;
         }
         machines.set(machine, mode, conflict, preference);
     }
@@ -160,6 +162,32 @@ fn weather(inner: &mut Inner) -> Weather {
     }
 }
 
+/// Things happen to places that no run expects.
+async fn befall(machines: &mut Machines) {
+    let put_back = |machines: &mut Machines| {
+        let mut world = machines.world.inner();
+        let places = world.places.len();
+        if world.falls(150) {
+            let at = world.chance.below(places);
+            // What neither the state nor a marker knows of cannot be told.
+            let is_behind = world.machines.iter().any(|machine| machine.is_put_back);
+            if !(world.was_converted || is_behind) {
+                world.put_back(at);
+            }
+        }
+    };
+    machines.weigh(0, put_back).await;
+    let lose_markers = |machines: &mut Machines| {
+        let mut world = machines.world.inner();
+        if world.is_odd(12) {
+            world.lose_markers();
+        }
+    };
+    machines.weigh(0, lose_markers).await;
+    let machine = machines.owners.len() - 1;
+    machines.weigh(machine, |machines| machines.world.inner().handle_disks()).await;
+}
+
 /// Edits and runs while everything goes wrong.
 async fn disturb(machines: &mut Machines, step: usize) {
     let world = Arc::clone(&machines.world);
@@ -171,23 +199,8 @@ async fn disturb(machines: &mut Machines, step: usize) {
         machines.set(0, mode, conflict, preference);
     }
     world.inner().put_in_again();
-    {
-        let mut inner = world.inner();
-        let places = inner.places.len();
-        if step > 0 && inner.falls(150) {
-            let at = inner.chance.below(places);
-            // What neither the state nor a marker knows of cannot be told.
-            let is_behind = inner.machines.iter().any(|machine| machine.is_put_back);
-            if !(inner.was_converted || is_behind) {
-                inner.put_back(at);
-            }
-        }
-        if step > 0 && inner.is_odd(12) {
-            inner.lose_markers();
-        }
-        if step > 0 {
-            inner.handle_disks();
-        }
+    if step > 0 {
+        befall(machines).await;
     }
     {
         let mut inner = world.inner();
@@ -223,7 +236,7 @@ async fn disturb(machines: &mut Machines, step: usize) {
     let is_astray = step % 2 == 1 && has_run(&machines.owners[0]) && world.inner().is_odd(3);
     let skew = world.inner().machines[0].skew;
     if is_astray {
-        world.inner().go_astray(0);
+        machines.weigh(0, |machines| machines.world.inner().go_astray(0)).await;
     }
     let ended = if count == 1 {
         vec![machines.run(0).await]
@@ -238,8 +251,8 @@ async fn disturb(machines: &mut Machines, step: usize) {
         if is_astray && machine == 0 {
             continue;
         }
-        meddle(machines, machine, ended);
-        convert(machines, machine);
+        machines.weigh(machine, |machines| meddle(machines, machine, ended)).await;
+        machines.weigh(machine, |machines| convert(machines, machine)).await;
     }
 }
 

@@ -16,8 +16,8 @@ use syncengine::filter::IGNORE_FILE;
 use syncengine::mode::AcceptRollback;
 use syncengine::state::{BaseRow, FirstSync, Found, StateStore};
 use syncengine::{
-    ConflictStrategy, InitialSyncPreference, Outcome, Report, Side, Sides, SyncEngine, SyncMode, SyncOptions,
-    SyncPair,
+    ComparisonMode, ConflictStrategy, InitialSyncPreference, Outcome, Report, Side, Sides, SyncEngine,
+    SyncMode, SyncOptions, SyncPair,
 };
 
 use super::base::Content;
@@ -27,6 +27,26 @@ use super::rules::RunView;
 use super::states::SimStates;
 use super::users::excludes;
 use super::world::{CASE, Inner, Universe, Weather};
+
+/// What can happen to places, states and clocks between runs; what is noted if it is asked whether it matters, and if it does.
+pub(crate) const EVENTS: &[(&str, [&str; 2])] = &[
+    ("clocks years off", ["clocks years off, weighed", "clocks years off, that mattered"]),
+    ("disks copied", ["disks copied, weighed", "disks copied, that mattered"]),
+    ("disks exchanged", ["disks exchanged, weighed", "disks exchanged, that mattered"]),
+    (
+        "folders overwritten by copies",
+        ["folders overwritten by copies, weighed", "folders overwritten by copies, that mattered"],
+    ),
+    ("markers lost", ["markers lost, weighed", "markers lost, that mattered"]),
+    ("places put back", ["places put back, weighed", "places put back, that mattered"]),
+    ("states deleted", ["states deleted, weighed", "states deleted, that mattered"]),
+    ("states lost", ["states lost, weighed", "states lost, that mattered"]),
+    ("states put back", ["states put back, weighed", "states put back, that mattered"]),
+    (
+        "states of the first schema",
+        ["states of the first schema, weighed", "states of the first schema, that mattered"],
+    ),
+];
 
 /// How a run ended.
 #[derive(Debug)]
@@ -43,6 +63,8 @@ pub(crate) struct Owner {
     pub(crate) mode: SyncMode,
     pub(crate) conflict: ConflictStrategy,
     pub(crate) preference: InitialSyncPreference,
+    pub(crate) pull: bool,
+    pub(crate) compare: ComparisonMode,
     pub(crate) pair: SyncPair,
     pub(crate) states: Arc<SimStates>,
     /// Bases as they were after runs that ended.
@@ -104,6 +126,8 @@ impl Machines {
                 mode: SyncMode::TwoWay,
                 conflict: ConflictStrategy::NewestWins,
                 preference: InitialSyncPreference::Merge,
+                pull: true,
+                compare: ComparisonMode::default(),
                 pair: SyncPair::with_clients(client(Side::Source), client(Side::Destination)),
                 states: Arc::new(SimStates::new(port(Side::Source), BTreeMap::new())),
                 copies: Vec::new(),
@@ -124,11 +148,66 @@ impl Machines {
     ) {
         let owner = &mut self.owners[machine];
         (owner.mode, owner.conflict, owner.preference) = (mode, conflict, preference);
-        let mut pair = owner.pair.clone().mode(mode).conflict(conflict);
+        let pair = owner.pair.clone().pull(owner.pull).compare(owner.compare);
+        let mut pair = pair.mode(mode).conflict(conflict);
         if mode == SyncMode::TwoWay {
             pair = pair.initial_sync(preference);
         }
         owner.pair = pair;
+    }
+
+    /// Returns another world that is as this one is now, and goes its own way.
+    fn fork(&self) -> Self {
+        let mut inner = self.world.inner().clone();
+        inner.log = None;
+        let pairs: Vec<Sides<usize>> = inner.machines.iter().map(|machine| machine.sides).collect();
+        let mut fork = Self::new(&Arc::new(Universe::of(inner)), &pairs);
+        for (machine, of) in self.owners.iter().enumerate() {
+            let owner = &mut fork.owners[machine];
+            (owner.pull, owner.compare, owner.has_lost) = (of.pull, of.compare, of.has_lost);
+            owner.states.replace_all(of.states.contents(), of.states.found());
+            fork.set(machine, of.mode, of.conflict, of.preference);
+        }
+        fork
+    }
+
+    /// Returns what an undisturbed run of a machine does and says, in a world of its own.
+    async fn outcome(self, machine: usize) -> String {
+        self.calm_down();
+        match self.run(machine).await {
+            Ended::Told(report) => {
+                let notices = report.warnings.iter().chain(&report.notes).chain(&report.refused_by);
+                let codes: Vec<_> = notices.map(|notice| notice.code).collect();
+                format!(
+                    "{:?} {:?} {codes:?}",
+                    self.world.inner().machines[machine].run.effects,
+                    report.counts
+                )
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
+    /// Lets something happen, and notes of each kind of event that it was whether the next run of a machine would have been
+    /// another one without it.
+    pub(crate) async fn weigh(&mut self, machine: usize, happen: impl FnOnce(&mut Self)) {
+        let before = self.world.inner().weighs.then(|| (self.fork(), self.world.inner().kinds.clone()));
+        happen(self);
+        let Some((before, kinds)) = before else { return };
+        let is_new = |(kind, _): &&(&str, _)| self.world.inner().kinds.get(kind) != kinds.get(kind);
+        let new: Vec<_> = EVENTS.iter().filter(is_new).collect();
+        if new.is_empty() {
+            return;
+        }
+        let with = self.fork().outcome(machine).await;
+        let matters = before.outcome(machine).await != with;
+        for (_, [weighed, mattered]) in new {
+            let mut world = self.world.inner();
+            world.note(weighed);
+            if matters {
+                world.note(mattered);
+            }
+        }
     }
 
     fn view(&self, machine: usize) -> RunView {

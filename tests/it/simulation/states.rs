@@ -86,6 +86,14 @@ impl SimStates {
         }
     }
 
+    /// Replaces everything by these states, and what is said where there is none.
+    pub(crate) fn replace_all(&self, contents: BTreeMap<String, Content>, found: Found) {
+        self.replace(Content::default(), found);
+        for (name, content) in contents {
+            self.put(&name, content);
+        }
+    }
+
     /// Returns what is said where there is no state.
     pub(crate) fn found(&self) -> Found {
         self.shelf().found.clone()

@@ -138,6 +138,8 @@ pub(crate) struct Inner {
     pub(crate) odd: Option<Random>,
     /// Chance for the disks of this life, and a place where folders are, if there are any to be exchanged or copied.
     pub(crate) disk: Option<(Random, Disk)>,
+    /// Whether it is asked of each event if it matters.
+    pub(crate) weighs: bool,
     /// Whether users write rules.
     pub(crate) has_rules: bool,
     /// What any rule ever excluded, as it is written.
@@ -181,6 +183,7 @@ impl Universe {
             chance: Random::new(seed),
             odd: None,
             disk: None,
+            weighs: false,
             has_rules: false,
             ruled: BTreeSet::new(),
             has_lost: false,
