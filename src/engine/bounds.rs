@@ -149,8 +149,10 @@ impl SyncEngine {
             return past.state.commit(past.record.clone()).await;
         }
         self.raise_epoch(&mut past, pair, prepared, recorder, false).await?;
-        remove_old_markers(&past, pair, prepared).await;
-        Ok(())
+        let mut epochs = past.record.tail.epochs();
+        epochs.alone = remove_old_markers(&past, pair, prepared).await;
+        past.record.tail.set_epochs(epochs);
+        past.state.commit(past.record.clone()).await
     }
 
     /// Records that the sides are about to carry a new epoch, writes its markers, and records that they are there. What
@@ -168,6 +170,7 @@ impl SyncEngine {
         let mut epochs = past.record.tail.epochs();
         for side in &sides {
             *epochs.meant.get_mut(*side) = epoch;
+            *epochs.alone.get_mut(*side) = false;
         }
         past.record.tail.set_epochs(epochs);
         past.state.commit(past.record.clone()).await?;
@@ -194,8 +197,8 @@ impl SyncEngine {
 }
 
 /// Removes the markers of earlier epochs from the sides that carry the newest. Those that stay do no harm: a backup
-/// deletes nothing in a store, where it needs no right to.
-async fn remove_old_markers(past: &Past, pair: &SyncPair, prepared: &Prepared) {
+/// deletes nothing in a store, where it needs no right to. Returns on which sides none is left.
+async fn remove_old_markers(past: &Past, pair: &SyncPair, prepared: &Prepared) -> Sides<bool> {
     let id = &past.record.pair_id;
     let there = past.record.tail.epochs().there;
     let mut removals = Vec::new();
@@ -205,15 +208,25 @@ async fn remove_old_markers(past: &Past, pair: &SyncPair, prepared: &Prepared) {
         let all: BTreeSet<Marker> = past.marks.get(side).of(id).cloned().chain(started).collect();
         let old = all.into_iter().filter(|marker| marker.epoch < *there.get(side));
         let client = prepared.clients.get(side).as_ref();
-        removals.extend(old.map(|marker| remove(client, marker.to_string())));
+        removals.push(remove(side, client, old.map(|marker| marker.to_string()).collect()));
     }
-    join_all(removals).await;
+    let mut alone = Sides::new(false, false);
+    for (side, is_alone) in join_all(removals).await {
+        *alone.get_mut(side) = is_alone;
+    }
+    alone
 }
 
-async fn remove(client: &dyn StorageClient, name: String) {
-    if let Err(error) = client.remove_marker(&name).await {
-        tracing::debug!(error = error.chain(), name, "an old marker stays");
+/// Removes markers; returns whether all are gone.
+async fn remove(side: Side, client: &dyn StorageClient, names: Vec<String>) -> (Side, bool) {
+    let mut is_alone = true;
+    for name in names {
+        if let Err(error) = client.remove_marker(&name).await {
+            tracing::debug!(error = error.chain(), name, "an old marker stays");
+            is_alone = false;
+        }
     }
+    (side, is_alone)
 }
 
 impl Past {

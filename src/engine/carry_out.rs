@@ -7,7 +7,7 @@ use futures::{FutureExt, StreamExt};
 use super::past::Past;
 use super::prepare::Prepared;
 use super::tell::{changed_during_sync, in_its_place};
-use super::{SyncEngine, SyncOptions};
+use super::{SyncEngine, SyncOptions, rules};
 use crate::client::{Disposal, Listed};
 use crate::code::NoticeCode;
 use crate::diff::{Change, Observed};
@@ -266,7 +266,11 @@ impl Run<'_> {
             *unreadable = true;
             self.recorder.fail(key.as_str(), "sync", &changed_during_sync(&key));
         }
-        Ok(Plan::new(items, examiner.policy, &[], copies))
+        let mut plan = Plan::new(items, examiner.policy, &[], copies);
+        for key in rules::leave_rules(&mut plan) {
+            self.recorder.fail(key.as_str(), "sync", &changed_during_sync(&key));
+        }
+        Ok(plan)
     }
 
     /// Looks at one path once more. `None` if it could not be judged, which is told.

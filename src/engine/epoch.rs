@@ -79,6 +79,29 @@ pub(super) fn known(record: &PairRecord, side: Side, root_differs: Sides<bool>) 
     (there > 0 || *root_differs.get(side)).then_some(there)
 }
 
+/// Returns whether a side has a marker again that was removed from it: a backup was put back over it.
+///
+/// # Errors
+/// A marker that could not be asked for.
+async fn is_mixed(
+    record: &PairRecord,
+    side: Side,
+    marks: &Sides<Marks>,
+    prepared: &Prepared,
+) -> Result<bool> {
+    let epochs = record.tail.epochs();
+    if !*epochs.alone.get(side) || epochs.is_open() {
+        return Ok(false);
+    }
+    let old = marks.get(side).of(&record.pair_id).find(|marker| marker.epoch < *epochs.there.get(side));
+    let Some(old) = old else { return Ok(false) };
+    // A listing can be stale.
+    let found = prepared.listed.get(side).read_marker(&old.to_string()).await;
+    let found =
+        found.map_err(|error| unreachable(error, &format!("the markers of the {side} cannot be read")))?;
+    Ok(found.is_some())
+}
+
 /// Returns which of the sides that this run writes to went back in time, by their markers.
 ///
 /// # Errors
@@ -91,6 +114,10 @@ async fn went_back(
 ) -> Result<Sides<bool>> {
     let mut back = Sides::new(false, false);
     for side in pair.written() {
+        if is_mixed(record, side, marks, prepared).await? {
+            *back.get_mut(side) = true;
+            continue;
+        }
         let Some(known) = known(record, side, root_differs) else { continue };
         if marks.get(side).highest(&record.pair_id) >= Some(known) {
             continue;

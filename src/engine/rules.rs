@@ -4,7 +4,7 @@
 //! others they are read, and both sides are surveyed once more. Rules that were in force stay known when they are
 //! gone, and hold files of the other side back until the user accepts it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
 
@@ -16,12 +16,13 @@ use crate::diff::SeenRules;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
-use crate::filter::Rules;
 use crate::filter::layers::Book;
+use crate::filter::{IGNORE_FILE, Rules};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::guard::Notice;
 use crate::key::Key;
 use crate::mode::{Side, Sides, SyncMode};
+use crate::plan::{Action, Plan, Work};
 use crate::report::Recorder;
 use crate::state::{RuleFile, RulesRecord};
 use crate::survey::Survey;
@@ -154,11 +155,15 @@ async fn read(side: Side, entry: &Entry, prepared: &Prepared) -> Result<String> 
 /// did it frees what is his, so what the other side had is forgotten.
 ///
 /// A side of which not everything could be listed, or that a mirror puts right, has changed nothing: `may_change`.
+///
+/// Rules that the run itself takes from a side, in the folders `taken`, nobody of that side has given up. From then on they count
+/// as rules that the other side had, and hold the files of the side they were taken from.
 pub(super) fn remember(
     record: &mut RulesRecord,
     seen: &Sides<SeenRules>,
     is_accepted: bool,
     may_change: Sides<bool>,
+    taken: &Sides<BTreeSet<String>>,
 ) {
     let now = |side: Side| -> BTreeMap<String, String> {
         let told =
@@ -174,9 +179,10 @@ pub(super) fn remember(
         let other = side.other();
         let last = |folder: &String| record.before.get(other).get(folder).and_then(|texts| texts.last());
         let is_echo = |(folder, text): &(&String, &String)| {
-            *may_change.get(other)
+            let is_changed = *may_change.get(other)
                 && last(folder) == Some(*text)
-                && now.get(other).get(*folder) != Some(*text)
+                && now.get(other).get(*folder) != Some(*text);
+            is_changed || taken.get(side).contains(*folder)
         };
         (side, now.get(side).iter().filter(is_echo).map(|(folder, _)| folder.clone()).collect::<Vec<_>>())
     });
@@ -191,6 +197,35 @@ pub(super) fn remember(
             texts.drain(..surplus);
         }
     }
+    for side in Side::BOTH.into_iter().filter(|_| !is_accepted) {
+        for folder in taken.get(side) {
+            let Some(text) = now.get(side).get(folder) else { continue };
+            let texts = record.before.get_mut(side.other()).entry(folder.clone()).or_default();
+            if !texts.contains(text) {
+                texts.insert(0, text.clone());
+            }
+        }
+    }
+}
+
+/// Returns the side from which an action takes a file of rules away, and the folder of that.
+fn takes(action: &Action) -> Option<(Side, String)> {
+    let (side, key) = match &action.work {
+        Work::Delete { on, entry, .. } | Work::Rename { on, entry, keep_old: false, .. } => (*on, &entry.key),
+        Work::Copy(copy) if copy.replaces.is_some() => (copy.to, &action.key),
+        Work::KeepBoth { winner, .. } => (winner.other(), &action.key),
+        _ => return None,
+    };
+    (key.file_name() == IGNORE_FILE).then(|| (side, folder_of(key.as_str())))
+}
+
+/// Takes out of a plan what would take rules away, and returns their names: rules that change while a run is on are left for the
+/// next one, which remembers them first.
+pub(super) fn leave_rules(plan: &mut Plan) -> Vec<Key> {
+    let left = plan.actions.iter().filter(|action| takes(action).is_some()).map(|action| action.key.clone());
+    let left = left.collect();
+    plan.actions.retain(|action| takes(action).is_none());
+    left
 }
 
 /// Tells of files that rules which are gone still hold back.
@@ -219,14 +254,18 @@ pub(super) fn tell(found: &Survey, recorder: &Recorder) {
 
 impl Past {
     /// Remembers the rules that are in force in this run.
-    pub(super) fn remember_rules(&mut self, found: &Survey, mode: SyncMode, is_accepted: bool) {
+    pub(super) fn remember_rules(&mut self, found: &Survey, plan: &Plan, mode: SyncMode, is_accepted: bool) {
         let counts = |side: Side| {
             let decides = !mode.is_mirror() || mode.authority() == Some(side);
             decides && !*found.unreadable.get(side)
         };
         let may_change = Sides::new(counts(Side::Source), counts(Side::Destination));
         let mut record = found.rules_record.clone();
-        remember(&mut record, &found.rules, is_accepted, may_change);
+        let mut taken: Sides<BTreeSet<String>> = Sides::default();
+        for (side, folder) in plan.actions.iter().filter_map(takes) {
+            taken.get_mut(side).insert(folder);
+        }
+        remember(&mut record, &found.rules, is_accepted, may_change, &taken);
         self.record.tail.set_rules(&record);
     }
 }

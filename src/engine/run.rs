@@ -89,7 +89,7 @@ impl SyncEngine {
             voided: found.voided.clone(),
             is_unsure: (found.went_back || past.rollback.has_exchanged()) && !found.is_sure,
         };
-        past.remember_rules(&found, pair.mode, options.accept_rules);
+        past.remember_rules(&found, &plan, pair.mode, options.accept_rules);
         if changes || raise.raises || past.rollback.has_exchanged() {
             self.begin(&mut past, (pair, options), prepared, raise, recorder).await?;
         }

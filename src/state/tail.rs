@@ -100,11 +100,14 @@ pub struct RuleFile {
 
 /// How far each side has come, by its marker. 0 is a side that never had one with an epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Epochs {
     /// The epoch whose marker was about to be written.
     pub meant: Sides<u64>,
     /// The epoch whose marker is known to have been there.
     pub there: Sides<u64>,
+    /// The sides from which all older markers were removed: if one is there again, it came out of a backup.
+    pub alone: Sides<bool>,
 }
 
 impl Epochs {
@@ -115,7 +118,7 @@ impl Epochs {
 
     /// Returns the highest epoch known.
     pub fn highest(&self) -> u64 {
-        let Self { meant, there } = self;
+        let Self { meant, there, .. } = self;
         [meant.source, meant.destination, there.source, there.destination].into_iter().max().unwrap_or(0)
     }
 }

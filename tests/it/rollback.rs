@@ -7,7 +7,7 @@ use syncengine::code::{FailureCode, NoticeCode};
 use syncengine::mode::AcceptRollback;
 use syncengine::{ConflictStrategy, InitialSyncPreference, Outcome, SyncMode, Timestamp};
 
-use crate::support::scene::{Scene, codes};
+use crate::support::scene::{Scene, codes, copy_into};
 use crate::support::{Folder, Root, set_modified};
 
 /// A pair that was synced, backed up, and used since: `old` is gone, `kept` edited, `new` added, `same` left alone.
@@ -38,6 +38,28 @@ async fn a_side_that_is_put_back_neither_deletes_nor_overwrites_what_came_since(
         assert_eq!((scene.shown("a"), scene.shown("b")), (both.into(), both.into()), "{side}");
         let again = scene.sync().await;
         assert_eq!((codes(&again), again.counts.unchanged), (vec![], 5), "{again:?}");
+    }
+}
+
+/// As `rm -rf FOLDER/*` and `cp -a BACKUP/. FOLDER` do it: what is hidden stays.
+#[tokio::test]
+async fn a_backup_that_is_put_back_over_what_is_hidden_is_noticed() {
+    for mode in [SyncMode::TwoWay, SyncMode::SourceBackup] {
+        for side in ["a", "b"] {
+            let scene = used_since(mode, "a").await;
+            let before = scene.path(side);
+            for name in Folder(before.clone()).files().into_keys() {
+                fs::remove_file(before.join(name)).unwrap();
+            }
+            copy_into(&scene.path(&format!("{side}-then")), &before);
+            let report = scene.sync().await;
+            assert_eq!(codes(&report), [NoticeCode::RolledBack], "{mode} {side}: {report:?}");
+            let shown = (scene.shown("a"), scene.shown("b"));
+            assert!(shown.0.contains("kept=2!") && shown.1.contains("kept=2!"), "{mode} {side}: {shown:?}");
+            assert!(shown.0.contains("new=1") && shown.1.contains("new=1"), "{mode} {side}: {shown:?}");
+            let again = scene.sync().await;
+            assert_eq!(codes(&again), [], "{mode} {side}: {again:?}");
+        }
     }
 }
 

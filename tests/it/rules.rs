@@ -200,3 +200,51 @@ async fn a_rule_that_one_machine_deletes_frees_nothing_of_the_other() {
     second.sync().await;
     assert_eq!(names(&scene.store), "doc private/a private/b");
 }
+
+/// What a user of the other side did to rules that both had: taken away, changed, renamed with their folder, deleted with it.
+#[tokio::test]
+async fn rules_that_a_run_carries_away_go_on_to_hold_the_files_of_the_side_they_are_taken_from() {
+    let dir = tempfile::tempdir().unwrap();
+    for (number, (mode, done)) in [
+        (SyncMode::TwoWay, "deleted"),
+        (SyncMode::TwoWay, "loosened"),
+        (SyncMode::TwoWay, "renamed"),
+        (SyncMode::TwoWay, "removed"),
+        (SyncMode::DestinationToSource, "deleted"),
+        (SyncMode::DestinationToSource, "renamed"),
+        (SyncMode::DestinationToSource, "removed"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let place = dir.path().join(number.to_string());
+        std::fs::create_dir(&place).unwrap();
+        let (a, b) = (Folder::new(&place, "a"), Folder::new(&place, "b"));
+        let when = Timestamp::new(1_600_000_000, 1);
+        let rules = if matches!(done, "renamed" | "removed") { "p/.syncignore" } else { ".syncignore" };
+        a.write(rules, b"secret*\n", when);
+        for name in ["p/x", "p/secret", "y"] {
+            a.write(name, name.as_bytes(), when);
+        }
+        let engine = fresh_engine(Found::Nothing);
+        let pair = SyncPair::with_clients(a.client(), b.client());
+        let options = SyncOptions { allow_mass_delete: true, allow_empty_side: true, ..SyncOptions::new() };
+        let sync =
+            async |mode: SyncMode| engine.sync_pair(&pair.clone().mode(mode), options.clone()).await.unwrap();
+        sync(SyncMode::TwoWay).await;
+        assert!(!b.files().contains_key("p/secret"));
+        b.write("p/secret-b", b"of b", when);
+        match done {
+            "deleted" => b.delete(rules),
+            "loosened" => b.write(rules, b"# nothing\n", Timestamp::new(1_600_000_009, 1)),
+            "renamed" => std::fs::rename(b.0.join("p"), b.0.join("q")).unwrap(),
+            _ => ["p/.syncignore", "p/x", "p/secret-b"].iter().for_each(|name| b.delete(name)),
+        }
+        for round in 0..3 {
+            let report = sync(mode).await;
+            let (here, there) = (a.files(), b.files());
+            assert!(here.contains_key("p/secret"), "{mode} {done} {round}: {:?} {report:?}", here.keys());
+            assert!(!there.contains_key("p/secret"), "{mode} {done} {round}: {:?} {report:?}", there.keys());
+        }
+    }
+}

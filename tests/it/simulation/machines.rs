@@ -191,9 +191,13 @@ impl Machines {
     /// Lets something happen, and notes of each kind of event that it was whether the next run of a machine would have been
     /// another one without it.
     pub(crate) async fn weigh(&mut self, machine: usize, happen: impl FnOnce(&mut Self)) {
-        let before = self.world.inner().weighs.then(|| (self.fork(), self.world.inner().kinds.clone()));
+        let (weighs, kinds) = {
+            let world = self.world.inner();
+            (world.weighs, world.kinds.clone())
+        };
+        let before = weighs.then(|| self.fork());
         happen(self);
-        let Some((before, kinds)) = before else { return };
+        let Some(before) = before else { return };
         let is_new = |(kind, _): &&(&str, _)| self.world.inner().kinds.get(kind) != kinds.get(kind);
         let new: Vec<_> = EVENTS.iter().filter(is_new).collect();
         if new.is_empty() {

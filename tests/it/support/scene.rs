@@ -101,7 +101,7 @@ impl Scene {
 }
 
 pub(crate) fn copy_tree(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
+    fs::create_dir_all(to).unwrap();
     copy_into(from, to);
 }
 
