@@ -162,9 +162,11 @@ fn count_strays(found: &mut Survey, examiner: &Examiner) {
     found.is_sure = !found.unreadable.source && !found.unreadable.destination && found.moving.is_empty();
     // Rows that a run which was cut off has not written say nothing either.
     let is_unsaid = |item: &Item| rollback.is_open && item.strayed.is_some();
+    // A file that is nowhere may be where a listing does not show it yet, and be missing on that side only.
+    let is_missing = |item: &Item| rollback.is_any() && item.verdict.step == Step::Forget;
     let is_seen = rollback.is_total
         || rollback.is_certain
-        || found.items.iter().any(|item| strays(item) || is_unsaid(item));
+        || found.items.iter().any(|item| strays(item) || is_unsaid(item) || is_missing(item));
     found.went_back = (rollback.is_any() && (is_seen || !found.is_sure)) || !rollback.voided.is_empty();
     if !found.went_back {
         let seeming = found.items.iter_mut().filter(|item| item.strayed.is_some());
