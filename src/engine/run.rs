@@ -87,7 +87,9 @@ impl SyncEngine {
                 || past.rollback.is_any()
                 || raises(&plan, &found),
             voided: found.voided.clone(),
-            is_unsure: (found.went_back || past.rollback.has_exchanged()) && !found.is_sure,
+            // Without a base nothing but the recovery tells the next run, if this one is cut off.
+            is_unsure: past.rollback.is_total
+                || (found.went_back || past.rollback.has_exchanged()) && !found.is_sure,
         };
         past.remember_rules(&found, &plan, pair.mode, options.accept_rules);
         if changes || raise.raises || past.rollback.has_exchanged() {

@@ -277,7 +277,9 @@ impl Machines {
         let mut world = self.world.inner();
         let here = &mut world.machines[machine];
         for side in Side::BOTH {
-            *here.written.get_mut(side) = *here.run.copy.get(side);
+            // One that came to no marker has left the one before.
+            let is_written = *here.run.marked.get(side) || *here.written.get(side);
+            *here.written.get_mut(side) = *here.run.copy.get(side) && is_written;
         }
         (here.crash_at, here.crashes_in_batch, here.fails_at) = (None, false, None);
         world.tell(|| match &ended {
@@ -510,9 +512,12 @@ impl Inner {
         let blocked = report.failures.iter().filter(|failure| has_ruled(&failure.path));
         let blocked: Vec<&Bytes> = blocked.flat_map(|failure| contents(&failure.path)).collect();
         let is_old_name = |path: &str| contents(path).iter().any(|content| blocked.contains(content));
+        // On a disk that came from elsewhere nobody knows whose temporaries are in a folder.
+        let is_of_strangers =
+            |path: &str| self.disk.is_some() && self.places.iter().any(|place| place.is_folder_of_ours(path));
         report.failures.iter().all(|failure| {
             let path = &failure.path;
-            has_ruled(path) || has_alike(path) || is_old_name(path)
+            has_ruled(path) || has_alike(path) || is_old_name(path) || is_of_strangers(path)
         })
     }
 

@@ -231,9 +231,12 @@ impl Place {
         }
     }
 
-    /// Returns whether a name is taken, and was before `tick`.
+    /// Returns whether the file of a name is the one that was there before `tick`.
     pub(crate) fn had_before(&self, name: &str, tick: u64) -> bool {
-        self.files.contains_key(name) && self.taken_since.get(name).is_some_and(|since| *since < tick)
+        let is_old = |since: u64| since < tick;
+        self.files.contains_key(name)
+            && self.taken_since.get(name).is_some_and(|since| is_old(*since))
+            && self.before.get(name).is_none_or(|(since, _)| is_old(*since))
     }
 
     pub(crate) fn set(&mut self, name: &str, file: File, tick: u64) {

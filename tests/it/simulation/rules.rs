@@ -24,6 +24,8 @@ pub(crate) struct RunView {
     pub(crate) mode: SyncMode,
     pub(crate) conflict: ConflictStrategy,
     pub(crate) copy: Sides<bool>,
+    /// The sides that have got a marker.
+    pub(crate) marked: Sides<bool>,
     /// A first-sync preference decides, so that one-sided files may go.
     pub(crate) has_winner: bool,
     /// The sides that the mode of the run before has written to, so that their markers are new.
@@ -50,6 +52,7 @@ impl Default for RunView {
             mode: SyncMode::TwoWay,
             conflict: ConflictStrategy::Manual,
             copy: Sides::new(true, true),
+            marked: Sides::default(),
             has_winner: false,
             written: Sides::new(true, true),
             rules: Sides::default(),

@@ -383,7 +383,13 @@ pub(crate) async fn marker(port: &Port, name: &str) -> Result<Option<String>> {
 /// Writes a marker.
 pub(crate) async fn mark(port: &Port, pair_id: &str) -> Result<()> {
     let fate = port.call("mark", "").await?;
-    port.world.inner().places[port.place].markers.insert(pair_id.to_owned());
+    {
+        let mut world = port.world.inner();
+        world.places[port.place].markers.insert(pair_id.to_owned());
+        let machine = &mut world.machines[port.machine];
+        let side = machine.side_of(port.place);
+        *machine.run.marked.get_mut(side) = true;
+    }
     if fate == Fate::AnswerLost { Err(lost("the marker")) } else { Ok(()) }
 }
 

@@ -462,9 +462,14 @@ impl Inner {
             next
         });
         self.inodes = next;
-        // Where nothing has changed since nothing went back.
+        // Where nothing has changed since nothing went back, and who has not written there has no marker to tell.
         if is_behind {
-            self.places[at].doubted_by = (0..self.machines.len()).collect();
+            let has_written = |machine: &usize| {
+                let machine = &self.machines[*machine];
+                *machine.written.get(machine.side_of(at))
+            };
+            let doubted_by = (0..self.machines.len()).filter(has_written).collect();
+            self.places[at].doubted_by = doubted_by;
         }
         self.disown_what_is_gone();
     }
