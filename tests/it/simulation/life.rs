@@ -260,7 +260,7 @@ async fn disturb(machines: &mut Machines, step: usize) {
 /// disks, which that release could not tell apart, were not exchanged.
 fn convert(machines: &mut Machines, machine: usize) {
     let mut world = machines.world.inner();
-    let is_calm = world.places.iter().all(|place| place.doubted_by.is_empty());
+    let is_calm = world.places.iter().all(|place| place.doubted_by.is_empty() && place.unseen_by.is_empty());
     if !is_calm || world.disk.is_some() || !world.is_odd(20) {
         return;
     }
@@ -305,7 +305,10 @@ fn meddle(machines: &mut Machines, machine: usize, ended: &Ended) {
     }
     let copies = machines.owners[machine].copies.len();
     // A state that does not know of it cannot tell what a side that was put back has lost.
-    let is_doubted = world.places.iter().any(|place| place.doubted_by.contains(&machine));
+    let is_doubted = world
+        .places
+        .iter()
+        .any(|place| place.doubted_by.contains(&machine) || place.unseen_by.contains(&machine));
     let (content, found, kind) = match world.chance.below(3) {
         0 => (Content::default(), Found::Nothing, "states deleted"),
         1 => (Content::default(), Found::Lost { why: "a test".into() }, "states lost"),

@@ -325,6 +325,7 @@ impl Machines {
             place.back_up();
             if matches!(ended, Ended::Told(report) if report.outcome == Outcome::Synced) {
                 place.doubted_by.remove(&machine);
+                place.unseen_by.remove(&machine);
             }
         }
         if matches!(ended, Ended::Told(report) if report.outcome == Outcome::Synced) {

@@ -101,6 +101,8 @@ pub(crate) struct Place {
     pub(crate) moments: Vec<Moment>,
     /// The machines that have not come to rest with it since it was put back to an earlier moment.
     pub(crate) doubted_by: BTreeSet<usize>,
+    /// Those of them that had left no marker there which could tell.
+    pub(crate) unseen_by: BTreeSet<usize>,
     /// A folder that cannot be read for now.
     pub(crate) unreadable: Option<String>,
     /// What each name had before its latest change, and when that was: what a stale listing shows.
@@ -132,6 +134,7 @@ impl Place {
             markers: BTreeSet::new(),
             moments: Vec::new(),
             doubted_by: BTreeSet::new(),
+            unseen_by: BTreeSet::new(),
             unreadable: None,
             before: BTreeMap::new(),
             pending: Vec::new(),

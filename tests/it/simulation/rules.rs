@@ -259,7 +259,7 @@ impl Inner {
         let is_taken_away = self.places[other].taken_away.contains(&name);
         let is_given_up = self.given_up.contains(&lost) || is_elsewhere || is_taken_away;
         // Of a side that no mode has written to yet nobody can tell that it was put back.
-        let is_marked = *run.written.get(side.other());
+        let is_marked = *run.written.get(side.other()) && !self.places[other].unseen_by.contains(&machine);
         if needs_evidence && is_marked && !is_renamed && !is_given_up && !is_racy(entry) {
             wrong.push("8.2: no user gave it up");
         }

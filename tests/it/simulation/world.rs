@@ -468,8 +468,8 @@ impl Inner {
                 let machine = &self.machines[*machine];
                 *machine.written.get(machine.side_of(at))
             };
-            let doubted_by = (0..self.machines.len()).filter(has_written).collect();
-            self.places[at].doubted_by = doubted_by;
+            let (doubted_by, unseen_by) = (0..self.machines.len()).partition(has_written);
+            (self.places[at].doubted_by, self.places[at].unseen_by) = (doubted_by, unseen_by);
         }
         self.disown_what_is_gone();
     }
