@@ -72,6 +72,13 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
         let _ = at;
     }
 
+    /// Returns which of the files that were just written here are not there, or still are what they replaced, although nobody
+    /// said that the writes failed. A folder's own answers suffice.
+    fn missing<'a>(&'a self, written: &'a [Written]) -> BoxFuture<'a, Result<Vec<Key>>> {
+        let _ = written;
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
     /// Takes inode numbers for nothing from now on: they were seen not to last. Without meaning for stores.
     fn distrust_inodes(&self) {}
 
@@ -350,6 +357,15 @@ pub enum Listed {
     Leftover(Key),
     /// Something with a reserved name that is not ours to remove.
     Foreign(Key),
+}
+
+/// A file that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Its name.
+    pub key: Key,
+    /// The version that it replaced.
+    pub replaces: Option<Entry>,
 }
 
 /// A file without a name that could be a key.

@@ -165,6 +165,8 @@ codes! {
         SuspectEmpty = "suspect-empty",
         /// It did not stay as it was for long enough.
         ChangedDuringSync = "changed-during-sync",
+        /// The store said that it took it, and does not have it.
+        Vanished = "vanished",
         /// The side has no room left.
         NoSpace = "no-space",
         /// The side takes no file that large.

@@ -50,7 +50,9 @@ mod order;
 mod orphans;
 mod page;
 mod probe;
+mod proof;
 mod read;
+mod receipt;
 mod remove;
 mod requests;
 mod spelling;
@@ -376,6 +378,10 @@ impl StorageClient for S3Client {
 
     fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Listed>>> {
         self.head_key(key).boxed()
+    }
+
+    fn missing<'a>(&'a self, written: &'a [crate::client::Written]) -> BoxFuture<'a, Result<Vec<Key>>> {
+        self.find_missing(written).boxed()
     }
 
     fn read<'a>(&'a self, entry: &'a Entry) -> BoxFuture<'a, Result<Body>> {

@@ -73,6 +73,14 @@ pub enum Disturbance {
     IgnoreIfMatch,
     /// It is carried out as if it had no `If-None-Match`. Acts on writes and copies.
     IgnoreIfNoneMatch,
+    /// It is carried out with one bit of the content, at this byte, turned, whatever checksums it comes with. The answer tells
+    /// what was stored. Acts on `PutObject` and `UploadPart`.
+    Corrupt(u64),
+    /// It makes a copy of so many bytes of the beginning, and the answer tells the ETag of the whole. Acts on `CopyObject`.
+    Stump(u64),
+    /// It is not carried out, and the answer says that it was. Acts on `PutObject`, `CopyObject`, `DeleteObject` and
+    /// `DeleteObjects`.
+    Pretend,
 }
 
 /// What all connections of a server share.
@@ -126,6 +134,9 @@ struct After {
     flip: Option<u64>,
     ignores_if_match: bool,
     ignores_if_none_match: bool,
+    corrupt: Option<u64>,
+    stump: Option<u64>,
+    pretends: bool,
 }
 
 impl Turn {
@@ -136,6 +147,26 @@ impl Turn {
     /// Returns whether the connection is to end without an answer.
     pub(super) fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Acquire)
+    }
+
+    /// Returns whether the request is only to be answered as if it had been carried out.
+    pub(super) fn pretends(&self) -> bool {
+        std::mem::take(&mut locked(&self.after).pretends)
+    }
+
+    /// Returns of how many bytes a copy is to be, if not of all.
+    pub(super) fn stump(&self) -> Option<u64> {
+        locked(&self.after).stump.take()
+    }
+
+    /// Returns the body of a request with the damage that it is to have, if any.
+    fn damage(&self, body: &mut Option<StreamingBlob>) -> bool {
+        let Some(at) = locked(&self.after).corrupt.take() else { return false };
+        *body = body.take().map(|body| {
+            let bytes = body.map(|bytes| bytes.map_err(io::Error::other));
+            StreamingBlob::wrap(flipped(bytes, at))
+        });
+        true
     }
 
     /// Returns the answer as the client is to see it.
@@ -203,6 +234,9 @@ impl Turn {
             Disturbance::Flip(at) => locked(&self.after).flip = Some(at),
             Disturbance::IgnoreIfMatch => locked(&self.after).ignores_if_match = true,
             Disturbance::IgnoreIfNoneMatch => locked(&self.after).ignores_if_none_match = true,
+            Disturbance::Corrupt(at) => locked(&self.after).corrupt = Some(at),
+            Disturbance::Stump(bytes) => locked(&self.after).stump = Some(bytes),
+            Disturbance::Pretend => locked(&self.after).pretends = true,
         }
         Ok(())
     }
@@ -260,6 +294,23 @@ impl Gate {
     }
 }
 
+/// Damages the body of a request if it is to be, and takes away what would tell.
+macro_rules! damage {
+    ($gate:ident, $request:ident) => {
+        if $gate.0.damage(&mut $request.input.body) {
+            let input = &mut $request.input;
+            input.content_md5 = None;
+            input.checksum_algorithm = None;
+            input.checksum_crc32 = None;
+            input.checksum_crc32c = None;
+            input.checksum_crc64nvme = None;
+            input.checksum_sha1 = None;
+            input.checksum_sha256 = None;
+            $request.headers.remove("x-amz-sdk-checksum-algorithm");
+        }
+    };
+}
+
 /// The gate, and what is done to the requests of each operation that is about an object.
 macro_rules! gate {
     ($($name:ident($input:ident) |$gate:ident, $request:ident| $disturb:block)*) => {
@@ -286,11 +337,15 @@ gate! {
         let input = &mut request.input;
         gate.spell(&mut input.key, true);
         gate.0.forget(&mut input.if_match, &mut input.if_none_match);
+        damage!(gate, request);
     }
     create_multipart_upload(CreateMultipartUploadInput) |gate, request| {
         gate.spell(&mut request.input.key, true);
     }
-    upload_part(UploadPartInput) |gate, request| { gate.spell(&mut request.input.key, true); }
+    upload_part(UploadPartInput) |gate, request| {
+        gate.spell(&mut request.input.key, true);
+        damage!(gate, request);
+    }
     complete_multipart_upload(CompleteMultipartUploadInput) |gate, request| {
         let input = &mut request.input;
         gate.spell(&mut input.key, true);

@@ -6,7 +6,7 @@ use futures::{FutureExt, StreamExt};
 
 use super::past::Past;
 use super::prepare::Prepared;
-use super::tell::{changed_during_sync, in_its_place};
+use super::tell::{changed_during_sync, in_its_place, vanished as vanished_error};
 use super::{SyncEngine, SyncOptions, rules};
 use crate::client::{Disposal, Listed};
 use crate::code::NoticeCode;
@@ -87,6 +87,8 @@ impl Run<'_> {
             moved.partition::<BTreeSet<Key>, _>(|key| clashes(&found.collisions, key));
         self.give_up(clashing);
         let mut replans = 0;
+        // What vanished once, and was sent again.
+        let mut sent = BTreeSet::new();
         loop {
             while !moved.is_empty() && replans < REPLANS {
                 replans += 1;
@@ -103,6 +105,17 @@ impl Run<'_> {
                 deletions.extend(executed.deletions);
             }
             self.give_up(std::mem::take(&mut moved));
+            // What a store said it took is looked for before anything is deleted on account of it.
+            let vanished = transfer.receive().await?;
+            if !vanished.is_empty() {
+                let (again, gone) =
+                    vanished.into_iter().partition::<BTreeSet<Key>, _>(|key| sent.insert(key.clone()));
+                gone.iter().for_each(|key| self.recorder.fail(key.as_str(), "copy", &vanished_error(key)));
+                if !again.is_empty() {
+                    (moved, replans) = (again, REPLANS - 1);
+                    continue;
+                }
+            }
             if deletions.is_empty() {
                 break;
             }

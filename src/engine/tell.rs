@@ -90,6 +90,14 @@ pub(super) fn in_its_place(key: &Key, side: Side) -> Error {
         .with_hint("move it away, or exclude the path")
 }
 
+/// Returns the error of a file that a store said it took, twice, and does not have.
+pub(super) fn vanished(key: &Key) -> Error {
+    let message = format!("vanished: the store said that it took `{key}`, and does not have it");
+    Error::new(ErrorKind::Unavailable, message)
+        .with_code(FailureCode::Vanished)
+        .with_hint("check the store; the file is sent again in the next run")
+}
+
 pub(super) fn changed_during_sync(key: &Key) -> Error {
     Error::new(ErrorKind::Changed, format!("changed-during-sync: `{key}` did not stay as it was long enough"))
         .with_hint("run again when nobody writes to it")

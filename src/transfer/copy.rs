@@ -215,6 +215,7 @@ impl Transfer<'_> {
                 Ok(entry) => {
                     let seen = seen(side, &entry, &job.from);
                     let row = Agreed::new(entry.size, hash, seen);
+                    self.note_written(side, job.target.key.clone(), job.target.replaces);
                     rows.push((job.target.key, Some(BaseRow::Agreed(row))));
                     lines.push(job.line);
                 }

@@ -22,6 +22,8 @@ use syncengine::{
     SyncPair, Timestamp,
 };
 
+mod liars;
+
 use crate::support::bucket::Bucket;
 use crate::support::middle::{Meeting, between};
 use crate::support::world::World;

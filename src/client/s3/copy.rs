@@ -82,6 +82,10 @@ impl S3Client {
         target: Target,
     ) -> Result<Option<Staged>> {
         let doing = format!("copy `{}`", target.key);
+        let condition = Condition::of(target.replaces.as_ref()).map_err(|fault| fault.error(&doing))?;
+        if self.copies_through(&condition).await.map_err(|fault| fault.error(&doing))? {
+            return Ok(None);
+        }
         let source = From::new(&origin.bucket, origin.key, from);
         let copied = async { self.copy_to(&source?, from, &target).await };
         match copied.await {
@@ -121,10 +125,21 @@ impl S3Client {
 
     async fn copy_to(&self, source: &From, from: &Entry, target: &Target) -> Result<Entry, Fault> {
         let writing = self.writing(target, None, None)?;
+        if self.copies_through(&writing.condition).await? {
+            let body = self.read_object(from).await.map_err(Fault::from)?;
+            let staged = Box::pin(self.stage_object(target.clone(), body)).await.map_err(Fault::from)?;
+            return match staged.held {
+                Held::Published(entry) => Ok(entry),
+                Held::Temporary(_) | Held::Memory(..) => {
+                    Err(Fault::new(ErrorKind::Internal, "the copy was not published"))
+                }
+            };
+        }
         self.insist(Act::Copy(&writing.condition)).await?;
-        self.make_room(target).await?;
+        let kept = self.make_room(target).await?;
         let turn = self.turn_to_create(target).await?;
-        let etag = self.copy_conditionally(source, &writing).await?;
+        let copied = self.copy_conditionally(source, &writing).await;
+        let etag = self.or_undo(self.capabilities().await?, &writing, kept, copied).await?;
         self.check_name(target, &etag).await?;
         drop(turn);
         let object =
@@ -132,18 +147,50 @@ impl S3Client {
         Ok(object.entry(&target.key))
     }
 
-    /// Copies to a name whose condition holds.
-    pub(super) async fn copy_conditionally(&self, source: &From, writing: &Writing) -> Result<ETag, Fault> {
+    /// Copies to a name whose condition holds. A copy that the store does not guard is made only where it would guard no
+    /// upload either: then it is looked at before each try.
+    async fn copy_conditionally(&self, source: &From, writing: &Writing) -> Result<ETag, Fault> {
         let can = self.capabilities().await?;
-        let guarded = can.copy_if_none_match && writing.condition == Condition::Absent;
-        if !can.copy_if_none_match && writing.condition == Condition::Absent {
-            self.miss("If-None-Match on copies");
+        let act = Act::Copy(&writing.condition);
+        if act.is_guarded(can) {
+            return self.store.copy_version(can, source, &writing.key, Guard::Condition).await;
         }
-        if !guarded && !writing.condition.holds(self.store.head(&writing.key).await?.as_ref()) {
-            return Err(meanwhile());
+        self.miss(act.condition());
+        let mut tries = 0;
+        loop {
+            let there = self.store.head(&writing.key).await?;
+            let is_done = |object: &Object| object.size == source.size && object.etag == source.etag;
+            if tries > 0 && there.as_ref().is_some_and(is_done) {
+                return self.store.prove_copy(source, &writing.key, can).await;
+            }
+            if !writing.condition.holds(there.as_ref()) {
+                return Err(meanwhile());
+            }
+            match self.store.copy_version(can, source, &writing.key, Guard::Looks).await {
+                Err(fault) if fault.is_passing() && fault.left.is_none() => {
+                    self.store.wait(&mut tries, fault).await?;
+                }
+                copied => return copied,
+            }
         }
-        self.store.copy_version(can, source, &writing.key, guarded).await
     }
+
+    /// Returns whether a version is better copied through here, under a condition, than by the store under none.
+    pub(super) async fn copies_through(&self, condition: &Condition) -> Result<bool, Fault> {
+        let can = self.capabilities().await?;
+        Ok(!Act::Copy(condition).is_guarded(can) && Act::Put(condition).is_guarded(can))
+    }
+}
+
+/// What keeps a copy from replacing what nobody has looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// The store refuses it if anything has the name.
+    Condition,
+    /// Nobody else uses the name.
+    Name,
+    /// Whoever asks for it has looked, and looks again before another try.
+    Looks,
 }
 
 impl Store {
@@ -155,19 +202,19 @@ impl Store {
         }
     }
 
-    /// Copies a version into this bucket. `guarded`: only if nothing has the name.
+    /// Copies a version into this bucket, and proves the copy.
     pub(super) async fn copy_version(
         &self,
         can: Capabilities,
         source: &From,
         to: &str,
-        guarded: bool,
+        guard: Guard,
     ) -> Result<ETag, Fault> {
         if !can.copy_source_if_match {
             self.in_bucket(&source.bucket).expect(&source.key, &source.etag).await?;
         }
-        match self.copy_object(source, to, guarded).await {
-            Ok(etag) => self.check_copy(source, to, etag).await,
+        match self.copy_object(source, to, guard).await {
+            Ok(_) => self.prove_copy(source, to, can).await,
             // Either condition can be the one that does not hold; or our own first try has met it.
             Err(fault) if fault.is_refused_condition() => match self.head(to).await? {
                 Some(there)
@@ -175,7 +222,7 @@ impl Store {
                         && there.etag == source.etag
                         && (!can.folds_names || self.is_listed(to).await?) =>
                 {
-                    Ok(there.etag)
+                    self.prove_copy(source, to, can).await
                 }
                 _ => Err(meanwhile()),
             },
@@ -186,48 +233,27 @@ impl Store {
         }
     }
 
-    /// Returns the ETag of a copy, if the copy has the content of its source.
-    async fn check_copy(&self, source: &From, key: &str, etag: Option<ETag>) -> Result<ETag, Fault> {
-        match etag {
-            Some(etag) if etag == source.etag => return Ok(etag),
-            // A copy of an object of parts is of one piece or of other parts: its ETag is new.
-            Some(etag) if source.etag.whole_md5().is_none() => return Ok(etag),
-            _ => {}
-        }
-        match self.head(key).await? {
-            Some(there) if there.size == source.size => Ok(there.etag),
-            Some(there) => {
-                // Then the store has other bytes than it lists, and what is to go must not go yet.
-                let message = format!(
-                    "the store made a copy of {} bytes, ETag {}, of an object that it lists with {} bytes, ETag {}",
-                    there.size, there.etag, source.size, source.etag
-                );
-                Err(Fault::new(ErrorKind::Unavailable, message))
-            }
-            None => Err(Fault::new(ErrorKind::Unavailable, "the store made a copy that is not there")),
-        }
-    }
-
-    /// Copies an object, in parts if it is too large for one request. `guarded`: only if nothing is there.
-    async fn copy_object(&self, from: &From, to: &str, guarded: bool) -> Result<Option<ETag>, Fault> {
+    /// Copies an object, in parts if it is too large for one request.
+    async fn copy_object(&self, from: &From, to: &str, guard: Guard) -> Result<(), Fault> {
         if from.size > MAX_COPY_BYTES {
             return self.copy_in_parts(from, to).await;
         }
         let header = source(&from.bucket, &from.key);
-        let answer = self
-            .send(|| async {
-                let request = self.sdk().copy_object().bucket(&self.bucket).key(to).copy_source(&header);
-                let request = request
-                    .copy_source_if_match(quoted(&from.etag))
-                    .set_if_none_match(guarded.then(|| "*".to_owned()));
-                Ok(request.customize().config_override(copying(self.limits(), from.size)).send().await?)
-            })
-            .await?;
-        let told = answer.copy_object_result.and_then(|result| result.e_tag);
-        Ok(told.as_deref().and_then(ETag::parse))
+        let request = || async {
+            let request = self.sdk().copy_object().bucket(&self.bucket).key(to).copy_source(&header);
+            let request = request
+                .copy_source_if_match(quoted(&from.etag))
+                .set_if_none_match((guard == Guard::Condition).then(|| "*".to_owned()));
+            Ok(request.customize().config_override(copying(self.limits(), from.size)).send().await?)
+        };
+        let answer = match guard {
+            Guard::Looks => self.send_once(request).await,
+            Guard::Condition | Guard::Name => self.send(request).await,
+        };
+        answer.map(drop)
     }
 
-    async fn copy_in_parts(&self, from: &From, to: &str) -> Result<Option<ETag>, Fault> {
+    async fn copy_in_parts(&self, from: &From, to: &str) -> Result<(), Fault> {
         let metadata = self
             .send(|| async { Ok(self.sdk().head_object().bucket(&from.bucket).key(&from.key).send().await?) })
             .await?;
@@ -238,7 +264,7 @@ impl Store {
         copied
     }
 
-    async fn copy_parts(&self, from: &From, to: &str, id: &str) -> Result<Option<ETag>, Fault> {
+    async fn copy_parts(&self, from: &From, to: &str, id: &str) -> Result<(), Fault> {
         let header = source(&from.bucket, &from.key);
         let starts = (0..from.size).step_by(usize::try_from(COPY_PART_BYTES).unwrap_or(usize::MAX));
         let parts: Vec<CompletedPart> = stream::iter(starts.zip(1..))
@@ -268,13 +294,11 @@ impl Store {
             .try_collect()
             .await?;
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
-        let answer = self
-            .send(|| async {
-                let request = self.sdk().complete_multipart_upload().bucket(&self.bucket).key(to);
-                Ok(request.upload_id(id).multipart_upload(parts.clone()).send().await?)
-            })
-            .await?;
-        Ok(answer.e_tag.as_deref().and_then(ETag::parse))
+        let completed = self.send(|| async {
+            let request = self.sdk().complete_multipart_upload().bucket(&self.bucket).key(to);
+            Ok(request.upload_id(id).multipart_upload(parts.clone()).send().await?)
+        });
+        completed.await.map(drop)
     }
 }
 

@@ -5,6 +5,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use crate::code::FailureCode;
 use crate::error::{Error, ErrorKind};
+use crate::fingerprint::ETag;
 use crate::key::escape;
 
 /// How much of a store's own words is shown.
@@ -38,12 +39,14 @@ pub(super) struct Fault {
     message: String,
     /// Set for a fault that our own checks found.
     kind: Option<ErrorKind>,
+    /// What is there now, if it is ours and not what was sent.
+    pub(super) left: Option<ETag>,
 }
 
 impl Fault {
     /// Returns a fault that our own checks found.
     pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { status: 0, code: String::new(), message: message.into(), kind: Some(kind) }
+        Self { status: 0, code: String::new(), message: message.into(), kind: Some(kind), left: None }
     }
 
     /// Returns the fault of one key of a request about many.
@@ -55,7 +58,7 @@ impl Fault {
             "NotImplemented" => 501,
             _ => 500,
         };
-        Self { status, code: code.to_owned(), message: message.to_owned(), kind: None }
+        Self { status, code: code.to_owned(), message: message.to_owned(), kind: None, left: None }
     }
 
     /// Returns the fault of a request that was dropped because the run was cancelled.
@@ -80,6 +83,17 @@ impl Fault {
     pub(super) fn taken() -> Self {
         let message = "it cannot be beside a name that the store takes for the same";
         Self { code: TAKEN.into(), ..Self::new(ErrorKind::Invalid, message) }
+    }
+
+    /// Returns the fault of a write after which the store has an object of other content, with the ETag `left`.
+    pub(super) fn corrupted(left: ETag) -> Self {
+        let message = format!("the store took other bytes than were sent, its object had the ETag {left}");
+        Self::new(ErrorKind::Invalid, message).leaving(left)
+    }
+
+    /// Returns the fault of a write that left an object which is ours and not what it should be.
+    pub(super) fn leaving(self, left: ETag) -> Self {
+        Self { left: Some(left), ..self }
     }
 
     /// Returns the fault of an object whose bytes did not come whole.
@@ -266,11 +280,11 @@ where
             let told = service.err();
             if told.code().is_none() && told.message().is_none() {
                 let message = causes(&error);
-                return Self { status, code: String::new(), message, kind: None };
+                return Self { status, code: String::new(), message, kind: None, left: None };
             }
             let code = told.code().unwrap_or_default().to_owned();
             let message = told.message().unwrap_or_default().to_owned();
-            return Self { status, code, message, kind: None };
+            return Self { status, code, message, kind: None, left: None };
         }
         let kind = match &error {
             // Nothing was sent: the request itself cannot be made.
@@ -284,7 +298,7 @@ where
         let is_stranger = kind.is_none() && message.contains("certificate");
         let (code, kind) =
             if is_stranger { (STRANGER, Some(ErrorKind::PermissionDenied)) } else { ("", kind) };
-        Self { status: 0, code: code.to_owned(), message, kind }
+        Self { status: 0, code: code.to_owned(), message, kind, left: None }
     }
 }
 
@@ -308,7 +322,7 @@ mod tests {
     use super::*;
 
     fn fault(status: u16, code: &str) -> Fault {
-        Fault { status, code: code.into(), message: "words".into(), kind: None }
+        Fault { status, code: code.into(), message: "words".into(), kind: None, left: None }
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -15,6 +17,8 @@ use super::fault::Fault;
 use super::ledger::{Shape, Wish};
 use super::metadata::{content_type, write_mtime};
 use super::object::quoted;
+use super::probe::Capabilities;
+use super::proof::{Told, hides_hash, is_other_content};
 use super::stage::{Writing, checksum, wrong_length};
 use super::store::Store;
 use crate::client::{Body, Target};
@@ -87,12 +91,15 @@ impl S3Client {
             let kind = content_type(&writing.key);
             self.store.begin_upload(&writing.key, kind, metadata, Some(shape)).await.map_err(fail)?
         };
-        let uploaded = self.send_parts(target, &upload, part, body).await;
+        let uploaded = self.send_parts(target, (can, &upload), part, body).await;
         let completed = match uploaded {
             Err(error) => Err(error),
             Ok(uploaded) => match self.make_room(target).await {
                 Err(fault) => Err(fail(fault)),
-                Ok(()) => self.complete(can, writing, &upload.id, uploaded, part).await.map_err(fail),
+                Ok(kept) => {
+                    let completed = self.complete(can, writing, (&upload.id, kept), uploaded, part).await;
+                    completed.map_err(fail)
+                }
             },
         };
         self.store.end_upload(upload, completed.is_ok()).await;
@@ -103,7 +110,7 @@ impl S3Client {
     async fn send_parts(
         &self,
         target: &Target,
-        upload: &Upload,
+        (can, upload): (Capabilities, &Upload),
         part_bytes: u64,
         mut body: Body,
     ) -> Result<(Vec<Part>, u64)> {
@@ -127,7 +134,7 @@ impl S3Client {
             while filling.len() >= room || (ended && !filling.is_empty()) {
                 number += 1;
                 let bytes = filling.split_to(room.min(filling.len())).freeze();
-                sending.push(self.store.send_part(upload, number, bytes));
+                sending.push(self.store.send_part(can, upload, number, bytes));
                 if sending.len() >= PARTS_IN_FLIGHT
                     && let Some(part) = sending.next().await
                 {
@@ -148,9 +155,9 @@ impl S3Client {
     /// Puts the parts together, if the condition holds.
     async fn complete(
         &self,
-        can: super::probe::Capabilities,
+        can: Capabilities,
         writing: &Writing,
-        id: &str,
+        (id, kept): (&str, Option<String>),
         (parts, size): (Vec<Part>, u64),
         part_bytes: u64,
     ) -> Result<(ETag, ContentHash), Fault> {
@@ -160,13 +167,13 @@ impl S3Client {
             .map(|part| CompletedPart::builder().part_number(part.number).set_e_tag(part.etag).build());
         let parts = CompletedMultipartUpload::builder().set_parts(Some(completed.collect())).build();
         // What a store does with a condition here it was asked apart; where it ignores it, we look first.
-        let can = super::probe::Capabilities {
+        let can = Capabilities {
             put_if_none_match: can.complete_if_none_match,
             put_if_match: can.complete_if_match,
             ..can
         };
-        let etag = self
-            .write(can, writing, (&hash.etag(), size), |if_none_match, if_match| {
+        let written = self
+            .write_once(can, writing, (&hash.etag(), size), |if_none_match, if_match| {
                 let store = &self.store;
                 let request = store.sdk().complete_multipart_upload().bucket(&store.bucket).key(&writing.key);
                 let request = request.upload_id(id).multipart_upload(parts.clone());
@@ -178,11 +185,16 @@ impl S3Client {
                             ErrorKind::Unavailable,
                             "the upload is no longer known to the store",
                         )),
-                        answer => Ok(answer?.e_tag),
+                        Err(fault) => Err(fault),
+                        Ok(answer) => {
+                            let is_encrypted = hides_hash(answer.server_side_encryption.as_ref(), None);
+                            Ok(Told { etag: answer.e_tag, is_encrypted })
+                        }
                     }
                 }
             })
-            .await?;
+            .await;
+        let etag = self.or_undo(can, writing, kept, written).await?;
         Ok((etag, hash))
     }
 }
@@ -245,23 +257,46 @@ impl Store {
         }
     }
 
-    /// Sends one part, unless the store has these bytes already. It checks that they are what was sent.
-    async fn send_part(&self, upload: &Upload, number: i32, bytes: Bytes) -> Result<Part, Fault> {
+    /// Sends one part, unless the store has these bytes already. It checks that they are what was sent, and tells their
+    /// MD5; if that is another one they are sent once more.
+    async fn send_part(
+        &self,
+        can: Capabilities,
+        upload: &Upload,
+        number: i32,
+        bytes: Bytes,
+    ) -> Result<Part, Fault> {
         let (bytes, md5, crc) = digest(bytes).await?;
         let here = ContentHash { md5, parts: None }.etag();
         if upload.had.get(&number).is_some_and(|had| had.size == bytes.len() as u64 && had.etag == here) {
             return Ok(Part { number, etag: Some(quoted(&here)), md5 });
         }
-        let answer = self
-            .send(|| async {
-                let request = self.sdk().upload_part().bucket(&self.bucket).key(&upload.key);
-                let request = request.upload_id(&upload.id).part_number(number).checksum_crc32(&crc);
-                let request = request.body(ByteStream::from(bytes.clone()));
-                let request = request.customize().disable_payload_signing();
-                Ok(request.config_override(self.limits().patient(bytes.len() as u64)).send().await?)
-            })
-            .await?;
-        Ok(Part { number, etag: answer.e_tag, md5 })
+        let content_md5 = (!can.enforces_crc32).then(|| BASE64_STANDARD.encode(md5));
+        let mut has_tried = false;
+        loop {
+            let answer = self
+                .send(|| async {
+                    let request = self.sdk().upload_part().bucket(&self.bucket).key(&upload.key);
+                    let request = request.upload_id(&upload.id).part_number(number).checksum_crc32(&crc);
+                    let request = request.set_content_md5(content_md5.clone());
+                    let request = request.body(ByteStream::from(bytes.clone()));
+                    let request = request.customize().disable_payload_signing();
+                    Ok(request.config_override(self.limits().patient(bytes.len() as u64)).send().await?)
+                })
+                .await?;
+            let customer = answer.sse_customer_algorithm.as_deref();
+            let hides = hides_hash(answer.server_side_encryption.as_ref(), customer);
+            let told = answer.e_tag.as_deref().and_then(ETag::parse);
+            let is_other = !hides && told.is_some_and(|told| is_other_content(can, &told, &here));
+            match (is_other, has_tried) {
+                (false, _) => return Ok(Part { number, etag: answer.e_tag, md5 }),
+                (true, false) => has_tried = true,
+                (true, true) => {
+                    let message = format!("the store took other bytes than were sent for part {number}");
+                    return Err(Fault::new(ErrorKind::Invalid, message));
+                }
+            }
+        }
     }
 
     /// Ends an upload; failing to costs room until a later run tries again.

@@ -1,4 +1,4 @@
-//! What a store can do: asked once, by requests whose conditions must not hold, and remembered for 30 days.
+//! What a store can do: asked once, by requests that must not succeed, and remembered for 30 days.
 //!
 //! A store that ignores a condition answers such a request with success; one that knows it answers 412. Asked
 //! just before the first conditional request of a run, under `.syncengine/probe/`, with objects of our own.
@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier};
 use bytes::Bytes;
+use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
@@ -18,7 +19,7 @@ use super::ledger::make_private;
 use super::object::quoted;
 use super::store::Store;
 use crate::error::ErrorKind;
-use crate::fingerprint::ETag;
+use crate::fingerprint::{ContentHash, ETag};
 
 /// Where probes are made, below the prefix.
 pub(super) const PROBE: &str = ".syncengine/probe/";
@@ -27,7 +28,10 @@ pub(super) const PROBE: &str = ".syncengine/probe/";
 const REMEMBERED_SECONDS: i64 = 30 * 24 * 3600;
 
 /// The form of the file.
-const SCHEMA: u32 = 3;
+const SCHEMA: u32 = 4;
+
+/// What a probe has in it.
+const CONTENT: &[u8] = b"probe";
 
 /// An ETag that no object has.
 const WRONG: &str = "\"00000000000000000000000000000000\"";
@@ -45,6 +49,10 @@ pub(super) struct Capabilities {
     pub(super) delete_many_if_match: bool,
     pub(super) copy_if_none_match: bool,
     pub(super) copy_source_if_match: bool,
+    /// Whether it refuses bytes that do not have the CRC-32 they are sent with.
+    pub(super) enforces_crc32: bool,
+    /// Whether ETags are made of the content, as the one of the probe is.
+    pub(super) md5_etags: bool,
     /// Whether it takes names that differ in case, or in the form of an accent, for one.
     pub(super) folds_names: bool,
 }
@@ -158,6 +166,9 @@ impl Asking<'_> {
     async fn ask(&self) -> Result<Capabilities, Fault> {
         let mut found = Capabilities::default();
         let etag = self.put(None, None).await?;
+        let content: [u8; 16] = Md5::digest(CONTENT).into();
+        found.md5_etags = etag == ContentHash { md5: content, parts: None }.etag();
+        found.enforces_crc32 = self.enforces_crc32().await?;
         found.put_if_none_match = refused(self.put(Some("*"), None).await)?;
         found.put_if_match = refused(self.put(None, Some(WRONG)).await)?;
         if found.put_if_match {
@@ -180,7 +191,7 @@ impl Asking<'_> {
         let answer = store
             .send(|| async {
                 let request = store.sdk().put_object().bucket(&store.bucket).key(self.key);
-                let request = request.body(ByteStream::from(Bytes::from_static(b"probe")));
+                let request = request.body(ByteStream::from(Bytes::from_static(CONTENT)));
                 let request = request
                     .set_if_none_match(if_none_match.map(str::to_owned))
                     .set_if_match(if_match.map(str::to_owned));
@@ -188,6 +199,24 @@ impl Asking<'_> {
             })
             .await?;
         Ok(ETag::new(answer.e_tag.as_deref().unwrap_or_default()))
+    }
+
+    /// Returns whether bytes are refused that come with the CRC-32 of others.
+    async fn enforces_crc32(&self) -> Result<bool, Fault> {
+        let store = self.store;
+        let key = format!("{}-copy", self.key);
+        let wrong = super::stage::checksum(b"other bytes");
+        // That the bytes do not fit is the answer here, and no reason to send them again.
+        let put = store.send(|| async {
+            let request = store.sdk().put_object().bucket(&store.bucket).key(&key);
+            let request = request.body(ByteStream::from(Bytes::from_static(CONTENT))).checksum_crc32(&wrong);
+            match request.customize().disable_payload_signing().send().await.map_err(Fault::from) {
+                Ok(_) => Ok(false),
+                Err(fault) if fault.status == 400 => Ok(true),
+                Err(fault) => Err(fault),
+            }
+        });
+        put.await
     }
 
     async fn copy(&self, source_if_match: Option<&str>, if_none_match: Option<&str>) -> Result<(), Fault> {
@@ -267,7 +296,7 @@ impl Asking<'_> {
         let part = store
             .send(|| async {
                 let request = store.sdk().upload_part().bucket(&store.bucket).key(self.key).upload_id(&id);
-                let request = request.part_number(1).body(ByteStream::from(Bytes::from_static(b"probe")));
+                let request = request.part_number(1).body(ByteStream::from(Bytes::from_static(CONTENT)));
                 Ok(request.customize().disable_payload_signing().send().await?)
             })
             .await?;

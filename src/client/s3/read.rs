@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
-use aws_sdk_s3::types::ServerSideEncryption;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
@@ -17,6 +16,7 @@ use super::fault::Fault;
 use super::limits::Limits;
 use super::metadata::{mode_of, mtime_of, timestamp};
 use super::object::{etag_of, quoted};
+use super::proof::hides_hash;
 use super::store::Store;
 use crate::client::Body;
 use crate::clock::Clock;
@@ -40,11 +40,11 @@ pub(super) fn resident_bytes(size: u64) -> u64 {
 
 /// One version of an object, to be read.
 #[derive(Debug, Clone)]
-struct Version {
-    store: Store,
-    key: String,
-    size: u64,
-    etag: ETag,
+pub(super) struct Version {
+    pub(super) store: Store,
+    pub(super) key: String,
+    pub(super) size: u64,
+    pub(super) etag: ETag,
 }
 
 impl S3Client {
@@ -54,12 +54,14 @@ impl S3Client {
         let etag = etag_of(entry).map_err(|fault| fault.error(doing()))?;
         let version =
             Version { store: self.store.clone(), key: self.object_key(&entry.key), size: entry.size, etag };
-        let first = 0..if entry.size > WHOLE_BYTES { RANGE_BYTES } else { entry.size };
+        let first = version.first();
         let answer =
             version.store.send(|| version.get(&first)).await.map_err(|fault| gone(fault).error(doing()))?;
         let modified = mtime_of(answer.metadata.as_ref()).or(answer.last_modified.as_ref().map(timestamp));
         let mode = mode_of(answer.metadata.as_ref());
-        let proof = if hides_its_hash(&answer) { None } else { version.proof().await };
+        let hides =
+            hides_hash(answer.server_side_encryption.as_ref(), answer.sse_customer_algorithm.as_deref());
+        let proof = if hides { None } else { version.proof().await };
         let chunks = version.chunks(first, answer);
         let doing = doing();
         let chunks = chunks.map_err(move |fault| gone(fault).error(&doing)).boxed();
@@ -75,15 +77,14 @@ fn gone(fault: Fault) -> Fault {
     fault
 }
 
-/// Returns whether the ETag is not made of the content: where the store encrypts with keys of others.
-fn hides_its_hash(answer: &GetObjectOutput) -> bool {
-    let managed = |kind: &ServerSideEncryption| !matches!(kind, ServerSideEncryption::Aes256);
-    answer.sse_customer_algorithm.is_some() || answer.server_side_encryption.as_ref().is_some_and(managed)
-}
-
 impl Version {
+    /// Returns the bytes that are asked for first.
+    pub(super) fn first(&self) -> Range<u64> {
+        0..if self.size > WHOLE_BYTES { RANGE_BYTES } else { self.size }
+    }
+
     /// Asks for a range of bytes, and checks that the answer is what was asked for.
-    async fn get(&self, range: &Range<u64>) -> Result<GetObjectOutput, Fault> {
+    pub(super) async fn get(&self, range: &Range<u64>) -> Result<GetObjectOutput, Fault> {
         let whole = range.start == 0 && range.end == self.size;
         let request = self.store.sdk().get_object().bucket(&self.store.bucket).key(&self.key);
         let request = request.if_match(quoted(&self.etag));
@@ -116,7 +117,11 @@ impl Version {
     }
 
     /// Returns the bytes from `first`, of which the answer is here, to the end.
-    fn chunks(self, first: Range<u64>, answer: GetObjectOutput) -> BoxStream<'static, Result<Bytes, Fault>> {
+    pub(super) fn chunks(
+        self,
+        first: Range<u64>,
+        answer: GetObjectOutput,
+    ) -> BoxStream<'static, Result<Bytes, Fault>> {
         if first.end == self.size {
             return stream::try_unfold(Pace::new(answer, first, &self.store), |mut pace| async move {
                 Ok(pace.next().await?.map(|chunk| (chunk, pace)))
@@ -168,7 +173,7 @@ impl Version {
 
     /// Returns what the ETag says of the content. For an object of parts the size of the first one is asked for:
     /// a guess would reject good bytes.
-    async fn proof(&self) -> Option<ContentHash> {
+    pub(super) async fn proof(&self) -> Option<ContentHash> {
         if let Some(hash) = self.etag.whole_md5() {
             return Some(hash);
         }

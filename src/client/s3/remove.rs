@@ -9,7 +9,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use md5::{Digest, Md5};
 
 use super::S3Client;
-use super::copy::From;
+use super::copy::{From, Guard};
 use super::fault::Fault;
 use super::list::run_of;
 use super::object::{etag_of, quoted};
@@ -53,6 +53,8 @@ async fn all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T
 struct Doomed {
     key: String,
     etag: ETag,
+    /// The name of the copy in the trash.
+    kept: Option<String>,
 }
 
 impl S3Client {
@@ -89,11 +91,11 @@ impl S3Client {
             .collect()
     }
 
-    /// Puts what `target` replaces into the trash, if it is to be kept.
-    pub(super) async fn make_room(&self, target: &Target) -> Result<(), Fault> {
-        let Some(entry) = &target.replaces else { return Ok(()) };
+    /// Puts what `target` replaces into the trash, if it is to be kept. Returns the name that it has there.
+    pub(super) async fn make_room(&self, target: &Target) -> Result<Option<String>, Fault> {
+        let Some(entry) = &target.replaces else { return Ok(None) };
         let must_copy = self.must_copy(&target.disposal).await;
-        self.keep(entry, &target.disposal, must_copy).await.map(drop)
+        Ok(self.keep(entry, &target.disposal, must_copy).await?.kept)
     }
 
     /// Makes sure that a version can be had back, if it is to be.
@@ -103,11 +105,12 @@ impl S3Client {
         disposal: &Disposal,
         must_copy: Result<bool, Fault>,
     ) -> Result<Doomed, Fault> {
-        let doomed = Doomed { key: self.object_key(&entry.key), etag: etag_of(entry)? };
+        let mut doomed = Doomed { key: self.object_key(&entry.key), etag: etag_of(entry)?, kept: None };
         if must_copy? && let Disposal::Trash { run } = disposal {
             let to = self.trash_key(run, &entry.key);
             let from = From::new(&self.store.bucket, doomed.key.clone(), entry)?;
             self.copy_to_trash(&from, &to).await?;
+            doomed.kept = Some(to);
         }
         Ok(doomed)
     }
@@ -116,7 +119,14 @@ impl S3Client {
     async fn copy_to_trash(&self, from: &From, key: &str) -> Result<(), Fault> {
         let can = self.capabilities().await?;
         let store = self.trash_store();
-        let copied = store.copy_version(can, from, key, false).await;
+        let copied = store.copy_version(can, from, key, Guard::Name).await;
+        if let Err(Fault { left: Some(left), .. }) = &copied {
+            // Nobody would know in the trash that it is no whole version.
+            let stump = Doomed { key: key.to_owned(), etag: left.clone(), kept: None };
+            if let Err(fault) = store.delete_one(&stump, None).await {
+                tracing::debug!(?fault, key, "a copy that is not whole stays in the trash");
+            }
+        }
         copied.map(drop).map_err(|fault| match &self.setup.trash {
             Some(trash) if fault.code == "NoSuchBucket" => Fault::no_trash(&trash.name),
             _ => fault,
@@ -177,8 +187,10 @@ impl S3Client {
                 }
                 is_over
             });
-            let old: Vec<Doomed> =
-                objects.into_iter().map(|object| Doomed { key: object.key, etag: object.etag }).collect();
+            let old: Vec<Doomed> = objects
+                .into_iter()
+                .map(|object| Doomed { key: object.key, etag: object.etag, kept: None })
+                .collect();
             for chunk in old.chunks(OBJECTS_PER_DELETE) {
                 let deleted = store.delete_many(chunk.to_vec(), false).await;
                 deleted.into_iter().collect::<Result<(), Fault>>()?;
@@ -214,7 +226,7 @@ impl S3Client {
     }
 
     /// Returns the bucket the trash is in.
-    fn trash_store(&self) -> Store {
+    pub(super) fn trash_store(&self) -> Store {
         self.setup.trash.as_ref().map_or_else(|| self.store.clone(), |at| self.store.in_bucket(&at.name))
     }
 
@@ -252,7 +264,7 @@ impl S3Client {
 
     /// Deletes a version without keeping it, where a copy of it is known to be elsewhere.
     pub(super) async fn delete_version(&self, key: &str, etag: &ETag) -> Result<(), Fault> {
-        let doomed = Doomed { key: key.to_owned(), etag: etag.clone() };
+        let doomed = Doomed { key: key.to_owned(), etag: etag.clone(), kept: None };
         self.delete(vec![doomed]).await.pop().unwrap_or(Ok(()))
     }
 }

@@ -14,10 +14,12 @@ use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 
 use super::S3Client;
+use super::copy::{From, Guard};
 use super::fault::Fault;
 use super::metadata::{MODE, MTIME, content_type, write_mode, write_mtime};
 use super::object::{Condition, Object};
 use super::probe::Capabilities;
+use super::proof::{Told, hides_hash, is_other_content};
 use super::strict::Act;
 use crate::client::{Body, Held, Staged, Target};
 use crate::entry::Timestamp;
@@ -103,19 +105,21 @@ impl S3Client {
         bytes: Bytes,
     ) -> Result<(ETag, ContentHash), Fault> {
         let can = self.capabilities().await?;
-        self.make_room(target).await?;
+        let kept = self.make_room(target).await?;
         let mut hasher = Hasher::new(HashForm::Whole);
         hasher.update(&bytes);
         let hash = hasher.finish();
         let crc = checksum(&bytes);
+        let md5 = (!can.enforces_crc32).then(|| BASE64_STANDARD.encode(hash.md5));
         let size = bytes.len() as u64;
-        let etag = self
+        let written = self
             .write(can, writing, (&hash.etag(), size), |if_none_match, if_match| {
                 let store = &self.store;
                 let request = store.sdk().put_object().bucket(&store.bucket).key(&writing.key);
                 let request = request
                     .body(ByteStream::from(bytes.clone()))
                     .checksum_crc32(&crc)
+                    .set_content_md5(md5.clone())
                     .content_type(content_type(&writing.key))
                     .set_metadata(writing.metadata())
                     .set_if_none_match(if_none_match)
@@ -125,14 +129,22 @@ impl S3Client {
                     .customize()
                     .disable_payload_signing()
                     .config_override(store.limits().patient(size));
-                async move { Ok(request.send().await?.e_tag) }
+                async move {
+                    let answer = request.send().await?;
+                    let customer = answer.sse_customer_algorithm.as_deref();
+                    let is_encrypted = hides_hash(answer.server_side_encryption.as_ref(), customer);
+                    Ok(Told { etag: answer.e_tag, is_encrypted })
+                }
             })
-            .await?;
+            .await;
+        let etag = self.or_undo(can, writing, kept, written).await?;
         Ok((etag, hash))
     }
 
     /// Sends a conditional write until it is known what became of it. `mine` is the ETag and the size that
-    /// the object has if it is ours.
+    /// the object has if it is ours. What arrives as something else is sent once more.
+    ///
+    /// Where the store guards nothing it is looked at before each try. The moment that is left is told of.
     pub(super) async fn write<F>(
         &self,
         can: Capabilities,
@@ -141,7 +153,28 @@ impl S3Client {
         send: impl Fn(Option<String>, Option<String>) -> F,
     ) -> Result<ETag, Fault>
     where
-        F: Future<Output = Result<Option<String>, Fault>>,
+        F: Future<Output = Result<Told, Fault>>,
+    {
+        match self.write_once(can, writing, mine, &send).await {
+            Err(fault) if fault.left.is_some() => {
+                let Some(left) = fault.left.clone() else { return Err(fault) };
+                tracing::debug!(?fault, "sending it once more");
+                let again = Writing { condition: Condition::Is(left), ..writing.clone() };
+                self.write_once(can, &again, mine, &send).await
+            }
+            written => written,
+        }
+    }
+
+    pub(super) async fn write_once<F>(
+        &self,
+        can: Capabilities,
+        writing: &Writing,
+        mine: (&ETag, u64),
+        send: impl Fn(Option<String>, Option<String>) -> F,
+    ) -> Result<ETag, Fault>
+    where
+        F: Future<Output = Result<Told, Fault>>,
     {
         let (if_none_match, if_match) = match &writing.condition {
             Condition::Absent => (can.put_if_none_match.then(|| "*".to_owned()), None),
@@ -153,15 +186,18 @@ impl S3Client {
         }
         let mut tries = 0;
         loop {
-            if unguarded
-                && tries == 0
-                && !writing.condition.holds(self.store.head(&writing.key).await?.as_ref())
-            {
-                return Err(meanwhile());
+            if unguarded {
+                let there = self.store.head(&writing.key).await?;
+                if tries > 0 && there.as_ref().is_some_and(|object| is_mine(object, mine)) {
+                    return self.ours(can, writing, mine).await;
+                }
+                if !writing.condition.holds(there.as_ref()) {
+                    return Err(meanwhile());
+                }
             }
             let sent = self.store.send_once(|| send(if_none_match.clone(), if_match.clone())).await;
             let fault = match sent {
-                Ok(etag) => return self.confirm(writing, etag, mine).await,
+                Ok(told) => return self.confirm(can, writing, told, mine).await,
                 Err(fault) => fault,
             };
             let refused = fault.is_refused_condition() || (if_match.is_some() && fault.code == "NoSuchKey");
@@ -172,32 +208,76 @@ impl S3Client {
                 return Err(meanwhile());
             }
             // Did an earlier try get there, although nobody said so?
-            let there = self.store.head(&writing.key).await?;
-            match &there {
-                // Where names are folded it may be somebody else's, of another name.
-                Some(object) if is_mine(object, mine) => {
-                    let is_ours = !can.folds_names || self.store.is_listed(&writing.key).await?;
-                    return if is_ours { Ok(object.etag.clone()) } else { Err(meanwhile()) };
-                }
+            match self.store.head(&writing.key).await? {
+                Some(object) if is_mine(&object, mine) => return self.ours(can, writing, mine).await,
                 there if writing.condition.holds(there.as_ref()) => {
                     self.store.wait(&mut tries, fault).await?;
                 }
-
                 _ => return Err(meanwhile()),
             }
         }
     }
 
+    /// Returns the ETag of an object that is what was sent. Where names are folded it may be somebody else's, of another name.
+    async fn ours(&self, can: Capabilities, writing: &Writing, mine: (&ETag, u64)) -> Result<ETag, Fault> {
+        let is_ours = !can.folds_names || self.store.is_listed(&writing.key).await?;
+        if is_ours { Ok(mine.0.clone()) } else { Err(meanwhile()) }
+    }
+
+    /// Takes back a write that left other content than was sent: the version that it replaced comes back from the trash,
+    /// where `kept` is, and a new object goes.
+    pub(super) async fn or_undo(
+        &self,
+        can: Capabilities,
+        writing: &Writing,
+        kept: Option<String>,
+        written: Result<ETag, Fault>,
+    ) -> Result<ETag, Fault> {
+        let fault = match written {
+            Err(fault) if fault.left.is_some() => fault,
+            written => return written,
+        };
+        if let Some(left) = &fault.left
+            && let Err(undone) = self.undo(can, writing, kept, left).await
+        {
+            tracing::debug!(?undone, "what the store made of it stays");
+        }
+        Err(fault)
+    }
+
+    async fn undo(
+        &self,
+        can: Capabilities,
+        writing: &Writing,
+        kept: Option<String>,
+        left: &ETag,
+    ) -> Result<(), Fault> {
+        self.store.expect(&writing.key, left).await?;
+        let Some(kept) = kept else { return self.delete_version(&writing.key, left).await };
+        let trash = self.trash_store();
+        let Some(version) = trash.head(&kept).await? else {
+            return Err(Fault::new(ErrorKind::NotFound, "the version is not in the trash"));
+        };
+        let from = From { bucket: trash.bucket, key: kept, etag: version.etag, size: version.size };
+        self.store.copy_version(can, &from, &writing.key, Guard::Looks).await.map(drop)
+    }
+
     /// Returns the ETag of what was written, as listings will show it.
     async fn confirm(
         &self,
+        can: Capabilities,
         writing: &Writing,
-        told: Option<String>,
+        told: Told,
         mine: (&ETag, u64),
     ) -> Result<ETag, Fault> {
-        let told = told.as_deref().and_then(ETag::parse);
+        let is_encrypted = told.is_encrypted;
+        let told = told.etag.as_deref().and_then(ETag::parse);
         if told.as_ref() == Some(mine.0) {
             return Ok(mine.0.clone());
+        }
+        let is_other = |etag: &ETag| !is_encrypted && is_other_content(can, etag, mine.0);
+        if let Some(told) = told.as_ref().filter(|told| is_other(told)) {
+            return self.judge_other(writing, told, mine).await;
         }
         if let Some(told) = told.as_ref().filter(|_| self.tells_etags.load(Ordering::Relaxed)) {
             return Ok(told.clone());
@@ -207,6 +287,9 @@ impl S3Client {
             // Whoever said yes has not written: not the store perhaps, but somebody on the way to it.
             Some(object) if object.etag != *mine.0 && writing.condition.holds(Some(&object)) => {
                 Err(Fault::new(ErrorKind::Unavailable, "the store took the object and still has the old one"))
+            }
+            Some(object) if told.is_none() && is_other(&object.etag) => {
+                self.judge_other(writing, &object.etag, mine).await
             }
             Some(object) if object.size == mine.1 && !is_of_another_time(&object, writing) => {
                 // Where it is not made of the content, but is the one that is told, looking once is enough.
@@ -220,6 +303,20 @@ impl S3Client {
                 "the store took the object and does not have it; its name may be one the store cannot keep",
             )),
         }
+    }
+}
+
+impl S3Client {
+    /// Judges a write after which the store tells the MD5 of other content: it is encrypted, or somebody else's by now, or
+    /// not what was sent.
+    async fn judge_other(&self, writing: &Writing, told: &ETag, mine: (&ETag, u64)) -> Result<ETag, Fault> {
+        let Some(there) = self.store.look_closely(&writing.key).await? else { return Err(meanwhile()) };
+        let Some(etag) = there.e_tag.as_deref().and_then(ETag::parse) else { return Err(meanwhile()) };
+        let customer = there.sse_customer_algorithm.as_deref();
+        if etag == *mine.0 || hides_hash(there.server_side_encryption.as_ref(), customer) {
+            return Ok(etag);
+        }
+        if etag == *told { Err(Fault::corrupted(etag)) } else { Err(meanwhile()) }
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) enum Act<'a> {
 }
 
 impl Act<'_> {
-    fn is_guarded(self, can: Capabilities) -> bool {
+    pub(super) fn is_guarded(self, can: Capabilities) -> bool {
         match self {
             Self::Put(Condition::Absent) => can.put_if_none_match,
             Self::Put(Condition::Is(_)) => can.put_if_match,
@@ -30,7 +30,7 @@ impl Act<'_> {
     }
 
     /// Returns the condition that it needs.
-    fn condition(self) -> &'static str {
+    pub(super) fn condition(self) -> &'static str {
         match self {
             Self::Put(condition) => condition.name(),
             Self::Complete(Condition::Absent) => "If-None-Match on uploads in parts",

@@ -7,7 +7,7 @@ use s3s::dto::{
 use s3s::{S3Request, S3Result, s3_error};
 
 use super::{Api, attributes, etag, form_name, number, timestamp, upload_number, with_checksum};
-use crate::embedded::batch::{NewPart, Source};
+use crate::embedded::batch::{NewObject, NewPart, Source};
 use crate::embedded::condition::{ReadConditions, Verdict, WriteConditions};
 use crate::embedded::ingest::{Expected, receive};
 use crate::embedded::row::Tag;
@@ -42,7 +42,14 @@ pub(super) async fn copy_object(
         if_modified_since: input.copy_source_if_modified_since.take(),
         if_unmodified_since: input.copy_source_if_unmodified_since.take(),
     };
-    let Opened { object, version: copied, .. } = open(api, (from, key, version), &conditions).await?;
+    let opened = open(api, (from, key, version), &conditions).await?;
+    if let Some(size) = api.turn.stump() {
+        return cut_off(api, opened, (input.bucket, input.key), target_conditions, size).await;
+    }
+    let Opened { object, version: copied, .. } = opened;
+    if api.turn.pretends() {
+        return Ok(told(object.tag, object.modified));
+    }
     let source =
         Source { bucket: from.into(), key: key.into(), version, tag: object.tag, modified: object.modified };
     let attributes = if replace { Some(attributes!(input)?) } else { None };
@@ -68,6 +75,40 @@ pub(super) async fn copy_object(
         version_id: copy.version.told(),
         ..Default::default()
     })
+}
+
+/// Copies the beginning of an object, and says that it was all of it.
+async fn cut_off(
+    api: &Api,
+    opened: Opened,
+    (bucket, key): (String, String),
+    conditions: WriteConditions,
+    size: u64,
+) -> S3Result<CopyObjectOutput> {
+    let Opened { object, segments, .. } = opened;
+    let size = size.min(object.size);
+    let body = StreamingBlob::wrap(segments.stream(0..size));
+    let expected = Expected { size: Some(number(size)), ..Expected::default() };
+    let received = receive(api.store.blobs(), Some(body), expected).await?;
+    let new = NewObject {
+        content: received.content,
+        size: received.size,
+        tag: Tag { md5: received.md5, parts: 0 },
+        checksum: None,
+        attributes: object.attributes,
+    };
+    api.store.change(move |batch| batch.put_object(&bucket, &key, &conditions, new)).await?;
+    Ok(told(object.tag, object.modified))
+}
+
+/// Returns the answer that a copy is the object with this tag.
+fn told(tag: Tag, modified: i64) -> CopyObjectOutput {
+    let result = CopyObjectResult {
+        e_tag: Some(etag(tag)),
+        last_modified: Some(timestamp(modified)),
+        ..Default::default()
+    };
+    CopyObjectOutput { copy_object_result: Some(result), ..Default::default() }
 }
 
 /// Makes a part of a range of an object. Its tag is over its bytes, so they are read.

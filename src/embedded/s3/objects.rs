@@ -57,6 +57,9 @@ pub(super) async fn put_object(
         checksum: received.checksum,
         attributes,
     };
+    if api.turn.pretends() {
+        return Ok(PutObjectOutput { e_tag: Some(etag(tag)), ..Default::default() });
+    }
     let (bucket, key) = (input.bucket, input.key);
     let put = api.store.change(move |batch| batch.put_object(&bucket, &key, &conditions, new)).await?;
     let checksum = checksum.as_ref();
@@ -230,6 +233,9 @@ pub(super) async fn delete_object(
         size: input.if_match_size,
         modified: input.if_match_last_modified_time,
     };
+    if api.turn.pretends() {
+        return Ok(DeleteObjectOutput::default());
+    }
     let (bucket, key) = (input.bucket, input.key);
     let deleted =
         api.store.change(move |batch| delete_one(batch, (&bucket, &key), version, &conditions)).await?;
@@ -247,6 +253,11 @@ pub(super) async fn delete_objects(
     let DeleteObjectsInput { bucket, delete, .. } = request.input;
     if delete.objects.is_empty() || delete.objects.len() > MAX_DELETED {
         return Err(s3_error!(MalformedXML));
+    }
+    if api.turn.pretends() {
+        let named = |object: ObjectIdentifier| DeletedObject { key: Some(object.key), ..Default::default() };
+        let deleted = delete.objects.into_iter().map(named).collect();
+        return Ok(DeleteObjectsOutput { deleted: Some(deleted), ..Default::default() });
     }
     let quiet = delete.quiet.unwrap_or(false);
     let name = bucket.clone();

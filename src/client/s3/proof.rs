@@ -1,0 +1,159 @@
+//! Proofs that a store has what it says it has: of the bytes that were sent, and of the copies it made itself.
+//!
+//! A store can take other bytes than were sent, or make a stump of a copy, and say yes. Nothing that could be had back
+//! from elsewhere goes before that is ruled out: by an ETag that is the MD5 of the content, by a checksum, or by reading
+//! what the store has.
+
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::types::{ChecksumMode, ChecksumType, ServerSideEncryption};
+use futures::TryStreamExt;
+
+use super::copy::From;
+use super::fault::Fault;
+use super::probe::Capabilities;
+use super::read::Version;
+use super::store::Store;
+use crate::error::ErrorKind;
+use crate::fingerprint::{ContentHash, ETag, HashForm, Hasher};
+
+/// What a store said of a write.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) etag: Option<String>,
+    /// Whether the ETag is not made of the content, because the store encrypts with keys of others.
+    pub(super) is_encrypted: bool,
+}
+
+/// Returns whether ETags of objects that are so encrypted are not made of their content.
+pub(super) fn hides_hash(kind: Option<&ServerSideEncryption>, customer: Option<&str>) -> bool {
+    let managed = |kind: &ServerSideEncryption| !matches!(kind, ServerSideEncryption::Aes256);
+    customer.is_some() || kind.is_some_and(managed)
+}
+
+/// Returns whether an ETag of a store with this habit says that the content is another one than `mine`.
+pub(super) fn is_other_content(can: Capabilities, etag: &ETag, mine: &ETag) -> bool {
+    let is_hash = |etag: &ETag| etag.whole_md5().is_some() || etag.multipart().is_some();
+    can.md5_etags && etag != mine && is_hash(etag) && etag.multipart().is_some() == mine.multipart().is_some()
+}
+
+impl Store {
+    /// Returns the ETag of a copy, once it is proved that it has the content of its source.
+    ///
+    /// # Errors
+    /// A copy that is not there, or has other content, or of which nothing can be proved.
+    pub(super) async fn prove_copy(
+        &self,
+        source: &From,
+        key: &str,
+        can: Capabilities,
+    ) -> Result<ETag, Fault> {
+        let copy = self.look_closely(key).await?;
+        let Some(copy) = copy else {
+            return Err(Fault::new(ErrorKind::Unavailable, "the store made a copy that is not there"));
+        };
+        let size = copy.content_length.and_then(|length| u64::try_from(length).ok());
+        let (Some(etag), Some(size)) = (copy.e_tag.as_deref().and_then(ETag::parse), size) else {
+            return Err(Fault::new(ErrorKind::Unavailable, "the store tells no ETag or size of the copy"));
+        };
+        let other = || {
+            // Then the store has other bytes than it lists, and what is to go must not go yet.
+            let message = format!(
+                "the store made a copy of {size} bytes, ETag {etag}, of an object that it lists with {} bytes, ETag {}",
+                source.size, source.etag
+            );
+            Fault::new(ErrorKind::Unavailable, message).leaving(etag.clone())
+        };
+        if size != source.size {
+            return Err(other());
+        }
+        let hides = hides_hash(copy.server_side_encryption.as_ref(), copy.sse_customer_algorithm.as_deref());
+        if can.md5_etags && !hides {
+            if etag == source.etag {
+                return Ok(etag);
+            }
+            // One that is of one piece, as its copy, would have the same.
+            if source.etag.whole_md5().is_some() && etag.whole_md5().is_some() {
+                return Err(other());
+            }
+        }
+        let original = self.in_bucket(&source.bucket).look_closely(&source.key).await?;
+        let original = original
+            .filter(|found| found.e_tag.as_deref().and_then(ETag::parse).as_ref() == Some(&source.etag));
+        let Some(original) = original else {
+            return Err(Fault::new(ErrorKind::Changed, "the object is no longer the one that was copied"));
+        };
+        match is_same_sum(&original, &copy) {
+            Some(true) => Ok(etag),
+            Some(false) => Err(other()),
+            None => {
+                let of_source = Version {
+                    store: self.in_bucket(&source.bucket),
+                    key: source.key.clone(),
+                    size,
+                    etag: source.etag.clone(),
+                };
+                let of_copy = Version { store: self.clone(), key: key.to_owned(), size, etag: etag.clone() };
+                if of_copy.has_content_of(of_source).await? { Ok(etag) } else { Err(other()) }
+            }
+        }
+    }
+
+    /// Looks at an object with its checksums; `None` if there is none.
+    pub(super) async fn look_closely(&self, key: &str) -> Result<Option<HeadObjectOutput>, Fault> {
+        let looked = self
+            .send(|| async {
+                let request = self.sdk().head_object().bucket(&self.bucket).key(key);
+                Ok(request.checksum_mode(ChecksumMode::Enabled).send().await?)
+            })
+            .await;
+        match looked {
+            Err(fault) if fault.is_missing() => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+}
+
+impl Version {
+    /// Reads an object, and its original too unless what it is made of is told by its ETag, and compares them.
+    async fn has_content_of(self, original: Self) -> Result<bool, Fault> {
+        // What an ETag of parts says can be checked against the copy alone.
+        let told = original.proof().await.filter(|hash| hash.parts.is_some());
+        if let Some(told) = told {
+            return Ok(self.content(told.form()).await? == told);
+        }
+        let whole = HashForm::Whole;
+        Ok(self.content(whole).await? == original.content(whole).await?)
+    }
+
+    /// Reads the whole object and returns the hash of its content.
+    async fn content(self, form: HashForm) -> Result<ContentHash, Fault> {
+        let mut hasher = Hasher::new(form);
+        let first = self.first();
+        let answer = self.store.send(|| self.get(&first)).await?;
+        let mut chunks = self.chunks(first, answer);
+        while let Some(chunk) = chunks.try_next().await? {
+            hasher.update(&chunk);
+        }
+        Ok(hasher.finish())
+    }
+}
+
+/// Compares the checksums that a store keeps of two whole objects; `None` if it keeps none of one kind for both.
+fn is_same_sum(one: &HeadObjectOutput, other: &HeadObjectOutput) -> Option<bool> {
+    let is_whole = |object: &HeadObjectOutput| !matches!(object.checksum_type, Some(ChecksumType::Composite));
+    if !is_whole(one) || !is_whole(other) {
+        return None;
+    }
+    let sums = |object: &HeadObjectOutput| {
+        [
+            object.checksum_sha256.clone(),
+            object.checksum_crc64_nvme.clone(),
+            object.checksum_sha1.clone(),
+            object.checksum_crc32_c.clone(),
+            object.checksum_crc32.clone(),
+        ]
+    };
+    // A sum of sums of parts says so by its number, where it is not said apart.
+    let both = sums(one).into_iter().zip(sums(other)).find_map(|(one, other)| one.zip(other));
+    both.filter(|(one, other)| !one.contains('-') && !other.contains('-')).map(|(one, other)| one == other)
+}

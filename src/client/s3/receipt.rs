@@ -1,0 +1,111 @@
+//! Receipts: whether what was written is there, asked once more before a run ends.
+//!
+//! A store can say yes to a write and have nothing. Then the file would be missing there in the next run, as if somebody
+//! had deleted it, and be deleted here as well. So written names are looked for: in pages of the listing, each of
+//! which begins at the next name that was not looked for yet, so that one request answers for a thousand names
+//! that lie together and none takes more than one. What no page shows is asked for by its name.
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::S3Client;
+use super::fault::Fault;
+use super::page::Position;
+use super::walk::PAGE_KEYS;
+use crate::client::{Listed, Written};
+use crate::entry::Entry;
+use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
+use crate::key::Key;
+
+/// How many names are asked for at once.
+const AT_ONCE: usize = 32;
+
+/// With fewer names each is asked for: a look at one object is less work for a store than a page.
+const LEAST_LISTED: usize = 3;
+
+impl S3Client {
+    /// Returns which of the files that were just written are not there, or still are what they replaced.
+    pub(super) async fn find_missing(&self, written: &[Written]) -> Result<Vec<Key>> {
+        let mut written = written.to_vec();
+        written.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        // Of a name that was written twice the last write counts.
+        written.reverse();
+        written.dedup_by(|one, other| one.key == other.key);
+        written.reverse();
+        if written.len() >= LEAST_LISTED && !self.store.listing.is_disordered() {
+            let unlisted = self.unlisted(written).await;
+            written = unlisted.map_err(|fault| fault.error(format!("list `{}`", self.location)))?;
+        }
+        let looks = stream::iter(written).map(|Written { key, replaces }| async move {
+            let is_old =
+                |now: &Entry| replaces.as_ref().is_some_and(|old| old.fingerprint == now.fingerprint);
+            Ok::<_, Error>(match self.head_key(&key).await? {
+                Some(Listed::File(now)) => is_old(&now).then_some(key),
+                Some(Listed::Unknown(..)) => None,
+                _ => Some(key),
+            })
+        });
+        looks.buffered(AT_ONCE).try_filter_map(|key| async move { Ok(key) }).try_collect().await
+    }
+
+    /// Returns which of these files, in ascending order, the listing does not show as they should be.
+    async fn unlisted(&self, written: Vec<Written>) -> Result<Vec<Written>, Fault> {
+        let mut unlisted = Vec::new();
+        let mut waiting = written.into_iter().peekable();
+        while let Some(next) = waiting.peek() {
+            let before = before(&self.object_key(&next.key));
+            let page = self.store.page(&self.at.prefix, &Position::After(before), PAGE_KEYS).await?;
+            // A page says nothing of what lies behind its last name, unless it is the last page.
+            let end = page.next.is_some().then(|| page.objects.last().map(|object| object.key.clone()));
+            let mut covered = 0;
+            while let Some(file) = waiting.next_if(|file| {
+                let name = self.object_key(&file.key);
+                end.as_ref().is_none_or(|end| end.as_ref().is_some_and(|end| name <= *end))
+            }) {
+                covered += 1;
+                let name = self.object_key(&file.key);
+                let at = page.objects.binary_search_by(|object| object.key.as_str().cmp(&name));
+                let shown = at.ok().map(|at| Fingerprint::Object(page.objects[at].etag.clone()));
+                let is_old = file.replaces.as_ref().map(|old| &old.fingerprint) == shown.as_ref();
+                if shown.is_none() || is_old {
+                    unlisted.push(file);
+                }
+            }
+            if covered == 0 {
+                unlisted.extend(waiting.next());
+            }
+        }
+        Ok(unlisted)
+    }
+}
+
+/// Returns a name that comes just before another one, with hardly any in between.
+fn before(name: &str) -> String {
+    let mut chars = name.chars();
+    let Some(last) = chars.next_back() else { return String::new() };
+    let mut before = chars.as_str().to_owned();
+    // Space is the lowest that every store takes in a name.
+    if let Some(lower) = char::from_u32(u32::from(last).saturating_sub(1)).filter(|lower| *lower >= ' ') {
+        before.push(lower);
+        before.push(char::MAX);
+    }
+    before
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_begins_just_before_a_name() {
+        for (name, after, expected) in
+            [("a/b", "a/a", "a/azzz"), ("a!", "a", "a  "), ("a/\u{1}", "", "a"), ("é", "d", "è")]
+        {
+            let before = before(name);
+            assert!(
+                before.as_str() < name && before.as_str() > after && expected < name,
+                "{name}: {before:?}"
+            );
+        }
+    }
+}

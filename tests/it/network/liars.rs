@@ -1,0 +1,83 @@
+//! Stores that say yes and have something else: other bytes than were sent, stumps of copies, nothing at all.
+//!
+//! A run against one either brings about what it reports or says what failed; in no case does a version go of which
+//! nothing else is left, nor does a damaged one stay under its name.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use syncengine::Outcome;
+use syncengine::embedded::{Disturb, Disturbance, Request};
+
+use super::{LARGE, expected};
+use crate::support::Root;
+use crate::support::world::World;
+
+/// Lies so many times in answers to one kind of request that is about files or trash.
+#[derive(Debug)]
+struct Liar {
+    operation: &'static str,
+    /// A part of the names that it lies about.
+    about: &'static str,
+    lie: Disturbance,
+    left: AtomicU64,
+    told: AtomicU64,
+}
+
+impl Disturb for Liar {
+    fn disturb(&self, request: &Request<'_>) -> Disturbance {
+        let key = request.key.unwrap_or_default();
+        let is_ours = key.contains(".syncengine/") && !key.contains(".syncengine/trash/");
+        if request.operation != self.operation || is_ours || !key.contains(self.about) {
+            return Disturbance::Pass;
+        }
+        let lies = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if lies.is_err() {
+            return Disturbance::Pass;
+        }
+        self.told.fetch_add(1, Ordering::Relaxed);
+        self.lie.clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_has_something_else_than_it_says_loses_nothing() {
+    let always = u64::MAX;
+    for (operation, about, lie, times, is_mended) in [
+        ("PutObject", "", Disturbance::Corrupt(2), 1, true),
+        ("PutObject", "edited", Disturbance::Corrupt(2), always, false),
+        ("PutObject", "new", Disturbance::Corrupt(2), always, false),
+        ("PutObject", "", Disturbance::Pretend, 1, true),
+        ("PutObject", "edited", Disturbance::Pretend, always, false),
+        ("PutObject", "new", Disturbance::Pretend, always, false),
+        ("UploadPart", "", Disturbance::Corrupt(9), 1, true),
+        ("UploadPart", "", Disturbance::Corrupt(9), always, false),
+        ("CopyObject", "", Disturbance::Stump(3), 1, true),
+        ("CopyObject", "trash", Disturbance::Stump(3), always, false),
+        ("CopyObject", "renamed", Disturbance::Stump(3), always, false),
+        ("CopyObject", "", Disturbance::Pretend, 1, true),
+        ("CopyObject", "trash", Disturbance::Pretend, always, false),
+        ("CopyObject", "renamed", Disturbance::Pretend, always, false),
+    ] {
+        let large = operation == "UploadPart";
+        let story = format!("{operation} {about} {lie:?}, {times} times");
+        let liar = Arc::new(Liar { operation, about, lie, left: AtomicU64::new(0), told: AtomicU64::new(0) });
+        let world = World::disturbed(Arc::clone(&liar) as Arc<dyn Disturb>);
+        world.make_work(large).await;
+        let before = world.contents();
+        liar.left.store(times, Ordering::Relaxed);
+        let report = world.sync_briskly().await;
+        liar.left.store(0, Ordering::Relaxed);
+        assert!(liar.told.load(Ordering::Relaxed) > 0, "{story}: nothing was told");
+        assert_eq!(report.outcome == Outcome::Synced, is_mended, "{story}: {:?}", report.failures);
+        // Whatever has a name there is a whole version that somebody wrote.
+        for (name, content) in world.bucket.files() {
+            let is_whole = before.contains(&content) || content == vec![7; LARGE];
+            assert!(is_whole, "{story}: `{name}` is {:?}", String::from_utf8_lossy(&content));
+        }
+        if is_mended {
+            assert!(world.bucket.files() == expected(large), "{story}: {:?}", world.bucket.files().keys());
+        }
+        world.nothing_is_lost(&story, &before, large).await;
+    }
+}
