@@ -379,7 +379,8 @@ async fn f19_i23_deletions_before_a_store_goes_away_are_recorded() {
     (0..FILES).for_each(write);
     world.sync_briskly().await;
     (0..FILES).for_each(|number| world.folder.delete(&format!("many/{number}")));
-    ending.0.store(150, Ordering::SeqCst);
+    // Past the copies into the trash, each of which is looked at, and some of the deletions.
+    ending.0.store(250, Ordering::SeqCst);
     let (report, error) = world.sync_at(&world.bucket.server.endpoint).await;
     ending.0.store(u64::MAX, Ordering::SeqCst);
     assert_eq!(error, Some(ErrorKind::Unavailable), "{:?}", report.failures);
@@ -550,7 +551,14 @@ fn ignorant_stores() -> Vec<Ignorant> {
             [true, true, false],
             &["delete", "delete two", "rename"],
         ),
-        ("copies", vec![("CopyObject", IgnoreIfNoneMatch)], [true, true, true], &["rename"]),
+        // Then the bytes pass through here, under a condition.
+        ("copies", vec![("CopyObject", IgnoreIfNoneMatch)], [true, true, true], &[]),
+        (
+            "copies and PUT, create",
+            vec![("CopyObject", IgnoreIfNoneMatch), ("PutObject", IgnoreIfNoneMatch)],
+            [false, true, true],
+            &["create", "rename"],
+        ),
     ]
 }
 

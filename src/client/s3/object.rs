@@ -94,7 +94,8 @@ impl Store {
             .await;
         let answer = match looked {
             Err(fault) if fault.is_missing() => return Ok(None),
-            answer => answer?,
+            Err(fault) => return Err(self.explained(fault).await),
+            Ok(answer) => answer,
         };
         let size = answer.content_length.and_then(|length| u64::try_from(length).ok());
         let (Some(etag), Some(size)) = (answer.e_tag.as_deref().and_then(ETag::parse), size) else {
@@ -108,6 +109,22 @@ impl Store {
             archived: is_archived(answer.storage_class.as_ref().map(aws_sdk_s3::types::StorageClass::as_str))
                 && answer.restore.as_deref().is_none_or(|told| !told.contains("ongoing-request=\"false\"")),
         }))
+    }
+
+    /// Returns why a look at an object was refused: the answer to a HEAD has no room for it, that to a listing has. Only that
+    /// credentials are not taken any more counts; who may list may still not look.
+    pub(super) async fn explained(&self, fault: Fault) -> Fault {
+        if fault.status != 403 || !fault.code.is_empty() {
+            return fault;
+        }
+        let listed = self.send_once(|| async {
+            let request = self.sdk().list_objects_v2().bucket(&self.bucket).max_keys(1);
+            Ok(request.send().await?)
+        });
+        match listed.await {
+            Err(told) if told.kind() == ErrorKind::Unauthenticated => told,
+            _ => fault,
+        }
     }
 
     /// Returns how many bytes the first part of a multipart object has, if the store tells.

@@ -108,7 +108,8 @@ impl Store {
             .await;
         match looked {
             Err(fault) if fault.is_missing() => Ok(None),
-            answer => answer.map(Some),
+            Err(fault) => Err(self.explained(fault).await),
+            Ok(answer) => Ok(Some(answer)),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::page::Position;
 use super::walk::PAGE_KEYS;
 use crate::client::{Listed, Written};
 use crate::entry::Entry;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 
@@ -33,17 +33,19 @@ impl S3Client {
         written.dedup_by(|one, other| one.key == other.key);
         written.reverse();
         if written.len() >= LEAST_LISTED && !self.store.listing.is_disordered() {
-            let unlisted = self.unlisted(written).await;
-            written = unlisted.map_err(|fault| fault.error(format!("list `{}`", self.location)))?;
+            // Where the listing does not come each is asked for.
+            written = self.unlisted(written.clone()).await.unwrap_or(written);
         }
         let looks = stream::iter(written).map(|Written { key, replaces }| async move {
             let is_old =
                 |now: &Entry| replaces.as_ref().is_some_and(|old| old.fingerprint == now.fingerprint);
-            Ok::<_, Error>(match self.head_key(&key).await? {
-                Some(Listed::File(now)) => is_old(&now).then_some(key),
-                Some(Listed::Unknown(..)) => None,
-                _ => Some(key),
-            })
+            match self.head_key(&key).await {
+                Ok(Some(Listed::File(now))) => Ok(is_old(&now).then_some(key)),
+                Err(error) if error.ends_the_run() => Err(error),
+                // Nobody can tell; the next run will see.
+                Ok(Some(Listed::Unknown(..))) | Err(_) => Ok(None),
+                Ok(_) => Ok(Some(key)),
+            }
         });
         looks.buffered(AT_ONCE).try_filter_map(|key| async move { Ok(key) }).try_collect().await
     }

@@ -402,9 +402,19 @@ impl Place {
 
     /// Forgets the latest operations that are not durable, all from `kept` on.
     pub(crate) fn cut_power(&mut self, kept: usize) -> bool {
+        let names: Vec<String> =
+            self.pending.iter().skip(kept).flat_map(|pending| pending.names.clone()).collect();
         let undone = self.pending.drain(..).nth(kept);
         let is_undone = undone.is_some();
         if let Some(undone) = undone {
+            for name in names {
+                let Some(content) = self.files.get(&name).map(|file| file.content.clone()) else { continue };
+                // Nobody has seen it there.
+                let shown = self.shown.iter_mut().filter(|((other, _), _)| *other == name);
+                for (_, contents) in shown {
+                    contents.remove(&content);
+                }
+            }
             self.files = undone.files;
             self.trash = undone.trash;
         }
