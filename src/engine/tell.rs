@@ -49,7 +49,9 @@ pub(super) fn foresee(plan: &Plan, found: &Survey, prepared: &Prepared, recorder
         if action.work.is_blocked() {
             recorder.fail(action.key.as_str(), "sync", &blocked(action));
         } else if let Some(mut line) = Line::planned(action) {
-            if in_one_store {
+            // What replaces something is written under a condition, which stores do not know for copies.
+            let replaces = matches!(&action.work, Work::Copy(copy) if copy.replaces.is_some());
+            if in_one_store && !replaces {
                 line.effects.pass_within_store();
             }
             recorder.emit(&Event::Done(line));
