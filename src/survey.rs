@@ -138,7 +138,7 @@ pub(crate) async fn survey(
     let Surveyor { mut found, watch, obstacles, unlisted, .. } = survey;
     found.rules = diff.seen_rules();
     tell(obstacles.finish(), recorder);
-    doubt(&mut found.unplaced, unlisted.finish());
+    doubt(&mut found.unplaced, &unlisted.finish());
     found.collisions = watch.finish();
     hidden::find(&examiner.clients, &mut found.collisions, control).await?;
     count_strays(&mut found, examiner);
@@ -232,7 +232,7 @@ impl Surveyor<'_> {
         self.watch.see(&change.key, on);
         if on.source || on.destination || matches!(change.base, Some(BaseRow::Agreed(_))) {
             tell(self.obstacles.see(&change.key), self.recorder);
-            doubt(&mut found.unplaced, self.unlisted.see(&change.key));
+            doubt(&mut found.unplaced, &self.unlisted.see(&change.key));
         }
         found.copies.see(&change.key, on);
         for side in Side::BOTH.into_iter().filter(|side| *on.get(*side)) {
@@ -305,7 +305,7 @@ impl Surveyor<'_> {
             Listed::Unknown(key, error) => {
                 *found.unreadable.get_mut(side) = true;
                 self.recorder.fail(key.as_str(), "list", &error.at(side));
-                doubt(&mut found.unplaced, self.unlisted.meet(key, side, ()));
+                doubt(&mut found.unplaced, &self.unlisted.meet(key, side, ()));
             }
             Listed::Unmappable { shown, error, files, .. } => {
                 for file in &files {
@@ -343,7 +343,7 @@ fn tell(judged: Vec<Obstacle>, recorder: &Recorder) {
 }
 
 /// A folder that cannot be listed and is new may be one that was renamed, with everything that is missing elsewhere.
-fn doubt(unplaced: &mut Unplaced, judged: Vec<Obstacle<()>>) {
+fn doubt(unplaced: &mut Unplaced, judged: &[Obstacle<()>]) {
     for folder in judged.iter().filter(|folder| !folder.hides) {
         unplaced.add_unknown(folder.side);
     }

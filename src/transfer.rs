@@ -6,8 +6,8 @@
 //! is conditional on the version the plan was made for; what changed meanwhile is handed back to be planned
 //! again. Before any effect the mode's rights are checked once more, apart from the planner.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -23,19 +23,19 @@ use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Line};
 use crate::examine::Clients;
-use crate::fingerprint::{FileStat, Fingerprint};
+use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 use crate::mode::{Side, Sides, SyncMode};
 use crate::plan::{Action, Plan, Reason, Work};
 use crate::report::Recorder;
-use crate::state::{Agreed, BaseRow, RowChange, StateStore};
-use crate::timestamp::Timestamp;
+use crate::state::{RowChange, StateStore};
 use crate::unplaced::Doubts;
 
 mod body;
 mod copy;
 mod memory;
 mod phases;
+mod receipt;
 mod rename;
 mod respell;
 #[cfg(test)]
@@ -44,8 +44,8 @@ mod tests;
 pub(crate) use body::DAMAGED;
 use body::Throttle;
 pub(crate) use memory::Memory;
-use phases::Phases;
 pub(crate) use phases::Removal;
+use phases::{Phases, parted};
 
 /// Rows recorded between two flushes, at most; a power cut costs the work of one batch.
 const ROWS_PER_FLUSH: usize = 500;
@@ -262,41 +262,6 @@ impl<'a> Transfer<'a> {
         self.copy_all(jobs, &mut executed).await?;
         executed.deletions = phases.last;
         Ok(executed)
-    }
-
-    /// Looks for what was written to stores since the last time. What is not there has no row any more, and is returned.
-    ///
-    /// # Errors
-    /// A store that cannot be asked, or a state that cannot be written.
-    pub(crate) async fn receive(&self) -> Result<Vec<Key>> {
-        let (mut vanished, mut rows) = (Vec::new(), Vec::new());
-        for side in Side::BOTH {
-            let written = {
-                let mut written =
-                    self.progress.written.get(side).lock().unwrap_or_else(PoisonError::into_inner);
-                std::mem::take(&mut *written)
-            };
-            if written.is_empty() {
-                continue;
-            }
-            let missing = self.clients.get(side).missing(&written).await.map_err(|error| error.at(side))?;
-            for key in missing {
-                let last = written.iter().rfind(|written| written.key == key);
-                let replaced = last.and_then(|written| written.replaces.as_ref());
-                rows.push((key.clone(), replaced.map(|old| BaseRow::Agreed(still(side, old)))));
-                vanished.push(key);
-            }
-        }
-        self.record(rows).await?;
-        Ok(vanished)
-    }
-
-    /// Notes what is to be looked for before the run ends.
-    fn note_written(&self, side: Side, key: Key, replaces: Option<Entry>) {
-        if !self.clients.get(side).is_folder() {
-            let written = self.progress.written.get(side);
-            written.lock().unwrap_or_else(PoisonError::into_inner).push(Written { key, replaces });
-        }
     }
 
     /// Deletes, last of all. A mirror that could not list or read everything (`unreadable`, or found on the way) deletes
@@ -566,20 +531,6 @@ impl<'a> Transfer<'a> {
         let target = self.target(action.key, copy.replaces);
         Some(Job { to: copy.to, from: copy.from, target, line })
     }
-}
-
-/// Returns what there are doubts about, and the rest.
-fn parted(removals: Vec<Removal>, doubts: &Doubts) -> (Vec<Removal>, Vec<Removal>) {
-    removals.into_iter().partition(|removal| doubts.hold(removal.on, &removal.entry))
-}
-
-/// Returns the row of a file that still is the old one on `side`, where the other side has another version.
-fn still(side: Side, old: &Entry) -> Agreed {
-    let nothing = Timestamp::default();
-    let unlike = FileStat { modified: nothing, changed: nothing, inode: 0, settled: false };
-    let mut seen = Sides::new(Fingerprint::File(unlike), Fingerprint::File(unlike));
-    *seen.get_mut(side) = old.fingerprint.clone();
-    Agreed::new(old.size, None, seen)
 }
 
 /// Returns how both sides show a version, `entry` on `side` and `counterpart` on the other.

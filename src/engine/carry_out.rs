@@ -6,7 +6,7 @@ use futures::{FutureExt, StreamExt};
 
 use super::past::Past;
 use super::prepare::Prepared;
-use super::tell::{changed_during_sync, in_its_place, vanished as vanished_error};
+use super::tell::{changed_during_sync, in_its_place, vanished};
 use super::{SyncEngine, SyncOptions, rules};
 use crate::client::{Disposal, Listed};
 use crate::code::NoticeCode;
@@ -106,15 +106,10 @@ impl Run<'_> {
             }
             self.give_up(std::mem::take(&mut moved));
             // What a store said it took is looked for before anything is deleted on account of it.
-            let vanished = transfer.receive().await?;
-            if !vanished.is_empty() {
-                let (again, gone) =
-                    vanished.into_iter().partition::<BTreeSet<Key>, _>(|key| sent.insert(key.clone()));
-                gone.iter().for_each(|key| self.recorder.fail(key.as_str(), "copy", &vanished_error(key)));
-                if !again.is_empty() {
-                    (moved, replans) = (again, REPLANS - 1);
-                    continue;
-                }
+            moved = self.vanished(&transfer, &mut sent).await?;
+            if !moved.is_empty() {
+                replans = REPLANS - 1;
+                continue;
             }
             if deletions.is_empty() {
                 break;
@@ -141,6 +136,19 @@ impl Run<'_> {
             )));
         }
         Ok(())
+    }
+
+    /// Returns what stores said they took and do not have, once; what vanishes again has failed.
+    async fn vanished(&self, transfer: &Transfer<'_>, sent: &mut BTreeSet<Key>) -> Result<BTreeSet<Key>> {
+        let mut again = BTreeSet::new();
+        for key in transfer.receive().await? {
+            if sent.insert(key.clone()) {
+                again.insert(key);
+            } else {
+                self.recorder.fail(key.as_str(), "copy", &vanished(&key));
+            }
+        }
+        Ok(again)
     }
 
     /// Reports paths that did not stay as they were for long enough.

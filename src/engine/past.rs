@@ -149,21 +149,12 @@ impl SyncEngine {
         let is_met = has_base || which.copy.is_some();
         let last_here = if is_met { None } else { self.last_here(pair, prepared, &marks).await? };
         self.tell_of_others(last_here.as_ref(), recorder);
-        let marked = match common {
-            Some(id) if which.copy.is_none() && self.has_marked(&id, &marks, prepared).await? => Some(id),
-            _ => None,
-        };
-        let last = last_here.as_ref().filter(|_| which.copy.is_none()).map(|last| last.pair_id.clone());
-        let known = marked.or(last);
+        let known = self.known_id((common, last_here.as_ref()), &which, &marks, prepared).await?;
         let first = if first_sync { FirstSync::Begun(preference) } else { FirstSync::Spent };
         let id = || known.unwrap_or_else(|| self.new_pair_id());
         let mut record = record.unwrap_or_else(|| new_record(id(), first, pair, prepared));
         clock::begin(self.clock.now(), &mut record);
-        let strange = strange(&record, &marks, differs);
-        let is_exchanged = |side| *strange.get(side) && *rollback.on.get(side);
-        let exchanged = Sides::new(is_exchanged(Side::Source), is_exchanged(Side::Destination));
-        let is_strange = |side| *strange.get(side) || *rollback.exchanged.get(side);
-        rollback.exchanged = Sides::new(is_strange(Side::Source), is_strange(Side::Destination));
+        let exchanged = note_exchanged(&mut rollback, strange(&record, &marks, differs));
         // Where a side carries no marker only its number says that it was moved, and another folder can have that by now.
         let is_unsure = |side| *which.moved.get(side) && !pair.allows_copy_to(side);
         let differs = |side| *differs.get(side) || is_unsure(side);
@@ -190,6 +181,26 @@ impl SyncEngine {
             trash_run: None,
             lock,
         })
+    }
+
+    /// Returns the id under which a pair without a state goes on: that of the markers that this machine has written for these
+    /// two places, or of who has made this sync last. A copy has none.
+    async fn known_id(
+        &self,
+        (common, last): (Option<String>, Option<&LastHere>),
+        which: &Which,
+        marks: &Sides<Marks>,
+        prepared: &Prepared,
+    ) -> Result<Option<String>> {
+        if which.copy.is_some() {
+            return Ok(None);
+        }
+        if let Some(id) = common
+            && self.has_marked(&id, marks, prepared).await?
+        {
+            return Ok(Some(id));
+        }
+        Ok(last.map(|last| last.pair_id.clone()))
     }
 
     /// Tells if another machine has made this sync before.
@@ -248,6 +259,15 @@ fn strange(record: &PairRecord, marks: &Sides<Marks>, root_differs: Sides<bool>)
         *root_differs.get(side) && shown < epoch::known(record, side, root_differs)
     };
     Sides::new(is_strange(Side::Source), is_strange(Side::Destination))
+}
+
+/// Notes that other folders are in the place of those that the base knows. Returns on which of these sides one went back by its
+/// marker too.
+fn note_exchanged(rollback: &mut Rollback, strange: Sides<bool>) -> Sides<bool> {
+    let is_strange = |side| *strange.get(side) || *rollback.exchanged.get(side);
+    rollback.exchanged = Sides::new(is_strange(Side::Source), is_strange(Side::Destination));
+    let is_exchanged = |side| *strange.get(side) && *rollback.on.get(side);
+    Sides::new(is_exchanged(Side::Source), is_exchanged(Side::Destination))
 }
 
 /// Returns whether the destination is another pair's too.

@@ -215,7 +215,9 @@ impl Transfer<'_> {
                 Ok(entry) => {
                     let seen = seen(side, &entry, &job.from);
                     let row = Agreed::new(entry.size, hash, seen);
-                    self.note_written(side, job.target.key.clone(), job.target.replaces);
+                    // The same bytes with another time look as they did before.
+                    let replaces = job.target.replaces.filter(|old| old.fingerprint != entry.fingerprint);
+                    self.note_written(side, job.target.key.clone(), replaces);
                     rows.push((job.target.key, Some(BaseRow::Agreed(row))));
                     lines.push(job.line);
                 }

@@ -6,6 +6,7 @@ use crate::event::Line;
 use crate::mode::{Side, Sides};
 use crate::plan::{Action, Work};
 use crate::state::{Agreed, BaseRow, RowChange};
+use crate::unplaced::Doubts;
 
 /// A file to be deleted.
 #[derive(Debug)]
@@ -66,4 +67,9 @@ impl Phases {
             Work::Blocked | Work::Clash { .. } => {}
         }
     }
+}
+
+/// Returns what there are doubts about, and the rest.
+pub(super) fn parted(removals: Vec<Removal>, doubts: &Doubts) -> (Vec<Removal>, Vec<Removal>) {
+    removals.into_iter().partition(|removal| doubts.hold(removal.on, &removal.entry))
 }
