@@ -50,7 +50,11 @@ pub(super) fn foresee(plan: &Plan, found: &Survey, prepared: &Prepared, recorder
             recorder.fail(action.key.as_str(), "sync", &blocked(action));
         } else if let Some(mut line) = Line::planned(action) {
             // What replaces something is written under a condition, which stores do not know for copies.
-            let replaces = matches!(&action.work, Work::Copy(copy) if copy.replaces.is_some());
+            let replaces = match &action.work {
+                Work::Copy(copy) => copy.replaces.is_some(),
+                Work::Rename { edited, .. } => *edited,
+                _ => false,
+            };
             if in_one_store && !replaces {
                 line.effects.pass_within_store();
             }

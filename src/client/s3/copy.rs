@@ -161,7 +161,7 @@ impl S3Client {
             let there = self.store.head(&writing.key).await?;
             let is_done = |object: &Object| object.size == source.size && object.etag == source.etag;
             if tries > 0 && there.as_ref().is_some_and(is_done) {
-                return self.store.prove_copy(source, &writing.key, can).await;
+                return Box::pin(self.store.prove_copy(source, &writing.key, can)).await;
             }
             if !writing.condition.holds(there.as_ref()) {
                 return Err(meanwhile());
@@ -214,7 +214,7 @@ impl Store {
             self.in_bucket(&source.bucket).expect(&source.key, &source.etag).await?;
         }
         match self.copy_object(source, to, guard).await {
-            Ok(_) => self.prove_copy(source, to, can).await,
+            Ok(()) => Box::pin(self.prove_copy(source, to, can)).await,
             // Either condition can be the one that does not hold; or our own first try has met it.
             Err(fault) if fault.is_refused_condition() => match self.head(to).await? {
                 Some(there)
@@ -222,7 +222,7 @@ impl Store {
                         && there.etag == source.etag
                         && (!can.folds_names || self.is_listed(to).await?) =>
                 {
-                    self.prove_copy(source, to, can).await
+                    Box::pin(self.prove_copy(source, to, can)).await
                 }
                 _ => Err(meanwhile()),
             },

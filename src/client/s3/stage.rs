@@ -238,7 +238,7 @@ impl S3Client {
             written => return written,
         };
         if let Some(left) = &fault.left
-            && let Err(undone) = self.undo(can, writing, kept, left).await
+            && let Err(undone) = Box::pin(self.undo(can, writing, kept, left)).await
         {
             tracing::debug!(?undone, "what the store made of it stays");
         }
