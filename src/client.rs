@@ -19,14 +19,14 @@ use std::fmt;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream, StreamExt};
 use serde::{Deserialize, Serialize};
 
 use crate::code::NoticeCode;
 use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::{Filter, Rules};
-use crate::fingerprint::ContentHash;
+use crate::fingerprint::{ContentHash, Hasher};
 use crate::key::Key;
 use crate::location::StoreOptions;
 use crate::report::{Conditions, Requests};
@@ -440,6 +440,35 @@ pub struct Body {
     pub proof: Option<ContentHash>,
     /// The bytes, in pieces of at most a few hundred KiB.
     pub chunks: BoxStream<'static, Result<Bytes>>,
+}
+
+/// What to do about bytes that are not those of their version.
+pub(crate) const DAMAGED: &str = "run again; if it is always this one, what the store keeps is damaged";
+
+impl Body {
+    /// Returns the body with an error at its end if its bytes are not those of the version, for whoever does not compare
+    /// them himself.
+    pub(crate) fn checked(self) -> Self {
+        let Some(proof) = self.proof else { return self };
+        let state = (self.chunks, Some(Hasher::new(proof.form())));
+        let chunks = stream::unfold(state, move |(mut chunks, hasher)| async move {
+            let mut hasher = hasher?;
+            match chunks.next().await {
+                Some(Ok(chunk)) => {
+                    hasher.update(&chunk);
+                    Some((Ok(chunk), (chunks, Some(hasher))))
+                }
+                Some(Err(error)) => Some((Err(error), (chunks, None))),
+                None if hasher.finish() == proof => None,
+                None => {
+                    let message = "the bytes that came are not those of the version";
+                    let error = Error::new(ErrorKind::Unavailable, message).with_hint(DAMAGED);
+                    Some((Err(error), (chunks, None)))
+                }
+            }
+        });
+        Self { chunks: chunks.boxed(), ..self }
+    }
 }
 
 impl fmt::Debug for Body {

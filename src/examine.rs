@@ -380,7 +380,7 @@ impl Examiner {
         let mut hashes: Vec<ContentHash> = hashers.into_iter().map(Hasher::finish).collect();
         if body.proof.is_some_and(|proof| !hashes.contains(&proof)) {
             let message = format!("read `{}`: the bytes that came are not those of the version", entry.key);
-            return Err(Error::new(ErrorKind::Unavailable, message).with_hint(crate::transfer::DAMAGED));
+            return Err(Error::new(ErrorKind::Unavailable, message).with_hint(crate::client::DAMAGED));
         }
         hashes.truncate(forms.len());
         Ok(hashes)

@@ -41,7 +41,6 @@ mod respell;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use body::DAMAGED;
 use body::Throttle;
 pub(crate) use memory::Memory;
 pub(crate) use phases::Removal;

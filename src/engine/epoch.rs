@@ -96,10 +96,7 @@ async fn is_mixed(
     let old = marks.get(side).of(&record.pair_id).find(|marker| marker.epoch < *epochs.there.get(side));
     let Some(old) = old else { return Ok(false) };
     // A listing can be stale.
-    let found = prepared.listed.get(side).read_marker(&old.to_string()).await;
-    let found =
-        found.map_err(|error| unreachable(error, &format!("the markers of the {side} cannot be read")))?;
-    Ok(found.is_some())
+    Ok(read(prepared, side, old).await?.is_some())
 }
 
 /// Returns which of the sides that this run writes to went back in time, by their markers.
@@ -123,10 +120,7 @@ async fn went_back(
             continue;
         }
         // A listing can be stale.
-        let name = Marker::new(&record.pair_id, known).to_string();
-        let found = prepared.listed.get(side).read_marker(&name).await;
-        let found = found
-            .map_err(|error| unreachable(error, &format!("the markers of the {side} cannot be read")))?;
+        let found = read(prepared, side, &Marker::new(&record.pair_id, known)).await?;
         *back.get_mut(side) = found.is_none();
     }
     Ok(back)
@@ -247,11 +241,15 @@ impl SyncEngine {
     }
 }
 
+/// Returns what is in a marker, if it is there.
+async fn read(prepared: &Prepared, side: Side, marker: &Marker) -> Result<Option<String>> {
+    let text = prepared.listed.get(side).read_marker(&marker.to_string()).await;
+    text.map_err(|error| unreachable(error, &format!("the markers of the {side} cannot be read")))
+}
+
 /// Returns what is in a marker, if it is there and can be understood.
 async fn read_text(prepared: &Prepared, side: Side, marker: &Marker) -> Result<Option<MarkerText>> {
-    let text = prepared.listed.get(side).read_marker(&marker.to_string()).await;
-    let text =
-        text.map_err(|error| unreachable(error, &format!("the markers of the {side} cannot be read")))?;
+    let text = read(prepared, side, marker).await?;
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }
 

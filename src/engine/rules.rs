@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::filter::layers::Book;
 use crate::filter::{IGNORE_FILE, Rules};
-use crate::fingerprint::{Fingerprint, Hasher};
+use crate::fingerprint::Fingerprint;
 use crate::guard::Notice;
 use crate::key::Key;
 use crate::mode::{Side, Sides, SyncMode};
@@ -26,7 +26,6 @@ use crate::plan::{Action, Plan, Work};
 use crate::report::Recorder;
 use crate::state::{RuleFile, RulesRecord};
 use crate::survey::Survey;
-use crate::transfer::DAMAGED;
 
 /// A file of rules is not longer.
 const MOST_BYTES: u64 = 1024 * 1024;
@@ -132,20 +131,11 @@ async fn read(side: Side, entry: &Entry, prepared: &Prepared) -> Result<String> 
         let error = Error::new(ErrorKind::Invalid, format!("read `{key}`: longer than 1 MiB"));
         return Err(failed(error.with_hint("shorten the file")));
     }
-    let mut body = prepared.listed.get(side).read(entry).await.map_err(failed)?;
-    let mut bytes = Vec::new();
-    let mut hasher = body.proof.map(|proof| Hasher::new(proof.form()));
-    while let Some(chunk) = body.chunks.next().await {
-        let chunk = chunk.map_err(failed)?;
-        if let Some(hasher) = &mut hasher {
-            hasher.update(&chunk);
-        }
-        bytes.extend_from_slice(&chunk);
-    }
     // Damaged on their way they would exclude something else.
-    if hasher.map(Hasher::finish) != body.proof {
-        let message = format!("read `{key}`: the bytes that came are not those of the version");
-        return Err(failed(Error::new(ErrorKind::Unavailable, message).with_hint(DAMAGED)));
+    let mut body = prepared.listed.get(side).read(entry).await.map_err(failed)?.checked();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = body.chunks.next().await {
+        bytes.extend_from_slice(&chunk.map_err(failed)?);
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -268,17 +268,16 @@ mod tests {
             ("+FILE", "FILE", "file", "FILE! file!"),
             ("+A/x +a/y =a/z", "A", "a", "A/x! a/y! a/z"),
             ("+A/x =a/z", "A", "a", "A/x! a! a/z"),
-            // The other side takes the names for one.
-            ("~a +a/x", "a", "A", "A! a! a/x!"),
-            ("~a/x +a", "a/x", "a/X", "a! a/X! a/x!"),
-            ("-a +b", "a", "A", "A! a! b"),
+            // `|`: the other side takes the names for one.
+            ("| ~a +a/x", "a", "A", "A! a! a/x!"),
+            ("| ~a/x +a", "a/x", "a/X", "a! a/X! a/x!"),
+            ("| -a +b", "a", "A", "A! a! b"),
         ] {
-            let mut plan = plan(words);
-            let side = if words.contains('+') && words.contains(['~', '-']) {
-                Side::Source
-            } else {
-                Side::Destination
+            let (side, words) = match words.strip_prefix("| ") {
+                Some(words) => (Side::Source, words),
+                None => (Side::Destination, words),
             };
+            let mut plan = plan(words);
             let clash = Clash { side, one: key(one), other: key(other) };
             block(&mut plan, &BTreeSet::from([clash]));
             let told = plan.actions.iter().map(|action| match &action.work {

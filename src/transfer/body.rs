@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 
-use crate::client::Body;
+use crate::client::{Body, DAMAGED};
 use crate::clock::Clock;
 use crate::control::SyncController;
 use crate::error::{Error, ErrorKind};
@@ -37,9 +37,6 @@ impl Throttle {
         start.saturating_sub(now)
     }
 }
-
-/// What to do about bytes that are not those of their version.
-pub(crate) const DAMAGED: &str = "run again; if it is always this one, what the store keeps is damaged";
 
 /// Learns the hash of a body as its bytes pass, and compares it with what the body must turn out to be.
 #[derive(Debug, Clone)]

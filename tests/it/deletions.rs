@@ -37,6 +37,13 @@ impl Scene {
         Self { dir, store, folder, engine, pair }
     }
 
+    /// Returns two folders and the pair of them.
+    fn folders(&self, mode: SyncMode) -> (Folder, Folder, SyncPair) {
+        let (from, to) = (Folder::new(self.dir.path(), "from"), Folder::new(self.dir.path(), "to"));
+        let pair = SyncPair::with_clients(from.client(), to.client()).mode(mode);
+        (from, to, pair)
+    }
+
     async fn run(&self) -> Report {
         self.engine.sync_pair(&self.pair, SyncOptions::new()).await.unwrap()
     }
@@ -101,8 +108,7 @@ async fn a_file_whose_new_name_fails_keeps_its_old_one_at_the_other_side() {
 async fn a_folder_whose_new_name_fails_deletes_nothing_that_is_in_it() {
     for mode in [SyncMode::SourceToDestination, SyncMode::TwoWay] {
         let scene = Scene::new(mode);
-        let (from, to) = (Folder::new(scene.dir.path(), "from"), Folder::new(scene.dir.path(), "to"));
-        let pair = SyncPair::with_clients(from.client(), to.client()).mode(mode);
+        let (from, to, pair) = scene.folders(mode);
         for name in ["d/e/1", "d/2", "d/3", "gone", "same"] {
             from.write(name, name.as_bytes(), WHEN);
         }
@@ -126,8 +132,7 @@ async fn a_folder_whose_new_name_fails_deletes_nothing_that_is_in_it() {
 async fn a_file_whose_new_name_fails_makes_no_room_for_what_has_its_old_one() {
     for mode in [SyncMode::SourceToDestination, SyncMode::TwoWay] {
         let scene = Scene::new(mode);
-        let (from, to) = (Folder::new(scene.dir.path(), "from"), Folder::new(scene.dir.path(), "to"));
-        let pair = SyncPair::with_clients(from.client(), to.client()).mode(mode);
+        let (from, to, pair) = scene.folders(mode);
         from.write("a", b"the only copy of it", WHEN);
         from.write("other", b"goes", WHEN);
         scene.engine.sync_pair(&pair, SyncOptions::new()).await.unwrap();

@@ -9,7 +9,8 @@ use super::limits::{LEAST_UPLOAD_RATE, Limits};
 use super::multipart::PARTS_IN_FLIGHT;
 use super::object::{Condition, Object, etag_of, quoted};
 use super::probe::Capabilities;
-use super::stage::{Writing, meanwhile};
+use super::proof::ToldOfCopy;
+use super::stage::{Carried, Writing, meanwhile};
 use super::store::Store;
 use super::strict::Act;
 use crate::client::{Disposal, Held, Origin, Staged, Target};
@@ -68,9 +69,7 @@ impl S3Client {
     /// Copies a version of this tree to another name in it.
     pub(super) async fn copy_within(&self, from: &Entry, target: Target) -> Result<Staged> {
         let doing = format!("copy `{}` to `{}`", from.key, target.key);
-        let source = From::new(&self.store.bucket, self.object_key(&from.key), from);
-        let copied = async { self.copy_to(&source?, from, &target).await };
-        let entry = copied.await.map_err(|fault| fault.error(doing))?;
+        let entry = self.copy_here(from, &target).await.map_err(|fault| fault.error(doing))?;
         Ok(Staged { target, size: from.size, hash: None, held: Held::Published(entry) })
     }
 
@@ -111,9 +110,9 @@ impl S3Client {
                 disposal: Disposal::Discard,
                 run_tag: 0,
             };
-            let source = From::new(&self.store.bucket, self.object_key(&from.key), from)?;
-            let entry = self.copy_to(&source, from, &target).await?;
-            let Err(fault) = self.delete_version(&source.key, &source.etag).await else { return Ok(entry) };
+            let entry = self.copy_here(from, &target).await?;
+            let old = self.delete_version(&self.object_key(&from.key), &etag_of(from)?).await;
+            let Err(fault) = old else { return Ok(entry) };
             // The old one is another version now, or cannot be deleted: then there is no rename.
             if let Err(left) = self.delete_version(&self.object_key(to), &etag_of(&entry)?).await {
                 tracing::debug!(?left, key = %to, "the copy stays");
@@ -123,18 +122,37 @@ impl S3Client {
         renamed.await.map_err(|fault: Fault| fault.error(doing))
     }
 
-    async fn copy_to(&self, source: &From, from: &Entry, target: &Target) -> Result<Entry, Fault> {
+    /// Copies a version of this tree: the store does, or the bytes pass through here.
+    async fn copy_here(&self, from: &Entry, target: &Target) -> Result<Entry, Fault> {
         let writing = self.writing(target, None, None)?;
         if self.copies_through(&writing.condition).await? {
-            let body = self.read_object(from).await.map_err(Fault::from)?;
-            let staged = Box::pin(self.stage_object(target.clone(), body)).await.map_err(Fault::from)?;
-            return match staged.held {
-                Held::Published(entry) => Ok(entry),
-                Held::Temporary(_) | Held::Memory(..) => {
-                    Err(Fault::new(ErrorKind::Internal, "the copy was not published"))
-                }
-            };
+            return Box::pin(self.copy_through(from, target, writing)).await;
         }
+        let source = From::new(&self.store.bucket, self.object_key(&from.key), from)?;
+        self.copy_to(&source, from, target).await
+    }
+
+    /// Reads a version of this tree and writes it under another name, with what is kept with it.
+    async fn copy_through(&self, from: &Entry, target: &Target, writing: Writing) -> Result<Entry, Fault> {
+        let _room = self.store.room_for(from.size).await;
+        let key = self.object_key(&from.key);
+        let gone = || Fault::new(ErrorKind::Changed, "the object is no longer there");
+        let found = self.store.look_closely(&key).await?.ok_or_else(gone)?;
+        let carried = Some(Carried { metadata: found.metadata, content_type: found.content_type });
+        // It must not go under its old name if what came is not what it is.
+        let body = self.read_object(from).await.map_err(Fault::from)?.checked();
+        let staged = self.stage_as(target.clone(), Writing { carried, ..writing }, body).await;
+        match staged.map_err(Fault::from)?.held {
+            Held::Published(entry) => Ok(Entry { modified: from.modified, ..entry }),
+            Held::Temporary(_) | Held::Memory(..) => {
+                Err(Fault::new(ErrorKind::Internal, "the copy was not published"))
+            }
+        }
+    }
+
+    /// Lets the store copy a version of a tree that it has.
+    async fn copy_to(&self, source: &From, from: &Entry, target: &Target) -> Result<Entry, Fault> {
+        let writing = self.writing(target, None, None)?;
         self.insist(Act::Copy(&writing.condition)).await?;
         let kept = self.make_room(target).await?;
         let turn = self.turn_to_create(target).await?;
@@ -161,7 +179,8 @@ impl S3Client {
             let there = self.store.head(&writing.key).await?;
             let is_done = |object: &Object| object.size == source.size && object.etag == source.etag;
             if tries > 0 && there.as_ref().is_some_and(is_done) {
-                return Box::pin(self.store.prove_copy(source, &writing.key, can)).await;
+                let told = Some(ToldOfCopy::default());
+                return Box::pin(self.store.prove_copy(source, &writing.key, can, told)).await;
             }
             if !writing.condition.holds(there.as_ref()) {
                 return Err(meanwhile());
@@ -214,7 +233,10 @@ impl Store {
             self.in_bucket(&source.bucket).expect(&source.key, &source.etag).await?;
         }
         match self.copy_object(source, to, guard).await {
-            Ok(()) => Box::pin(self.prove_copy(source, to, can)).await,
+            Ok(told) => {
+                let told = (guard != Guard::Name).then_some(told);
+                Box::pin(self.prove_copy(source, to, can, told)).await
+            }
             // Either condition can be the one that does not hold; or our own first try has met it.
             Err(fault) if fault.is_refused_condition() => match self.head(to).await? {
                 Some(there)
@@ -222,7 +244,8 @@ impl Store {
                         && there.etag == source.etag
                         && (!can.folds_names || self.is_listed(to).await?) =>
                 {
-                    Box::pin(self.prove_copy(source, to, can)).await
+                    let told = Some(ToldOfCopy::default());
+                    Box::pin(self.prove_copy(source, to, can, told)).await
                 }
                 _ => Err(meanwhile()),
             },
@@ -234,7 +257,7 @@ impl Store {
     }
 
     /// Copies an object, in parts if it is too large for one request.
-    async fn copy_object(&self, from: &From, to: &str, guard: Guard) -> Result<(), Fault> {
+    async fn copy_object(&self, from: &From, to: &str, guard: Guard) -> Result<ToldOfCopy, Fault> {
         if from.size > MAX_COPY_BYTES {
             return self.copy_in_parts(from, to).await;
         }
@@ -250,10 +273,12 @@ impl Store {
             Guard::Looks => self.send_once(request).await,
             Guard::Condition | Guard::Name => self.send(request).await,
         };
-        answer.map(drop)
+        let result = answer?.copy_object_result;
+        let etag = result.as_ref().and_then(|result| ETag::parse(result.e_tag.as_deref()?));
+        Ok(ToldOfCopy { etag, at: result.and_then(|result| result.last_modified) })
     }
 
-    async fn copy_in_parts(&self, from: &From, to: &str) -> Result<(), Fault> {
+    async fn copy_in_parts(&self, from: &From, to: &str) -> Result<ToldOfCopy, Fault> {
         let metadata = self
             .send(|| async { Ok(self.sdk().head_object().bucket(&from.bucket).key(&from.key).send().await?) })
             .await?;
@@ -264,7 +289,7 @@ impl Store {
         copied
     }
 
-    async fn copy_parts(&self, from: &From, to: &str, id: &str) -> Result<(), Fault> {
+    async fn copy_parts(&self, from: &From, to: &str, id: &str) -> Result<ToldOfCopy, Fault> {
         let header = source(&from.bucket, &from.key);
         let starts = (0..from.size).step_by(usize::try_from(COPY_PART_BYTES).unwrap_or(usize::MAX));
         let parts: Vec<CompletedPart> = stream::iter(starts.zip(1..))
@@ -298,7 +323,8 @@ impl Store {
             let request = self.sdk().complete_multipart_upload().bucket(&self.bucket).key(to);
             Ok(request.upload_id(id).multipart_upload(parts.clone()).send().await?)
         });
-        completed.await.map(drop)
+        let etag = completed.await?.e_tag.as_deref().and_then(ETag::parse);
+        Ok(ToldOfCopy { etag, at: None })
     }
 }
 

@@ -30,7 +30,7 @@ const STRANGER: &str = "UntrustedCertificate";
 const CUT: &str = "AnswerCut";
 
 /// Why a request did not succeed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Fault {
     /// The HTTP status; 0 if no answer came.
     pub(super) status: u16,
@@ -41,12 +41,14 @@ pub(super) struct Fault {
     kind: Option<ErrorKind>,
     /// What is there now, if it is ours and not what was sent.
     pub(super) left: Option<ETag>,
+    /// What whoever found it says is to be done.
+    told: Option<String>,
 }
 
 impl Fault {
     /// Returns a fault that our own checks found.
     pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { status: 0, code: String::new(), message: message.into(), kind: Some(kind), left: None }
+        Self { message: message.into(), kind: Some(kind), ..Self::default() }
     }
 
     /// Returns the fault of one key of a request about many.
@@ -58,7 +60,7 @@ impl Fault {
             "NotImplemented" => 501,
             _ => 500,
         };
-        Self { status, code: code.to_owned(), message: message.to_owned(), kind: None, left: None }
+        Self { status, code: code.to_owned(), message: message.to_owned(), ..Self::default() }
     }
 
     /// Returns the fault of a request that was dropped because the run was cancelled.
@@ -189,13 +191,16 @@ impl Fault {
             _ => error,
         };
         let error = match self.hint() {
-            Some(hint) => error.with_hint(hint),
+            Some(hint) => error.with_hint(hint.to_owned()),
             None => error,
         };
         error.with_source(self.shown())
     }
 
-    fn hint(&self) -> Option<&'static str> {
+    fn hint(&self) -> Option<&str> {
+        if let Some(told) = &self.told {
+            return Some(told);
+        }
         Some(match (self.status, self.code.as_str()) {
             (_, TAKEN) => {
                 "names that differ only in case or accents need a store that tells them apart; rename one of them"
@@ -266,7 +271,7 @@ fn colon(message: &str) -> &'static str {
 /// What went wrong here, not in the store.
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
-        Self::new(error.kind(), error.chain())
+        Self { told: error.hint().map(str::to_owned), ..Self::new(error.kind(), error.chain()) }
     }
 }
 
@@ -280,11 +285,11 @@ where
             let told = service.err();
             if told.code().is_none() && told.message().is_none() {
                 let message = causes(&error);
-                return Self { status, code: String::new(), message, kind: None, left: None };
+                return Self { status, message, ..Self::default() };
             }
             let code = told.code().unwrap_or_default().to_owned();
             let message = told.message().unwrap_or_default().to_owned();
-            return Self { status, code, message, kind: None, left: None };
+            return Self { status, code, message, ..Self::default() };
         }
         let kind = match &error {
             // Nothing was sent: the request itself cannot be made.
@@ -298,7 +303,7 @@ where
         let is_stranger = kind.is_none() && message.contains("certificate");
         let (code, kind) =
             if is_stranger { (STRANGER, Some(ErrorKind::PermissionDenied)) } else { ("", kind) };
-        Self { status: 0, code: code.to_owned(), message, kind, left: None }
+        Self { code: code.to_owned(), message, kind, ..Self::default() }
     }
 }
 
@@ -322,7 +327,7 @@ mod tests {
     use super::*;
 
     fn fault(status: u16, code: &str) -> Fault {
-        Fault { status, code: code.into(), message: "words".into(), kind: None, left: None }
+        Fault { status, code: code.into(), message: "words".into(), ..Fault::default() }
     }
 
     #[test]

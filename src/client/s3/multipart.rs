@@ -15,7 +15,7 @@ use md5::{Digest, Md5};
 use super::S3Client;
 use super::fault::Fault;
 use super::ledger::{Shape, Wish};
-use super::metadata::{content_type, write_mtime};
+use super::metadata::write_mtime;
 use super::object::quoted;
 use super::probe::Capabilities;
 use super::proof::{Told, hides_hash, is_other_content};
@@ -87,8 +87,7 @@ impl S3Client {
         let upload = if let Some(upload) = self.go_on(&writing.key, &shape).await.map_err(fail)? {
             upload
         } else {
-            let metadata = writing.metadata();
-            let kind = content_type(&writing.key);
+            let (metadata, kind) = (writing.metadata(), writing.content_type());
             self.store.begin_upload(&writing.key, kind, metadata, Some(shape)).await.map_err(fail)?
         };
         let uploaded = self.send_parts(target, (can, &upload), part, body).await;
@@ -173,7 +172,7 @@ impl S3Client {
             ..can
         };
         let written = self
-            .write_once(can, writing, (&hash.etag(), size), |if_none_match, if_match| {
+            .write(can, writing, (&hash.etag(), size), |if_none_match, if_match| {
                 let store = &self.store;
                 let request = store.sdk().complete_multipart_upload().bucket(&store.bucket).key(&writing.key);
                 let request = request.upload_id(id).multipart_upload(parts.clone());

@@ -5,6 +5,7 @@
 //! what the store has.
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType, ServerSideEncryption};
 use futures::TryStreamExt;
 
@@ -24,6 +25,27 @@ pub(super) struct Told {
     pub(super) is_encrypted: bool,
 }
 
+/// What a store said of a copy it made.
+#[derive(Debug, Default)]
+pub(super) struct ToldOfCopy {
+    pub(super) etag: Option<ETag>,
+    pub(super) at: Option<DateTime>,
+}
+
+impl ToldOfCopy {
+    /// Returns whether an object that is not what was copied is the copy all the same, and not of somebody who wrote there
+    /// after us: it has the ETag that was told, or the time, and all that was kept with its original.
+    fn is_of(&self, copy: &HeadObjectOutput, original: &HeadObjectOutput) -> bool {
+        let etag = copy.e_tag.as_deref().and_then(ETag::parse);
+        let is_told = self.etag.is_some() && self.etag == etag;
+        let is_alike = copy.metadata == original.metadata
+            && copy.metadata.as_ref().is_some_and(|metadata| !metadata.is_empty());
+        // What HEAD tells has whole seconds.
+        let second = |time: Option<DateTime>| time.map(|time| time.secs());
+        is_told || (self.at.is_some() && second(self.at) == second(copy.last_modified) && is_alike)
+    }
+}
+
 /// Returns whether ETags of objects that are so encrypted are not made of their content.
 pub(super) fn hides_hash(kind: Option<&ServerSideEncryption>, customer: Option<&str>) -> bool {
     let managed = |kind: &ServerSideEncryption| !matches!(kind, ServerSideEncryption::Aes256);
@@ -37,65 +59,61 @@ pub(super) fn is_other_content(can: Capabilities, etag: &ETag, mine: &ETag) -> b
 }
 
 impl Store {
-    /// Returns the ETag of a copy, once it is proved that it has the content of its source.
+    /// Returns the ETag of a copy, once it is proved that it has the content of its source. `told` is what was said of it; a copy
+    /// to a name of our own needs no such evidence that it is ours.
     ///
     /// # Errors
-    /// A copy that is not there, or has other content, or of which nothing can be proved.
+    /// A copy that is not there, or has other content, or of which nothing can be proved. The fault has the ETag of one that is
+    /// ours and has other content.
     pub(super) async fn prove_copy(
         &self,
         source: &From,
         key: &str,
         can: Capabilities,
+        told: Option<ToldOfCopy>,
     ) -> Result<ETag, Fault> {
+        let unavailable = |what: &str| Fault::new(ErrorKind::Unavailable, what);
         let copy = self.look_closely(key).await?;
-        let Some(copy) = copy else {
-            return Err(Fault::new(ErrorKind::Unavailable, "the store made a copy that is not there"));
-        };
+        let copy = copy.ok_or_else(|| unavailable("the store made a copy that is not there"))?;
         let size = copy.content_length.and_then(|length| u64::try_from(length).ok());
         let (Some(etag), Some(size)) = (copy.e_tag.as_deref().and_then(ETag::parse), size) else {
-            return Err(Fault::new(ErrorKind::Unavailable, "the store tells no ETag or size of the copy"));
+            return Err(unavailable("the store tells no ETag or size of the copy"));
         };
-        let other = || {
-            // Then the store has other bytes than it lists, and what is to go must not go yet.
-            let message = format!(
-                "the store made a copy of {size} bytes, ETag {etag}, of an object that it lists with {} bytes, ETag {}",
-                source.size, source.etag
-            );
-            Fault::new(ErrorKind::Unavailable, message).leaving(etag.clone())
-        };
-        if size != source.size {
-            return Err(other());
-        }
         let hides = hides_hash(copy.server_side_encryption.as_ref(), copy.sse_customer_algorithm.as_deref());
-        if can.md5_etags && !hides {
-            if etag == source.etag {
-                return Ok(etag);
-            }
-            // One that is of one piece, as its copy, would have the same.
-            if source.etag.whole_md5().is_some() && etag.whole_md5().is_some() {
-                return Err(other());
-            }
+        if can.md5_etags && !hides && size == source.size && etag == source.etag {
+            return Ok(etag);
         }
-        let original = self.in_bucket(&source.bucket).look_closely(&source.key).await?;
-        let original = original
-            .filter(|found| found.e_tag.as_deref().and_then(ETag::parse).as_ref() == Some(&source.etag));
-        let Some(original) = original else {
+        let home = self.in_bucket(&source.bucket);
+        let original = home.look_closely(&source.key).await?;
+        let is_source = |found: &HeadObjectOutput| {
+            found.e_tag.as_deref().and_then(ETag::parse).as_ref() == Some(&source.etag)
+        };
+        let Some(original) = original.filter(is_source) else {
             return Err(Fault::new(ErrorKind::Changed, "the object is no longer the one that was copied"));
         };
-        match is_same_sum(&original, &copy) {
-            Some(true) => Ok(etag),
-            Some(false) => Err(other()),
-            None => {
-                let of_source = Version {
-                    store: self.in_bucket(&source.bucket),
-                    key: source.key.clone(),
-                    size,
-                    etag: source.etag.clone(),
-                };
-                let of_copy = Version { store: self.clone(), key: key.to_owned(), size, etag: etag.clone() };
-                if of_copy.has_content_of(of_source).await? { Ok(etag) } else { Err(other()) }
-            }
+        // One that is of one piece, as its copy, would have the same ETag.
+        let is_other = size != source.size
+            || is_same_sum(&original, &copy) == Some(false)
+            || can.md5_etags && !hides && source.etag.whole_md5().is_some() && etag.whole_md5().is_some();
+        let of = |store: Self, key: &str, etag: &ETag| Version {
+            store,
+            key: key.to_owned(),
+            size,
+            etag: etag.clone(),
+        };
+        let is_proved = !is_other
+            && (is_same_sum(&original, &copy) == Some(true)
+                || of(self.clone(), key, &etag).has_content_of(of(home, &source.key, &source.etag)).await?);
+        if is_proved {
+            return Ok(etag);
         }
+        // Then the store has other bytes than it lists, and what is to go must not go yet.
+        let fault = unavailable(&format!(
+            "the store made a copy of {size} bytes, ETag {etag}, of an object that it lists with {} bytes, ETag {}",
+            source.size, source.etag
+        ));
+        let is_ours = told.is_none_or(|told| told.is_of(&copy, &original));
+        Err(if is_ours { fault.leaving(etag) } else { fault })
     }
 
     /// Looks at an object with its checksums; `None` if there is none.
@@ -117,6 +135,7 @@ impl Store {
 impl Version {
     /// Reads an object, and its original too unless what it is made of is told by its ETag, and compares them.
     async fn has_content_of(self, original: Self) -> Result<bool, Fault> {
+        let _room = self.store.room_for(self.size).await;
         // What an ETag of parts says can be checked against the copy alone.
         let told = original.proof().await.filter(|hash| hash.parts.is_some());
         if let Some(told) = told {
@@ -127,11 +146,11 @@ impl Version {
     }
 
     /// Reads the whole object and returns the hash of its content.
-    async fn content(self, form: HashForm) -> Result<ContentHash, Fault> {
+    async fn content(&self, form: HashForm) -> Result<ContentHash, Fault> {
         let mut hasher = Hasher::new(form);
         let first = self.first();
         let answer = self.store.send(|| self.get(&first)).await?;
-        let mut chunks = self.chunks(first, answer);
+        let mut chunks = self.clone().chunks(first, answer);
         while let Some(chunk) = chunks.try_next().await? {
             hasher.update(&chunk);
         }

@@ -100,14 +100,10 @@ mod tests {
 
     #[test]
     fn a_page_begins_just_before_a_name() {
-        for (name, after, expected) in
-            [("a/b", "a/a", "a/azzz"), ("a!", "a", "a  "), ("a/\u{1}", "", "a"), ("é", "d", "è")]
-        {
+        // Behind all of these it goes on, with hardly any name before the one that is looked for.
+        for (name, behind) in [("a/b", "a/azzz"), ("a!", "a  "), ("a/\u{1}", "a"), ("é", "èz")] {
             let before = before(name);
-            assert!(
-                before.as_str() < name && before.as_str() > after && expected < name,
-                "{name}: {before:?}"
-            );
+            assert!(before.as_str() < name && before.as_str() > behind, "{name}: {before:?}");
         }
     }
 }

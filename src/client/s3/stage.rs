@@ -38,11 +38,29 @@ pub(super) struct Writing {
     /// The permission bits of the file.
     pub(super) mode: Option<u32>,
     pub(super) condition: Condition,
+    /// What an object has that is given another name; it keeps that.
+    pub(super) carried: Option<Carried>,
+}
+
+/// What is kept with an object.
+#[derive(Debug, Clone)]
+pub(super) struct Carried {
+    pub(super) metadata: Option<HashMap<String, String>>,
+    pub(super) content_type: Option<String>,
 }
 
 impl Writing {
+    /// Returns what the object is said to be.
+    pub(super) fn content_type(&self) -> &str {
+        let carried = self.carried.as_ref().and_then(|carried| carried.content_type.as_deref());
+        carried.unwrap_or_else(|| content_type(&self.key))
+    }
+
     /// Returns what is kept with the object.
     pub(super) fn metadata(&self) -> Option<HashMap<String, String>> {
+        if let Some(carried) = &self.carried {
+            return carried.metadata.clone();
+        }
         let time = self.modified.map(|time| (MTIME.to_owned(), write_mtime(time)));
         let mode = self.mode.map(|mode| (MODE.to_owned(), write_mode(mode)));
         let metadata: HashMap<_, _> = time.into_iter().chain(mode).collect();
@@ -56,6 +74,12 @@ impl S3Client {
         let doing = || format!("write `{}`", target.key);
         let writing =
             self.writing(&target, body.modified, body.mode).map_err(|fault| fault.error(doing()))?;
+        self.stage_as(target, writing, body).await
+    }
+
+    /// Writes a version as `writing` says.
+    pub(super) async fn stage_as(&self, target: Target, writing: Writing, body: Body) -> Result<Staged> {
+        let doing = || format!("write `{}`", target.key);
         let (size, modified) = (body.size, body.modified);
         let condition = &writing.condition;
         let act = if size > self.threshold() { Act::Complete(condition) } else { Act::Put(condition) };
@@ -94,7 +118,8 @@ impl S3Client {
             let what = format!("the name has {} bytes, and a store takes {MAX_OBJECT_KEY_BYTES}", key.len());
             return Err(Fault::new(ErrorKind::Invalid, what));
         }
-        Ok(Writing { key, modified, mode, condition: Condition::of(target.replaces.as_ref())? })
+        let condition = Condition::of(target.replaces.as_ref())?;
+        Ok(Writing { key, modified, mode, condition, carried: None })
     }
 
     /// Writes bytes with one request.
@@ -112,61 +137,45 @@ impl S3Client {
         let crc = checksum(&bytes);
         let md5 = (!can.enforces_crc32).then(|| BASE64_STANDARD.encode(hash.md5));
         let size = bytes.len() as u64;
-        let written = self
-            .write(can, writing, (&hash.etag(), size), |if_none_match, if_match| {
-                let store = &self.store;
-                let request = store.sdk().put_object().bucket(&store.bucket).key(&writing.key);
-                let request = request
-                    .body(ByteStream::from(bytes.clone()))
-                    .checksum_crc32(&crc)
-                    .set_content_md5(md5.clone())
-                    .content_type(content_type(&writing.key))
-                    .set_metadata(writing.metadata())
-                    .set_if_none_match(if_none_match)
-                    .set_if_match(if_match);
-                // The checksum above protects the bytes; hashing them for the signature too costs as much again.
-                let request = request
-                    .customize()
-                    .disable_payload_signing()
-                    .config_override(store.limits().patient(size));
-                async move {
-                    let answer = request.send().await?;
-                    let customer = answer.sse_customer_algorithm.as_deref();
-                    let is_encrypted = hides_hash(answer.server_side_encryption.as_ref(), customer);
-                    Ok(Told { etag: answer.e_tag, is_encrypted })
-                }
-            })
-            .await;
+        let send = |if_none_match, if_match| {
+            let store = &self.store;
+            let request = store.sdk().put_object().bucket(&store.bucket).key(&writing.key);
+            let request = request
+                .body(ByteStream::from(bytes.clone()))
+                .checksum_crc32(&crc)
+                .set_content_md5(md5.clone())
+                .content_type(writing.content_type())
+                .set_metadata(writing.metadata())
+                .set_if_none_match(if_none_match)
+                .set_if_match(if_match);
+            // The checksum above protects the bytes; hashing them for the signature too costs as much again.
+            let request =
+                request.customize().disable_payload_signing().config_override(store.limits().patient(size));
+            async move {
+                let answer = request.send().await?;
+                let customer = answer.sse_customer_algorithm.as_deref();
+                let is_encrypted = hides_hash(answer.server_side_encryption.as_ref(), customer);
+                Ok(Told { etag: answer.e_tag, is_encrypted })
+            }
+        };
+        let mine = hash.etag();
+        let written = match self.write(can, writing, (&mine, size), &send).await {
+            // What arrived as something else is sent once more.
+            Err(Fault { left: Some(left), .. }) => {
+                let again = Writing { condition: Condition::Is(left), ..writing.clone() };
+                self.write(can, &again, (&mine, size), &send).await
+            }
+            written => written,
+        };
         let etag = self.or_undo(can, writing, kept, written).await?;
         Ok((etag, hash))
     }
 
     /// Sends a conditional write until it is known what became of it. `mine` is the ETag and the size that
-    /// the object has if it is ours. What arrives as something else is sent once more.
+    /// the object has if it is ours.
     ///
     /// Where the store guards nothing it is looked at before each try. The moment that is left is told of.
     pub(super) async fn write<F>(
-        &self,
-        can: Capabilities,
-        writing: &Writing,
-        mine: (&ETag, u64),
-        send: impl Fn(Option<String>, Option<String>) -> F,
-    ) -> Result<ETag, Fault>
-    where
-        F: Future<Output = Result<Told, Fault>>,
-    {
-        match self.write_once(can, writing, mine, &send).await {
-            Err(fault) if fault.left.is_some() => {
-                let Some(left) = fault.left.clone() else { return Err(fault) };
-                tracing::debug!(?fault, "sending it once more");
-                let again = Writing { condition: Condition::Is(left), ..writing.clone() };
-                self.write_once(can, &again, mine, &send).await
-            }
-            written => written,
-        }
-    }
-
-    pub(super) async fn write_once<F>(
         &self,
         can: Capabilities,
         writing: &Writing,
@@ -288,9 +297,8 @@ impl S3Client {
             Some(object) if object.etag != *mine.0 && writing.condition.holds(Some(&object)) => {
                 Err(Fault::new(ErrorKind::Unavailable, "the store took the object and still has the old one"))
             }
-            Some(object) if told.is_none() && is_other(&object.etag) => {
-                self.judge_other(writing, &object.etag, mine).await
-            }
+            // Nobody says whose it is: perhaps of somebody who wrote after us.
+            Some(object) if told.is_none() && is_other(&object.etag) => Err(meanwhile()),
             Some(object) if object.size == mine.1 && !is_of_another_time(&object, writing) => {
                 // Where it is not made of the content, but is the one that is told, looking once is enough.
                 self.tells_etags.fetch_or(told.as_ref() == Some(&object.etag), Ordering::Relaxed);
@@ -313,7 +321,9 @@ impl S3Client {
         let Some(there) = self.store.look_closely(&writing.key).await? else { return Err(meanwhile()) };
         let Some(etag) = there.e_tag.as_deref().and_then(ETag::parse) else { return Err(meanwhile()) };
         let customer = there.sse_customer_algorithm.as_deref();
-        if etag == *mine.0 || hides_hash(there.server_side_encryption.as_ref(), customer) {
+        let has_size = there.content_length.and_then(|length| u64::try_from(length).ok()) == Some(mine.1);
+        let hides = hides_hash(there.server_side_encryption.as_ref(), customer);
+        if etag == *mine.0 || (hides && has_size) {
             return Ok(etag);
         }
         if etag == *told { Err(Fault::corrupted(etag)) } else { Err(meanwhile()) }

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use super::connect::Connection;
 use super::fault::Fault;
 use super::ledger::Ledger;
@@ -18,6 +20,9 @@ use crate::retry::Schedule;
 /// Tries of one request, and how far apart: about a minute in all, which outlasts a restart of a server.
 const SCHEDULE: Schedule =
     Schedule { attempts: 8, first: Duration::from_millis(200), longest: Duration::from_secs(20) };
+
+/// MiB of objects that pass through here at once, as far as each is not larger. Ours: beside the memory that copies get.
+const PASSING_MIB: usize = 64;
 
 /// How long nobody must have been answered before requests stop waiting.
 const LONG_SILENCE: Duration = Duration::from_mins(1);
@@ -50,6 +55,8 @@ pub(super) struct Store {
     pub(super) ledger: Arc<Ledger>,
     limiter: Arc<Limiter>,
     silence: Arc<Silence>,
+    /// Room for objects that come here only to be compared, or written again under another name.
+    passing: Arc<Semaphore>,
 }
 
 impl Store {
@@ -73,12 +80,20 @@ impl Store {
             ledger: Arc::default(),
             limiter,
             silence: Arc::default(),
+            passing: Arc::new(Semaphore::new(PASSING_MIB)),
         }
     }
 
     /// Notes uploads in `ledger`.
     pub(super) fn with_ledger(self, ledger: Ledger) -> Self {
         Self { ledger: Arc::new(ledger), ..self }
+    }
+
+    /// Waits for room for an object of this size that passes through here. The room is there again when it is dropped.
+    pub(super) async fn room_for(&self, size: u64) -> Option<OwnedSemaphorePermit> {
+        let wanted = usize::try_from(size.div_ceil(1024 * 1024)).unwrap_or(PASSING_MIB).clamp(1, PASSING_MIB);
+        // It is never closed.
+        Arc::clone(&self.passing).acquire_many_owned(u32::try_from(wanted).unwrap_or(1)).await.ok()
     }
 
     /// Returns the SDK's client.

@@ -97,8 +97,8 @@ async fn cut_off(
         checksum: None,
         attributes: object.attributes,
     };
-    api.store.change(move |batch| batch.put_object(&bucket, &key, &conditions, new)).await?;
-    Ok(told(object.tag, object.modified))
+    let put = api.store.change(move |batch| batch.put_object(&bucket, &key, &conditions, new)).await?;
+    Ok(told(object.tag, put.modified))
 }
 
 /// Returns the answer that a copy is the object with this tag.

@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use syncengine::Outcome;
 use syncengine::embedded::{Disturb, Disturbance, Request};
 
-use super::{LARGE, expected};
+use super::{Ignoring, LARGE, expected, time};
 use crate::support::Root;
 use crate::support::world::World;
 
-/// Lies so many times in answers to one kind of request that is about files or trash.
+/// Lies so many times in answers to one kind of request that is about files or trash. One that lies about what is read
+/// honours no condition of copies: then what is renamed passes through the client.
 #[derive(Debug)]
 struct Liar {
     operation: &'static str,
@@ -27,6 +28,9 @@ struct Liar {
 impl Disturb for Liar {
     fn disturb(&self, request: &Request<'_>) -> Disturbance {
         let key = request.key.unwrap_or_default();
+        if self.operation == "GetObject" && request.operation == "CopyObject" {
+            return Disturbance::IgnoreIfNoneMatch;
+        }
         let is_ours = key.contains(".syncengine/") && !key.contains(".syncengine/trash/");
         if request.operation != self.operation || is_ours || !key.contains(self.about) {
             return Disturbance::Pass;
@@ -58,6 +62,8 @@ async fn a_store_that_has_something_else_than_it_says_loses_nothing() {
         ("CopyObject", "", Disturbance::Pretend, 1, true),
         ("CopyObject", "trash", Disturbance::Pretend, always, false),
         ("CopyObject", "renamed", Disturbance::Pretend, always, false),
+        ("GetObject", "renamed", Disturbance::Flip(2), 1, true),
+        ("GetObject", "renamed", Disturbance::Flip(2), always, false),
     ] {
         let large = operation == "UploadPart";
         let story = format!("{operation} {about} {lie:?}, {times} times");
@@ -80,4 +86,24 @@ async fn a_store_that_has_something_else_than_it_says_loses_nothing() {
         }
         world.nothing_is_lost(&story, &before, large).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_in_the_place_of_a_copy_is_not_taken_for_it() {
+    let rival = Arc::new(Ignoring::default());
+    let world = World::disturbed(Arc::clone(&rival) as Arc<dyn Disturb>);
+    world.folder.write("before", b"ours", time(0));
+    world.sync_briskly().await;
+    world.folder.rename("before", "after");
+    // It comes when the store has copied, and the copy is looked at.
+    *rival.rival.lock().unwrap() = Some((world.bucket.clone(), "after"));
+    world.sync_briskly().await;
+    assert!(rival.rival.lock().unwrap().is_none(), "nobody looked");
+    for _ in 0..2 {
+        let there = world.contents();
+        assert!(there.contains(b"theirs".as_slice()), "the newcomer is lost");
+        assert!(there.contains(b"ours".as_slice()), "what was renamed is lost");
+        world.sync_briskly().await;
+    }
+    assert!(world.folder.files() == world.bucket.files());
 }

@@ -255,6 +255,7 @@ impl Machines {
                 format!("machine {machine} runs {} {} {}", owner.mode, owner.conflict, owner.preference)
             });
             world.machines[machine].run = view;
+            world.see_rules(machine);
             // What a panic left visible the system has written by now.
             for side in Side::BOTH {
                 let place = *world.machines[machine].sides.get(side);
@@ -343,7 +344,10 @@ impl Machines {
         }
         let owner = &mut self.owners[machine];
         owner.has_lost = true;
-        self.world.inner().has_lost = true;
+        let mut world = self.world.inner();
+        world.has_lost = true;
+        world.forget_held();
+        drop(world);
         owner.states.replace(content, found);
     }
 

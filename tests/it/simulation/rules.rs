@@ -46,6 +46,28 @@ pub(crate) struct RunView {
     pub(crate) effects: u64,
 }
 
+/// What a side's own rules keep at it: nobody but who uses that side frees what they exclude.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    patterns: BTreeSet<String>,
+    /// The rules as a run of this machine saw them there or left them there last.
+    left: Option<Bytes>,
+}
+
+impl Held {
+    fn excludes(&self, name: &str) -> bool {
+        name != IGNORE_FILE && self.patterns.iter().any(|pattern| excludes(pattern, name))
+    }
+
+    /// A run finds these rules, or puts them there.
+    fn take(&mut self, rules: Option<Bytes>) {
+        let text = rules.iter().flat_map(|text| text.split(|byte| *byte == b'\n'));
+        let lines = text.filter_map(|line| std::str::from_utf8(line).ok());
+        self.patterns.extend(lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(Into::into));
+        self.left = rules;
+    }
+}
+
 impl Default for RunView {
     fn default() -> Self {
         Self {
@@ -126,6 +148,45 @@ impl Inner {
         }
     }
 
+    /// A run of a machine begins: where somebody else has changed the rules of a side, those count that are there now.
+    pub(crate) fn see_rules(&mut self, machine: usize) {
+        let sides = self.machines[machine].sides;
+        for side in Side::BOTH {
+            let rules = self.rules_at(*sides.get(side));
+            let held = self.machines[machine].held.get_mut(side);
+            if held.left != rules {
+                held.patterns.clear();
+            }
+            held.take(rules);
+        }
+    }
+
+    /// Something happened that no state can know of: then those rules count that are there.
+    pub(crate) fn forget_held(&mut self) {
+        self.machines.iter_mut().for_each(|machine| machine.held = Sides::default());
+    }
+
+    /// A run leaves these rules at a place.
+    fn leave_rules(&mut self, machine: usize, place: usize, rules: Option<Bytes>) {
+        let side = self.machines[machine].side_of(place);
+        self.machines[machine].held.get_mut(side).take(rules);
+    }
+
+    /// Judges an effect on a name: what a side's own user keeps there neither goes nor shows at the other side.
+    fn judge_held(&mut self, machine: usize, place: usize, what: &str, name: &str, content: Option<&Bytes>) {
+        let (sides, side) = (self.machines[machine].sides, self.machines[machine].side_of(place));
+        let held = &self.machines[machine].held;
+        // Rules that users write while the run looks may come too late.
+        let is_sure = Side::BOTH.iter().all(|at| self.rules_at(*sides.get(*at)) == held.get(*at).left);
+        let is_here = held.get(side).excludes(name) && self.places[place].files.contains_key(name);
+        let there = self.places[*sides.get(side.other())].files.get(name).map(|file| &file.content);
+        let is_there = held.get(side.other()).excludes(name) && content.is_some() && content == there;
+        if (is_here || is_there) && is_sure && !self.weather.stale {
+            let (mode, at) = (self.machines[machine].run.mode, if is_here { side } else { side.other() });
+            self.broken(format!("8.3: {mode} {what} {name}, which the rules of the {at} keep there"));
+        }
+    }
+
     /// Judges a version that is staged, or will be.
     pub(crate) fn judge_staging(&mut self, machine: usize, place: usize, name: &str) {
         let run = &self.machines[machine].run;
@@ -146,6 +207,10 @@ impl Inner {
     ) {
         self.judge_staging(machine, place, name);
         self.judge_rules(machine, "writes", name);
+        self.judge_held(machine, place, "writes", name, Some(new));
+        if name == IGNORE_FILE {
+            self.leave_rules(machine, place, Some(new.clone()));
+        }
         self.machines[machine].run.effects += 1;
         if !self.written.contains(new) {
             let shown = shown(new);
@@ -211,6 +276,10 @@ impl Inner {
         self.machines[machine].run.effects += 1;
         let name = entry.key.as_str().to_owned();
         self.judge_rules(machine, "removes", &name);
+        self.judge_held(machine, place, "removes", &name, None);
+        if name == IGNORE_FILE {
+            self.leave_rules(machine, place, None);
+        }
         let other = self.other(machine, place);
         let run = self.machines[machine].run.clone();
         let side = self.machines[machine].side_of(place);
@@ -273,6 +342,14 @@ impl Inner {
     pub(crate) fn judge_renaming(&mut self, machine: usize, place: usize, from: &str, to: &str) {
         self.note("renames");
         self.judge_rules(machine, "renames", from);
+        let content = self.places[place].files.get(from).map(|file| file.content.clone());
+        self.judge_held(machine, place, "renames", from, None);
+        self.judge_held(machine, place, "renames a file to", to, content.as_ref());
+        if from == IGNORE_FILE {
+            self.leave_rules(machine, place, None);
+        } else if to == IGNORE_FILE {
+            self.leave_rules(machine, place, content);
+        }
         self.judge_staging(machine, place, to);
         self.machines[machine].run.effects += 1;
         let (mode, side) = (self.machines[machine].run.mode, self.machines[machine].side_of(place));

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use syncengine::{Side, Sides, Timestamp};
 
 use super::place::{Inodes, Kind, Place, prefixes};
-use super::rules::RunView;
+use super::rules::{Held, RunView};
 use crate::support::Random;
 
 /// The moment at which every world begins, in seconds since 1970.
@@ -67,6 +67,8 @@ impl Trouble {
 pub(crate) struct Machine {
     pub(crate) sides: Sides<usize>,
     pub(crate) run: RunView,
+    /// What each side's own rules keep at it.
+    pub(crate) held: Sides<Held>,
     pub(crate) calls: u64,
     pub(crate) crash_at: Option<u64>,
     /// Whether it crashes as soon as something is visible that is not durable.
@@ -88,6 +90,7 @@ impl Machine {
         Self {
             sides,
             run: RunView::default(),
+            held: Sides::default(),
             calls: 0,
             crash_at: None,
             crashes_in_batch: false,
@@ -321,6 +324,7 @@ impl Inner {
 
     /// Disks are exchanged, or folders copied, in some steps.
     pub(crate) fn handle_disks(&mut self) {
+        self.forget_held();
         let Some((chance, disk)) = &mut self.disk else { return };
         let (is_now, is_copied, disk) = (chance.below(3) == 0, chance.below(3) == 0, *disk);
         match disk {
@@ -454,6 +458,7 @@ impl Inner {
 
     /// A place is put back to a moment.
     pub(crate) fn put_back_to(&mut self, at: usize, moment: usize) {
+        self.forget_held();
         let (tick, now) = (self.tick, self.now_at(at));
         let is_behind = !self.places[at].is_at(moment);
         let mut next = self.inodes;
