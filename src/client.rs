@@ -14,7 +14,6 @@
 //! Implementations: [`local`] and [`memory`] (the reference). `tests/it/contract.rs` holds the contract
 //! over each of them.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bytes::Bytes;
@@ -30,6 +29,8 @@ use crate::fingerprint::{ContentHash, Hasher};
 use crate::key::Key;
 use crate::location::StoreOptions;
 use crate::report::{Conditions, Requests};
+pub use crate::trash::{Expiry, Purged};
+use crate::trash::{Manifest, Name};
 
 pub mod local;
 pub mod memory;
@@ -153,7 +154,14 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
         Box::pin(async {})
     }
 
-    /// Removes the trash of runs, and returns of how many.
+    /// Says what is about to be put into the trash, so that it can be purged some day: nothing else will be. A client that
+    /// keeps no trash which others can reach need not write it down.
+    fn announce_trash(&self, manifests: Vec<(Name, Manifest)>) -> BoxFuture<'_, Result<()>> {
+        drop(manifests);
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Removes what of the trash is to go, and returns of how many runs.
     fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<Purged>>;
 
     /// Returns the names in `.syncengine/pairs/`; see [`Marker`](crate::marker::Marker).
@@ -268,53 +276,6 @@ pub struct Respelled {
     pub asked: Key,
     /// As it is listed.
     pub listed: Key,
-}
-
-/// What of the trash is to go.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Expiry {
-    /// The trash of runs that began before goes.
-    pub before: Timestamp,
-    /// Runs are believed what their names say of when they were, if it lies between these: no earlier run was, and no
-    /// later one can have been. Without it all are believed.
-    pub believed: Option<(Timestamp, Timestamp)>,
-    /// When the others were seen first, which counts instead, in seconds since 1970.
-    pub first_seen: BTreeMap<String, i64>,
-    /// If what is left is larger than this many bytes, the oldest goes too.
-    pub most_bytes: Option<u64>,
-    /// The run whose trash stays.
-    pub spared: Option<String>,
-}
-
-impl Expiry {
-    /// Returns whether the name of a run says when it was.
-    pub fn believes(&self, run: &str) -> bool {
-        let run = run.to_ascii_uppercase();
-        self.believed.is_none_or(|(first, last)| {
-            run.as_str() >= first.compact().as_str() && run.get(..16) <= Some(last.compact().as_str())
-        })
-    }
-
-    /// Returns whether the trash of a run is too old.
-    pub fn is_over(&self, run: &str) -> bool {
-        if self.believes(run) {
-            return run.to_ascii_uppercase() < self.before.compact();
-        }
-        self.first_seen.get(run).is_some_and(|seen| *seen < self.before.seconds)
-    }
-
-    fn is_spared(&self, run: &str) -> bool {
-        self.spared.as_ref().is_some_and(|spared| spared.eq_ignore_ascii_case(run))
-    }
-}
-
-/// What became of the trash.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Purged {
-    /// Of how many runs it was removed.
-    pub runs: u64,
-    /// The runs that are left and whose names are not believed.
-    pub unbelieved: BTreeSet<String>,
 }
 
 /// How a listing is wanted.

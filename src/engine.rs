@@ -40,6 +40,7 @@ pub mod status;
 #[cfg(feature = "s3")]
 mod stores;
 mod tell;
+mod trash;
 mod which;
 
 #[cfg(not(feature = "s3"))]

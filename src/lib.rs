@@ -40,6 +40,7 @@ pub mod marker;
 pub mod mode;
 pub mod spelling;
 pub mod timestamp;
+pub mod trash;
 
 pub mod location;
 pub mod pair;

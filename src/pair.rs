@@ -73,6 +73,9 @@ pub struct SyncPair {
     /// `embedded://bucket/prefix`, in the same store as the side.
     #[serde(default, alias = "trashLocation", skip_serializing_if = "Option::is_none")]
     pub trash_location: Option<String>,
+    /// For how many seconds replaced and deleted versions are kept in the trash; `None` for 30 days.
+    #[serde(default, alias = "trashKeep", skip_serializing_if = "Option::is_none")]
+    pub trash_keep: Option<u64>,
     /// How many bytes the trash of a side may have; the oldest goes when there are more. `None` for any number.
     #[serde(default, alias = "trashMax", skip_serializing_if = "Option::is_none")]
     pub trash_max: Option<u64>,
@@ -103,6 +106,7 @@ impl SyncPair {
             rules: Vec::new(),
             trash: true,
             trash_location: None,
+            trash_keep: None,
             trash_max: None,
             max_delete: None,
             clients: Sides::default(),
@@ -198,6 +202,12 @@ impl SyncPair {
     /// Sets where sides in a store keep their trash.
     pub fn trash_location(mut self, location: impl Into<String>) -> Self {
         self.trash_location = Some(location.into());
+        self
+    }
+
+    /// Sets for how many seconds replaced and deleted versions are kept in the trash.
+    pub fn trash_keep(mut self, seconds: u64) -> Self {
+        self.trash_keep = Some(seconds);
         self
     }
 

@@ -254,12 +254,12 @@ impl Work {
         matches!(self, Self::Blocked | Self::Clash { .. })
     }
 
-    /// Returns whether a version on `side` is replaced or deleted.
-    pub fn discards_on(&self, side: Side) -> bool {
+    /// Returns the version on `side` that is replaced or deleted, if one is.
+    pub fn discarded_on(&self, side: Side) -> Option<&Entry> {
         match self {
-            Self::Copy(copy) => copy.to == side && copy.replaces.is_some(),
-            Self::Delete { on, .. } => *on == side,
-            _ => false,
+            Self::Copy(copy) if copy.to == side => copy.replaces.as_ref(),
+            Self::Delete { on, entry, .. } if *on == side => Some(entry),
+            _ => None,
         }
     }
 }

@@ -162,10 +162,13 @@ fn count_strays(found: &mut Survey, examiner: &Examiner) {
     found.is_sure = !found.unreadable.source && !found.unreadable.destination && found.moving.is_empty();
     // Rows that a run which was cut off has not written say nothing either.
     let is_unsaid = |item: &Item| rollback.is_open && item.strayed.is_some();
+    // Of what rules exclude nobody has seen whether it differs.
+    let excluded: Vec<String> = found.obsolete.iter().map(|key| key.as_str().to_owned()).collect();
     // A file that is nowhere may be where a listing does not show it yet, and be missing on that side only.
     let is_missing = |item: &Item| rollback.is_any() && item.verdict.step == Step::Forget;
     let is_seen = rollback.is_total
         || rollback.is_certain
+        || !excluded.is_empty()
         || found.items.iter().any(|item| strays(item) || is_unsaid(item) || is_missing(item));
     found.went_back = (rollback.is_any() && (is_seen || !found.is_sure)) || !rollback.voided.is_empty();
     if !found.went_back {
@@ -179,6 +182,10 @@ fn count_strays(found: &mut Survey, examiner: &Examiner) {
     // A listing may not show yet what only the other side has: that the file is nowhere proves as little as its row does.
     let is_void = |item: &&Item| differs(item) || (found.went_back && item.verdict.step == Step::Forget);
     found.voided = found.items.iter().filter(is_void).map(|item| item.key.as_str().to_owned()).collect();
+    if found.went_back {
+        // A kill may leave its row where it is.
+        found.voided.extend(excluded);
+    }
 }
 
 struct Surveyor<'a> {

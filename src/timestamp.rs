@@ -44,6 +44,20 @@ impl Timestamp {
         format!("{year:04}{month:02}{day:02}T{h:02}{m:02}{s:02}Z")
     }
 
+    /// Reads what [`Self::compact`] writes.
+    pub fn parse_compact(text: &str) -> Option<Self> {
+        let number = |from: usize, to: usize| {
+            let digits = text.get(from..to)?;
+            digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse::<i64>().ok())?
+        };
+        let (year, month, day) = (number(0, 4)?, number(4, 6)?, number(6, 8)?);
+        let second = number(9, 11)? * 3600 + number(11, 13)? * 60 + number(13, 15)?;
+        // Months and days that there are not have no moment that is written like this.
+        let days = days_from_civil(year, month, day);
+        let moment = Self::new(days * 86_400 + second, 0);
+        (moment.compact() == text).then_some(moment)
+    }
+
     fn total(self) -> i128 {
         i128::from(self.seconds) * i128::from(NANOSECONDS_PER_SECOND) + i128::from(self.nanoseconds)
     }
@@ -84,6 +98,16 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
+/// Returns how many days after 1970-01-01 a day is: the inverse of [`civil_from_days`].
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,5 +145,23 @@ mod tests {
         assert_eq!(a.distance_nanoseconds(b), 2);
         assert_eq!(b.distance_nanoseconds(a), 2);
         assert_eq!(Timestamp::new(i64::MAX, u32::MAX).seconds, i64::MAX);
+    }
+
+    #[test]
+    fn what_is_written_compactly_can_be_read() {
+        for seconds in [0, 951_782_399, 951_868_800, 1_700_000_000, 4_102_444_799, 253_402_300_799] {
+            let moment = Timestamp::new(seconds, 0);
+            assert_eq!(Timestamp::parse_compact(&moment.compact()), Some(moment));
+        }
+        for wrong in [
+            "",
+            "20230230T000000Z",
+            "20231301T000000Z",
+            "2023-101T000000Z",
+            "20230101T240000Z",
+            "20230101T000000",
+        ] {
+            assert_eq!(Timestamp::parse_compact(wrong), None, "{wrong}");
+        }
     }
 }

@@ -72,12 +72,8 @@ impl Unplaced {
 
     /// Returns whether one on `side` may have the content of a file of the other side, of which the base knows nothing.
     fn has_content(&self, side: Side, entry: &Entry) -> bool {
-        let hashes = listed_hashes(entry);
-        let is_alike = |version: &Version| {
-            let is_told = !hashes.is_empty() && !version.hashes.is_empty();
-            version.size == entry.size
-                && (!is_told || version.hashes.iter().any(|hash| hashes.contains(hash)))
-        };
+        let hashes: Vec<ContentHash> = listed_hashes(entry).into_iter().collect();
+        let is_alike = |version: &Version| version.size == entry.size && version.may_have(&hashes);
         *self.unknown.get(side) || self.versions.get(side).iter().any(is_alike)
     }
 
@@ -122,14 +118,20 @@ impl Version {
         };
         if self.inode != 0 && inode != 0 {
             // A disk that was put in again may have numbered it anew; its time stays.
-            let is_alike = self.has_hash(row) || (self.hashes.is_empty() && modified == self.modified);
+            let has_hash = row.hash.is_some_and(|hash| self.hashes.contains(&hash));
+            let is_alike = has_hash || (self.hashes.is_empty() && modified == self.modified);
             return self.inode == inode || (self.size == row.size && is_alike);
         }
-        self.size == row.size && (self.has_hash(row) || self.hashes.is_empty() || row.hash.is_none())
+        self.size == row.size && self.may_have(row.hash.as_slice())
     }
 
-    fn has_hash(&self, row: &Agreed) -> bool {
-        row.hash.is_some_and(|hash| self.hashes.contains(&hash))
+    /// Returns whether its content may have these hashes: hashes of other forms tell nothing.
+    fn may_have(&self, hashes: &[ContentHash]) -> bool {
+        let form = |hash: &ContentHash| hash.form();
+        let mut alike =
+            self.hashes.iter().filter(|hash| hashes.iter().map(form).any(|form| form == hash.form()));
+        let Some(first) = alike.next() else { return true };
+        hashes.contains(first) || alike.any(|hash| hashes.contains(hash))
     }
 }
 
@@ -158,6 +160,11 @@ mod tests {
     fn a_missing_file_may_be_what_has_its_number_or_its_content() {
         let object = |text: &str| Fingerprint::Object(hash(text).etag());
         let opaque = || Fingerprint::Object(ETag::new("opaque-1"));
+        let in_parts = || {
+            let mut hasher = Hasher::new(HashForm::Parts(2));
+            hasher.update(b"abd");
+            Fingerprint::Object(hasher.finish().etag())
+        };
         for (what, row, found, known, expected) in [
             ("same number", (file(7), 3, Some("abc")), (file(7), 9), None, true),
             ("other number", (file(7), 3, Some("abc")), (file(18), 3), None, false),
@@ -178,6 +185,7 @@ mod tests {
             ("object of another", (object("abc"), 3, Some("abc")), (object("abd"), 3), None, false),
             ("object nobody can tell", (opaque(), 3, Some("abc")), (opaque(), 3), None, true),
             ("row without a hash", (object("abc"), 3, None), (object("abd"), 3), None, true),
+            ("object in parts", (object("abc"), 3, Some("abc")), (in_parts(), 3), None, true),
         ] {
             let (seen, size, text) = row;
             let row = Agreed::new(size, text.map(hash), Sides::new(seen.clone(), seen));

@@ -24,6 +24,9 @@ use crate::code::NoticeCode;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
+use crate::trash::{Manifest, Name};
+
+use reserved::Ours;
 
 mod acl;
 mod batch;
@@ -237,6 +240,10 @@ impl StorageClient for LocalClient {
         self.step(move |local| remove::sweep(local, &leftovers)).boxed()
     }
 
+    fn announce_trash(&self, manifests: Vec<(Name, Manifest)>) -> BoxFuture<'_, Result<()>> {
+        self.step(move |local| purge::announce(local, &manifests)).boxed()
+    }
+
     fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<Purged>> {
         self.step(move |local| purge::purge_trash(local, &expiry)).boxed()
     }
@@ -269,22 +276,22 @@ impl StorageClient for LocalClient {
     }
 
     fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>> {
-        self.step(reserved::markers).boxed()
+        self.step(|local| reserved::notes(local, Ours::Markers)).boxed()
     }
 
     fn read_marker<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>>> {
         let name = name.to_owned();
-        self.step(move |local| reserved::read_marker(local, &name)).boxed()
+        self.step(move |local| reserved::read_note(local, Ours::Markers, &name)).boxed()
     }
 
     fn put_marker<'a>(&'a self, name: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>> {
         let (name, text) = (name.to_owned(), text.to_owned());
-        self.step(move |local| reserved::put_marker(local, &name, &text)).boxed()
+        self.step(move |local| reserved::put_note(local, Ours::Markers, &name, &text)).boxed()
     }
 
     fn remove_marker<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
         let name = name.to_owned();
-        self.step(move |local| reserved::remove_marker(local, &name)).boxed()
+        self.step(move |local| reserved::remove_note(local, Ours::Markers, &name)).boxed()
     }
 
     fn weaknesses(&self) -> Vec<(NoticeCode, String)> {

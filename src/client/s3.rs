@@ -12,9 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_sdk_s3::error::BuildError;
-use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
-use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
@@ -31,6 +29,7 @@ use crate::key::Key;
 use crate::location::{Bucket, StoreOptions};
 use crate::marker::MOST_BYTES;
 use crate::report::{Conditions, Requests};
+use crate::trash::{Manifest, Name};
 
 mod connect;
 mod copy;
@@ -45,6 +44,7 @@ mod limits;
 mod list;
 mod metadata;
 mod multipart;
+mod notes;
 mod object;
 mod order;
 mod orphans;
@@ -59,6 +59,7 @@ mod spelling;
 mod stage;
 mod store;
 mod strict;
+mod trash;
 mod versioning;
 mod walk;
 
@@ -69,6 +70,7 @@ use orphans::Unfinished;
 use probe::{Capabilities, Probe};
 use requests::RequestLog;
 use store::Store;
+use trash::Announced;
 use versioning::Versioning;
 
 pub use store::Ports;
@@ -133,6 +135,8 @@ pub struct S3Client {
     unfinished: Unfinished,
     /// The names this run has used in the trash.
     trashed: Mutex<BTreeSet<String>>,
+    /// What was written down of that.
+    announced: Announced,
     /// When the run before this one ended, by its clock, in seconds since 1970.
     last_run: AtomicI64,
     /// The conditions that the store ignored when they were needed.
@@ -214,6 +218,7 @@ impl S3Client {
             tells_etags: AtomicBool::new(false),
             unfinished: Unfinished::default(),
             trashed: Mutex::default(),
+            announced: Announced::default(),
             last_run: AtomicI64::new(i64::MIN),
             unguarded: Mutex::default(),
             _keep: keep,
@@ -278,63 +283,14 @@ impl S3Client {
     async fn sweep_all(&self, leftovers: Vec<Key>) -> Result<()> {
         self.take_stock().await;
         for key in leftovers {
-            self.delete_ours(&self.object_key(&key)).await?;
+            let key = self.object_key(&key);
+            self.store.delete_ours(&key).await.map_err(|fault| fault.error(format!("delete `{key}`")))?;
         }
         Ok(())
     }
 
-    /// Deletes an object that only we write.
-    async fn delete_ours(&self, key: &str) -> Result<()> {
-        let store = &self.store;
-        let deleted = store
-            .send(|| async { Ok(store.sdk().delete_object().bucket(&store.bucket).key(key).send().await?) })
-            .await;
-        match deleted {
-            Err(fault) if !fault.is_missing() => Err(fault.error(format!("delete `{key}`"))),
-            _ => Ok(()),
-        }
-    }
-
-    /// Writes a marker if none of its name is there: who has written that said the same.
-    async fn write_marker(&self, name: &str, text: &str) -> Result<()> {
-        let store = &self.store;
-        let key = format!("{}{PAIRS}{name}", self.at.prefix);
-        let bytes = Bytes::copy_from_slice(text.as_bytes());
-        let write = |condition: Option<&'static str>| {
-            let (key, bytes) = (&key, &bytes);
-            store.send(move || async move {
-                let request = store.sdk().put_object().bucket(&store.bucket).key(key);
-                let request = request.content_type("application/json").checksum_crc32(stage::checksum(bytes));
-                let request = request.body(ByteStream::from(bytes.clone()));
-                let request = request.set_if_none_match(condition.map(str::to_owned));
-                Ok(request.customize().disable_payload_signing().send().await?)
-            })
-        };
-        let written = match write(Some("*")).await {
-            Err(fault) if fault.is_refused_condition() => return Ok(()),
-            Err(fault) if fault.is_unsupported() => write(None).await,
-            written => written,
-        };
-        written.map(drop).map_err(|fault| fault.error(format!("write `{key}`")))
-    }
-
-    async fn marker_text(&self, name: &str) -> Result<Option<String>> {
-        let store = &self.store;
-        let key = format!("{}{PAIRS}{name}", self.at.prefix);
-        let range = format!("bytes=0-{}", MOST_BYTES - 1);
-        let read =
-            store.send(|| async {
-                let request = store.sdk().get_object().bucket(&store.bucket).key(&key).range(&range);
-                let found = request.send().await?;
-                found.body.collect().await.map_err(|error| {
-                    Fault::new(ErrorKind::Unavailable, format!("the answer broke off: {error}"))
-                })
-            });
-        match read.await {
-            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes.into_bytes()).into_owned())),
-            Err(fault) if fault.is_missing() => Ok(None),
-            Err(fault) => Err(fault.error(format!("read `{key}`"))),
-        }
+    fn marker_key(&self, name: &str) -> String {
+        format!("{}{PAIRS}{name}", self.at.prefix)
     }
 }
 
@@ -441,7 +397,11 @@ impl StorageClient for S3Client {
     }
 
     fn settle(&self) -> BoxFuture<'_, ()> {
-        self.abort_unfinished().boxed()
+        async {
+            self.abort_unfinished().await;
+            self.complete_manifests().await;
+        }
+        .boxed()
     }
 
     fn time(&self) -> Option<Timestamp> {
@@ -456,20 +416,39 @@ impl StorageClient for S3Client {
         async move { self.purge(&expiry).await }.boxed()
     }
 
+    fn announce_trash(&self, manifests: Vec<(Name, Manifest)>) -> BoxFuture<'_, Result<()>> {
+        self.announce(manifests).boxed()
+    }
+
     fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>> {
         self.marker_ids().boxed()
     }
 
     fn read_marker<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>>> {
-        self.marker_text(name).boxed()
+        async move {
+            let key = self.marker_key(name);
+            let read = self.store.ours(&key, MOST_BYTES as u64).await;
+            read.map_err(|fault| fault.error(format!("read `{key}`")))
+        }
+        .boxed()
     }
 
     fn put_marker<'a>(&'a self, name: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>> {
-        self.write_marker(name, text).boxed()
+        async move {
+            let key = self.marker_key(name);
+            // Who has written one of its name said the same.
+            let written = self.store.put_ours(&key, text, Some("*")).await;
+            written.map_err(|fault| fault.error(format!("write `{key}`")))
+        }
+        .boxed()
     }
 
     fn remove_marker<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
-        async move { self.delete_ours(&format!("{}{PAIRS}{name}", self.at.prefix)).await }.boxed()
+        async move {
+            let key = self.marker_key(name);
+            self.store.delete_ours(&key).await.map_err(|fault| fault.error(format!("delete `{key}`")))
+        }
+        .boxed()
     }
 
     fn tells_apart<'a>(&'a self, _: &'a Key, _: &'a Key, may_write: bool) -> BoxFuture<'a, Result<bool>> {

@@ -41,7 +41,8 @@ fn outdate(past: &mut Past, pair: &SyncPair) {
     let unwritten = Side::BOTH.into_iter().filter(|side| !pair.allows_copy_to(*side));
     for side in unwritten.filter(|side| *past.root_differs.get(*side)) {
         let there = *epochs.there.get(side);
-        if there > 0 && past.marks.get(side).highest(&past.record.pair_id) < Some(there) {
+        // One that never had a marker is known by that, too.
+        if past.marks.get(side).highest(&past.record.pair_id) < Some(there) {
             let beyond = epochs.highest().saturating_add(1);
             (*epochs.there.get_mut(side), *epochs.meant.get_mut(side)) = (beyond, beyond);
         }
@@ -150,6 +151,7 @@ impl SyncEngine {
         }
         self.raise_epoch(&mut past, pair, prepared, recorder, false).await?;
         let mut epochs = past.record.tail.epochs();
+        epochs.unmarked = Sides::default();
         epochs.alone = remove_old_markers(&past, pair, prepared).await;
         past.record.tail.set_epochs(epochs);
         past.state.commit(past.record.clone()).await
@@ -178,6 +180,7 @@ impl SyncEngine {
         let name = Marker::new(&past.record.pair_id, epoch).to_string();
         let writes = sides.iter().map(|side| prepared.clients.get(*side).put_marker(&name, &text));
         for (side, result) in sides.iter().zip(join_all(writes).await) {
+            *epochs.unmarked.get_mut(*side) = result.is_err();
             match result {
                 Ok(()) => *epochs.there.get_mut(*side) = epoch,
                 Err(error) => past.warn_of_marker(*side, &error, recorder),

@@ -77,9 +77,10 @@ impl Run<'_> {
             self.prepared.check_roots().await?;
         }
         let (mut lost, mut turnover) = (losses(&plan), Turnover::of(&plan));
-        let doubts = self.doubts(&found.unplaced, &found.moving, clearing(&plan), examiner).await?;
+        let mut announced = 0;
+        let doubtful = (&found.unplaced, &*found.moving);
         let Executed { moved, mut deletions, mut held_back } =
-            transfer.execute(plan, &doubts, self.prepared.check_roots().boxed()).await?;
+            self.act(&transfer, plan, doubtful, examiner, &mut announced).await?;
         let moved = found.moving.into_iter().chain(moved);
         let mut copies = found.copies;
         // Whether a name is free of files and folders in its way only a listing can tell.
@@ -97,9 +98,8 @@ impl Run<'_> {
                 turnover = turnover.and(&Turnover::of(&again));
                 let more = losses(&again);
                 lost = Sides::new(lost.source + more.source, lost.destination + more.destination);
-                let doubts = self.doubts(&found.unplaced, &[], clearing(&again), examiner).await?;
-                let check = self.prepared.check_roots().boxed();
-                let executed = transfer.execute(again, &doubts, check).await?;
+                let doubtful = (&found.unplaced, &[][..]);
+                let executed = self.act(&transfer, again, doubtful, examiner, &mut announced).await?;
                 held_back += executed.held_back;
                 moved = executed.moved.into_iter().collect();
                 deletions.extend(executed.deletions);
@@ -138,6 +138,22 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Carries out a plan, once it is written down what that will put into the trash.
+    async fn act(
+        &self,
+        transfer: &Transfer<'_>,
+        plan: Plan,
+        (unplaced, moving): (&Unplaced, &[Key]),
+        examiner: &Examiner,
+        announced: &mut u32,
+    ) -> Result<Executed> {
+        let unsettled: Vec<Key> = moving.iter().cloned().chain(blocked(&plan)).collect();
+        let doubts = self.doubts(unplaced, &unsettled, clearing(&plan), examiner).await?;
+        let of = (self.pair, self.past, self.prepared);
+        self.engine.announce(&plan, of, announced, self.recorder).await;
+        transfer.execute(plan, &doubts, self.prepared.check_roots().boxed()).await
+    }
+
     /// Returns what stores said they took and do not have, once; what vanishes again has failed.
     async fn vanished(&self, transfer: &Transfer<'_>, sent: &mut BTreeSet<Key>) -> Result<BTreeSet<Key>> {
         let mut again = BTreeSet::new();
@@ -159,16 +175,16 @@ impl Run<'_> {
     }
 
     /// Returns which of the files that are to be deleted may be ones that have no place: those that a survey found, and those
-    /// that were `moving` or have failed.
+    /// that are `unsettled` or have failed.
     async fn doubts(
         &self,
         unplaced: &Unplaced,
-        moving: &[Key],
+        unsettled: &[Key],
         going: Vec<Key>,
         examiner: &Examiner,
     ) -> Result<Doubts> {
         let mut failed = self.failed();
-        failed.extend(moving.iter().cloned());
+        failed.extend(unsettled.iter().cloned());
         if going.is_empty() || (failed.is_empty() && unplaced.is_empty()) {
             return Ok(Doubts::default());
         }
@@ -204,10 +220,12 @@ impl Run<'_> {
                     Ok(Some(_)) | Err(_) => unplaced.add_unknown(side),
                 }
             }
-            for version in unplaced.versions_mut(side).iter_mut().filter(|_| client.is_folder()) {
+            for version in unplaced.versions_mut(side) {
                 let Some(entry) = &version.entry else { continue };
-                if let Some(forms) = wanted.get(&entry.size) {
-                    version.hashes = examiner.hash(side, entry, forms).await.unwrap_or_default();
+                let is_told = |form: &HashForm| version.hashes.iter().any(|hash| hash.form() == *form);
+                let forms = wanted.get(&entry.size).filter(|forms| !forms.iter().all(is_told));
+                if let Some(forms) = forms {
+                    version.hashes.extend(examiner.hash(side, entry, forms).await.unwrap_or_default());
                 }
             }
         }
@@ -352,6 +370,11 @@ impl Run<'_> {
 fn clearing(plan: &Plan) -> Vec<Key> {
     let clears = |action: &&Action| matches!(action.work, Work::Delete { clears_way: true, .. });
     plan.actions.iter().filter(clears).map(|action| action.key.clone()).collect()
+}
+
+/// Returns what has no place from the beginning.
+fn blocked(plan: &Plan) -> impl Iterator<Item = Key> {
+    plan.actions.iter().filter(|action| action.work.is_blocked()).map(|action| action.key.clone())
 }
 
 /// Returns whether `key` is in the way of another file, or another in its.

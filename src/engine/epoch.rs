@@ -51,15 +51,15 @@ pub(super) async fn rollback(
         let recovery = record.tail.recovery();
         rollback.on = went_back((record, root_differs), marks, pair, prepared).await?;
         rollback.exchanged = recovery.exchanged;
-        if recovery.is_unsure && (recovery.sides.source || recovery.sides.destination) {
-            rollback.is_certain = true;
-            let or = |side: Side| *rollback.on.get(side) || *recovery.sides.get(side);
-            rollback.on = Sides::new(or(Side::Source), or(Side::Destination));
-        }
-        rollback.is_open = record.tail.epochs().is_open();
         // What the mode does not write is not judged.
         let was_on = |side: Side| *recovery.sides.get(side) && pair.allows_copy_to(side);
         rollback.was_on = Sides::new(was_on(Side::Source), was_on(Side::Destination));
+        if recovery.is_unsure && (rollback.was_on.source || rollback.was_on.destination) {
+            rollback.is_certain = true;
+            let or = |side: Side| *rollback.on.get(side) || *rollback.was_on.get(side);
+            rollback.on = Sides::new(or(Side::Source), or(Side::Destination));
+        }
+        rollback.is_open = record.tail.epochs().is_open();
         rollback.voided = Arc::new(recovery.keys);
         if let Some(note) = state_is_older(record, marks) {
             recorder.emit(&Event::Noted(note));
@@ -73,10 +73,14 @@ pub(super) async fn rollback(
 }
 
 /// Returns the epoch of which a side is known to have carried the marker. Where none is known, as of an earlier release or
-/// of a mode that does not write the side, a folder without a marker is another one if its root says so.
+/// of a mode that does not write the side, a folder without a marker is another one if its root says so; and where its root
+/// says so, one with the marker that was there before such a mode wrote the other side is behind that.
 pub(super) fn known(record: &PairRecord, side: Side, root_differs: Sides<bool>) -> Option<u64> {
-    let there = *record.tail.epochs().there.get(side);
-    (there > 0 || *root_differs.get(side)).then_some(there)
+    let there = record.tail.epochs().there;
+    if *root_differs.get(side) {
+        return Some(there.source.max(there.destination));
+    }
+    Some(*there.get(side)).filter(|there| *there > 0)
 }
 
 /// Returns whether a side has a marker again that was removed from it: a backup was put back over it.
@@ -111,12 +115,19 @@ async fn went_back(
 ) -> Result<Sides<bool>> {
     let mut back = Sides::new(false, false);
     for side in pair.written() {
-        if is_mixed(record, side, marks, prepared).await? {
+        let is_unmarked = *record.tail.epochs().unmarked.get(side);
+        if is_unmarked || is_mixed(record, side, marks, prepared).await? {
             *back.get_mut(side) = true;
             continue;
         }
         let Some(known) = known(record, side, root_differs) else { continue };
-        if marks.get(side).highest(&record.pair_id) >= Some(known) {
+        let shown = marks.get(side).highest(&record.pair_id);
+        if *root_differs.get(side) && shown > Some(record.tail.epochs().highest()) {
+            // A later state took this folder for the pair's; what this one remembers is about another.
+            *back.get_mut(side) = true;
+            continue;
+        }
+        if shown >= Some(known) {
             continue;
         }
         // A listing can be stale.

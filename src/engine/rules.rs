@@ -123,19 +123,43 @@ fn version(entry: &Entry) -> String {
     }
 }
 
+/// Returns whether a folder has other rules than those that were read when it was listed: somebody wrote them just then.
+///
+/// # Errors
+/// As [`learn`].
+pub(super) async fn have_changed(seen: &Sides<SeenRules>, prepared: &Prepared) -> Result<bool> {
+    for side in Side::BOTH.into_iter().filter(|side| prepared.listed.get(*side).is_folder()) {
+        let SeenRules { files, rules } = seen.get(side);
+        for entry in files.values() {
+            let Some(rules) = rules.get(&folder_of(entry.key.as_str())) else { return Ok(true) };
+            match text_of(side, entry, prepared).await {
+                Ok(text) if text == rules.text() => {}
+                Err(error) if error.kind() != ErrorKind::Changed => return Err(unread(side, entry, error)),
+                _ => return Ok(true),
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn unread(side: Side, entry: &Entry, error: Error) -> Error {
+    unreachable(error, &format!("the rules in `{}` of the {side} cannot be read", entry.key))
+}
+
 async fn read(side: Side, entry: &Entry, prepared: &Prepared) -> Result<String> {
-    let key = &entry.key;
-    let failed =
-        |error: Error| unreachable(error, &format!("the rules in `{key}` of the {side} cannot be read"));
+    text_of(side, entry, prepared).await.map_err(|error| unread(side, entry, error))
+}
+
+async fn text_of(side: Side, entry: &Entry, prepared: &Prepared) -> Result<String> {
     if entry.size > MOST_BYTES {
-        let error = Error::new(ErrorKind::Invalid, format!("read `{key}`: longer than 1 MiB"));
-        return Err(failed(error.with_hint("shorten the file")));
+        let error = Error::new(ErrorKind::Invalid, format!("read `{}`: longer than 1 MiB", entry.key));
+        return Err(error.with_hint("shorten the file"));
     }
     // Damaged on their way they would exclude something else.
-    let mut body = prepared.listed.get(side).read(entry).await.map_err(failed)?.checked();
+    let mut body = prepared.listed.get(side).read(entry).await?.checked();
     let mut bytes = Vec::new();
     while let Some(chunk) = body.chunks.next().await {
-        bytes.extend_from_slice(&chunk.map_err(failed)?);
+        bytes.extend_from_slice(&chunk?);
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -169,6 +169,13 @@ impl SyncEngine {
                 let message = format!("temporaries of an earlier run stay at the {side}: {}", error.chain());
                 recorder.emit(&Event::Warned(Notice::new(NoticeCode::Leftovers, message, String::new())));
                 swept = false;
+            } else if let Some(kept) = leftovers.iter().find(|key| key.as_str().contains(".kept-")) {
+                let message = format!(
+                    "an earlier run was killed while it threw away a file, such as `{kept}` of the {side}; it is in \
+                     `.syncengine/trash` there now, and stays"
+                );
+                let hint = "it may be an edit that nobody has seen; remove it by hand if nobody needs it";
+                recorder.emit(&Event::Warned(Notice::new(NoticeCode::Leftovers, message, hint)));
             }
         }
         swept
@@ -192,7 +199,7 @@ fn tell_of_clients(prepared: &Prepared, recorder: &Recorder) {
 fn purging(pair: &SyncPair, plan: &Plan, prepared: &Prepared) -> Vec<Side> {
     let has_work = |side: Side| {
         let is_folder = prepared.clients.get(side).is_folder();
-        let discards = |action: &Action| action.work.discards_on(side);
+        let discards = |action: &Action| action.work.discarded_on(side).is_some();
         pair.trash && ((is_folder && pair.allows_copy_to(side)) || plan.actions.iter().any(discards))
     };
     Side::BOTH.into_iter().filter(|side| has_work(*side)).collect()
@@ -260,18 +267,22 @@ pub(super) async fn look(
         let found = survey(examiner, &past.state, wanted(&rules), &options.controller, recorder).await;
         let is_disordered = found.as_ref().is_err_and(|error| error.kind() == ErrorKind::Disordered);
         let has_others = match &found {
-            Ok(found) => rules::learn(&mut rules, &found.rules, prepared).await?,
+            Ok(found) => {
+                let has_work = !found.items.is_empty();
+                rules::learn(&mut rules, &found.rules, prepared).await?
+                    || has_work && rules::have_changed(&found.rules, prepared).await?
+            }
             Err(_) => false,
         };
-        // Its client knows now that the store lists in an order of its own, and restores ours; or the store has rules that
-        // were not known.
+        // Its client knows now that the store lists in an order of its own, and restores ours; or a side has rules that were
+        // not known.
         if !(is_disordered || has_others) {
             break found;
         }
         if surveys == rules::SURVEYS {
             break Err(Error::new(
                 ErrorKind::Changed,
-                "the rules of a store changed again and again while it was listed",
+                "the rules of a side changed again and again while it was listed",
             ));
         }
         recorder.with(|report| report.clone_from(&told));

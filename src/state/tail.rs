@@ -108,6 +108,9 @@ pub struct Epochs {
     pub there: Sides<u64>,
     /// The sides from which all older markers were removed: if one is there again, it came out of a backup.
     pub alone: Sides<bool>,
+    /// The sides that a run has written to without a marker, as none could be written, and that came to no end: nothing would
+    /// tell if they were put back to a moment before that run.
+    pub unmarked: Sides<bool>,
 }
 
 impl Epochs {

@@ -9,6 +9,7 @@ use futures::TryStreamExt;
 use rustix::fs::{CWD, Mode, OFlags};
 use syncengine::client::local::{LocalClient, PublishRung};
 use syncengine::client::{Body, Disposal, ListRequest, Listed, SkipReason, StorageClient, Target};
+use syncengine::clock::{Clock, SystemClock};
 use syncengine::fingerprint::Fingerprint;
 use syncengine::{Entry, Error, ErrorKind, Key, Timestamp};
 
@@ -597,6 +598,41 @@ async fn the_rung_is_found_out_and_the_weak_ones_are_reported() {
         let client = LocalClient::open(&on.path("")).unwrap().with_publish_rung(rung);
         assert_eq!(client.weaknesses()[0].0.as_str(), "weak-publish");
     }
+}
+
+/// What a run took from its place to throw it away, and was killed, goes to the trash once nobody can be at it any more.
+#[tokio::test]
+async fn what_a_killed_run_was_throwing_away_is_kept() {
+    /// Two hours ahead.
+    #[derive(Debug)]
+    struct Later;
+    impl Clock for Later {
+        fn now(&self) -> Timestamp {
+            Timestamp::new(SystemClock.now().seconds + 7_200, 0)
+        }
+        fn monotonic(&self) -> std::time::Duration {
+            SystemClock.monotonic()
+        }
+        fn sleep(&self, duration: std::time::Duration) -> futures::future::BoxFuture<'static, ()> {
+            SystemClock.sleep(duration)
+        }
+    }
+    let on = Tree::new();
+    let name = "d/.syncengine-0123456789abcdef.kept-report.txt";
+    on.write(name, "an edit");
+    on.write("d/.syncengine-0123456789abcdef.kept", "none of ours");
+    let is_leftover = |listed: &Listed| matches!(listed, Listed::Leftover(key) if key.as_str() == name);
+    assert!(!on.list(ListRequest::default()).await.iter().any(is_leftover), "its run may live");
+    let client = LocalClient::open(&on.path("")).unwrap().with_clock(std::sync::Arc::new(Later));
+    let listed: Vec<Listed> = client.list(ListRequest::default()).try_collect().await.unwrap();
+    let leftovers = listed.into_iter().filter_map(|listed| match listed {
+        Listed::Leftover(key) => Some(key),
+        _ => None,
+    });
+    client.sweep(leftovers.collect()).await.unwrap();
+    let run = fs::read_dir(on.path(".syncengine/trash")).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(fs::read(run.join("d/report.txt")).unwrap(), b"an edit");
+    assert_eq!(fs::read_dir(on.path("d")).unwrap().count(), 1);
 }
 
 #[tokio::test]

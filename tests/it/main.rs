@@ -31,6 +31,8 @@ mod network;
 #[cfg(feature = "cli")]
 mod pairs;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
+mod purge;
+#[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
 mod resume;
 mod rollback;
 mod rules;

@@ -40,8 +40,10 @@ const REGRESSIONS: &[u64] = &[
 const ODD_REGRESSIONS: &[u64] = &[32_471, 51_799];
 
 /// As before, of lives with disks that are exchanged and folders that are copied.
-const WHOLE_REGRESSIONS: &[u64] =
-    &[217_256, 309_585, 311_696, 344_558, 348_729, 350_425, 352_910, 394_020, 396_238];
+const WHOLE_REGRESSIONS: &[u64] = &[
+    217_256, 309_585, 311_696, 344_558, 348_729, 350_425, 352_910, 394_020, 396_238, 1_014_576, 2_015_399,
+    2_067_482, 2_093_571, 2_153_289, 2_166_600, 2_202_400, 2_395_126, 2_530_943,
+];
 
 /// What must have happened in any 10,000 lives, and in fewer in proportion; else the simulation is idle. That a state is of
 /// the first schema should hardly ever matter: it must have been asked whether it did.

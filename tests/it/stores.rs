@@ -173,7 +173,9 @@ async fn f25_a_foreign_write_in_between_stays() {
             if request.operation == self.operation && request.key == Some("shared") {
                 let rival = self.rival.lock().unwrap().take();
                 if let Some(rival) = rival {
-                    std::thread::spawn(move || rival.put("shared", b"theirs", Some(time(1)))).join().unwrap();
+                    // What the request needs may be queued behind this very thread.
+                    let put = move || rival.put("shared", b"theirs", Some(time(1)));
+                    tokio::task::block_in_place(|| std::thread::spawn(put).join().unwrap());
                     if self.meets {
                         return refused(409, "ConditionalRequestConflict");
                     }

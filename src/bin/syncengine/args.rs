@@ -185,6 +185,9 @@ pub(crate) struct PairArgs {
     /// Where sides in a store keep what was replaced and deleted [default: below the side]
     #[arg(long, value_name = "s3://BUCKET/PREFIX", help_heading = "Safety")]
     pub(crate) trash_location: Option<String>,
+    /// For how long replaced and deleted versions are kept, such as 12h, 90d or 8w [default: 30d]
+    #[arg(long, value_name = "D", allow_negative_numbers = true, help_heading = "Safety")]
+    pub(crate) trash_keep: Option<String>,
     /// Remove the oldest trash of a side, for good, until this size is left, such as 10G; that of the run itself stays [default:
     /// no limit]
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, help_heading = "Safety")]

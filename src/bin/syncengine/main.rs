@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 mod args;
 mod commands;
+mod durations;
 mod exit_code;
 #[cfg(test)]
 mod fuzzing;

@@ -12,7 +12,7 @@ use syncengine::{Error, ErrorKind, Result, StoreOptions, SyncMode, SyncOptions, 
 
 use crate::args::store::StoreArgs;
 use crate::args::{CommonArgs, FilterArg, FilterArgs, Locations, PairArgs, PolicyArgs, RunArgs};
-use crate::sizes;
+use crate::{durations, sizes};
 
 #[cfg(feature = "embedded")]
 pub(crate) mod keys;
@@ -190,6 +190,12 @@ pub(crate) fn pair(args: &PairArgs) -> Result<SyncPair> {
         pair = pair.trash(choose("--trash", trash, &[("on", true), ("off", false)])?);
     }
     pair = store::trashed(pair, args)?;
+    if let Some(text) = &args.trash_keep {
+        if !pair.trash {
+            return Err(invalid("`--trash-keep` has no effect with `--trash off`", "give one of them"));
+        }
+        pair = pair.trash_keep(durations::seconds("--trash-keep", text)?);
+    }
     if let Some(text) = &args.trash_max {
         if !pair.trash {
             return Err(invalid("`--trash-max` has no effect with `--trash off`", "give one of them"));

@@ -124,7 +124,7 @@ impl<'a> Batch<'a> {
         let folder = entry.key.parent().unwrap_or("");
         let (path, name) = match disposal {
             Disposal::Trash { run } => (self.open_trash(run, folder)?, entry.key.file_name().to_owned()),
-            Disposal::Discard => (folder.to_owned(), reserved::anonymous_name(self.local)),
+            Disposal::Discard => (folder.to_owned(), reserved::kept_name(self.local, entry.key.file_name())),
         };
         let folder = self.open(&path).map_err(|error| failure("open the folder", &path, error))?;
         Ok(Aside { path, folder, name })

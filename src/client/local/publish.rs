@@ -19,7 +19,7 @@ use super::rung::PublishRung;
 use super::spelling::{is_exact, is_listed, is_refused_name, taken, unmappable};
 use super::stage::drop_temporary;
 use super::{Local, stat};
-use crate::client::{Disposal, Held, Staged, Target};
+use crate::client::{Held, Staged, Target};
 use crate::code::FailureCode;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
@@ -186,18 +186,11 @@ impl Batch<'_> {
         let disposal = &member.target.disposal;
         let path = old.key.as_str();
         let fail = |error| failure("replace", path, error);
-        let mut aside = match disposal {
-            Disposal::Trash { .. } => self.aside(old, disposal)?,
-            Disposal::Discard => Aside {
-                path: old.key.parent().unwrap_or("").to_owned(),
-                folder: Arc::clone(&member.folder),
-                name: member.temporary.to_owned(),
-            },
-        };
-        if matches!(disposal, Disposal::Trash { .. }) {
-            let free = self.rung.set_aside(&member.folder, member.temporary, &aside.folder, &aside.name);
-            aside.name = free.map_err(fail)?;
-        }
+        // What comes out can be an edit that nobody has seen yet: a kill must not leave it under the name of a temporary,
+        // which the next run removes.
+        let mut aside = self.aside(old, disposal)?;
+        let free = self.rung.set_aside(&member.folder, member.temporary, &aside.folder, &aside.name);
+        aside.name = free.map_err(fail)?;
         let name = old.key.file_name();
         let exchange = || {
             rustix::fs::renameat_with(

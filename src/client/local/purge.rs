@@ -1,53 +1,136 @@
 //! Emptying the trash of runs long past.
 //!
-//! Only folders of `.syncengine/trash/` that are named like a run are entered, beneath the root and through no
-//! link; files are unlinked one by one and folders removed when they are empty.
+//! Only files that a manifest lists and that are still what it says are unlinked, one by one, beneath the root and through
+//! no link; folders are removed when they are empty.
+
+use std::collections::BTreeSet;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, FileType};
+use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::io::Errno;
 
-use super::reserved::TRASH;
+use super::reserved::{self, Ours, TRASH};
 use super::root::{failure, join, open_folder};
 use super::{Local, names, stat};
 use crate::client::{Expiry, Purged};
 use crate::code::FailureCode;
 use crate::error::{Error, Result};
 use crate::key::escape;
+use crate::trash::{ADOPTED, Kept, Listed, Manifest, Name, is_run, manifests};
+
+/// Writes down what is about to be put into the trash.
+pub(super) fn announce(local: &Local, manifests: &[(Name, Manifest)]) -> Result<()> {
+    manifests.iter().try_for_each(|(name, manifest)| {
+        let text = serde_json::json!(manifest).to_string();
+        reserved::put_note(local, Ours::Manifests, &name.to_string(), &text)
+    })
+}
 
 /// Removes the trash that is to go; returns of how many runs.
 pub(super) fn purge_trash(local: &Local, expiry: &Expiry) -> Result<Purged> {
     let root = local.root.handle()?;
-    let runs = match open_folder(&root, TRASH) {
+    let mut noted = reserved::notes(local, Ours::Manifests)?;
+    if !noted.iter().any(|name| name == ADOPTED) {
+        noted.extend(adopt(local, &root, &noted, expiry)?);
+    }
+    let (going, unbelieved) = expiry.choose(noted.iter().filter_map(|name| Name::parse(name)));
+    let mut runs = 0;
+    for (run, names) in going {
+        let folder = join(TRASH, &run);
+        let mut listed = Listed::default();
+        for name in &names {
+            let text = reserved::read_note(local, Ours::Manifests, &name.to_string())?;
+            // One that cannot be read lists nothing.
+            if let Some(manifest) = text.and_then(|text| serde_json::from_str(&text).ok()) {
+                listed.add(manifest);
+            }
+        }
+        let removed = empty(&root, &folder, &listed);
+        removed.map_err(|error| failure("purge", &folder, error))?;
+        for name in &names {
+            reserved::remove_note(local, Ours::Manifests, &name.to_string())?;
+        }
+        runs += 1;
+    }
+    Ok(Purged { runs, unbelieved })
+}
+
+/// Gives the trash of releases that wrote no manifests some. Its age counts from now.
+fn adopt(local: &Local, root: &OwnedFd, noted: &[String], expiry: &Expiry) -> Result<Vec<String>> {
+    let runs = match open_folder(root, TRASH) {
         Ok(trash) => names::plain(&trash).map_err(|error| failure("list", TRASH, error))?,
-        Err(Errno::NOENT) => return Ok(Purged::default()),
+        Err(Errno::NOENT) => Vec::new(),
         Err(error) => return Err(failure("open", TRASH, error)),
     };
-    // The oldest first: their names begin with the time.
-    let mut runs: Vec<String> =
-        runs.into_iter().filter(|run| names_a_run(run) && !expiry.is_spared(run)).collect();
-    runs.sort_unstable();
-    let (mut going, young): (Vec<String>, Vec<String>) =
-        runs.into_iter().partition(|run| expiry.is_over(run));
-    if let Some(most) = expiry.most_bytes {
-        let sizes = young.iter().map(|run| size(&root, &join(TRASH, run)));
-        let sizes =
-            sizes.collect::<Result<Vec<_>, Errno>>().map_err(|error| failure("look at", TRASH, error))?;
-        let mut left: u64 = sizes.iter().sum();
-        for (run, size) in young.iter().zip(sizes) {
-            if left <= most {
-                break;
+    let known: BTreeSet<String> = noted.iter().filter_map(|name| Some(Name::parse(name)?.run)).collect();
+    let mut adopted = Vec::new();
+    for run in runs {
+        if !is_run(&run) || known.contains(&run) || expiry.is_spared(&run) {
+            continue;
+        }
+        let folder = join(TRASH, &run);
+        let found = files(root, &folder).map_err(|error| failure("list", &folder, error))?;
+        let kept = found.into_iter().map(|(name, stat)| of(name, &stat)).collect();
+        let of_pair = (expiry.pair_id.as_str(), 0, run.as_str());
+        let parts = manifests(of_pair, (expiry.now, expiry.keep), (0, kept));
+        announce(local, &parts)?;
+        adopted.extend(parts.into_iter().map(|(name, _)| name.to_string()));
+    }
+    reserved::put_note(local, Ours::Manifests, ADOPTED, "")?;
+    Ok(adopted)
+}
+
+fn of(name: String, stat: &Stat) -> Kept {
+    Kept { name, size: stat::size(stat), etag: None, modified: Some(stat::modified(stat)) }
+}
+
+/// Returns the files in a folder of ours by their paths in it, without recursion.
+fn files(root: &OwnedFd, folder: &str) -> Result<Vec<(String, Stat)>, Errno> {
+    let mut waiting = vec![String::new()];
+    let mut found = Vec::new();
+    while let Some(path) = waiting.pop() {
+        let handle = open_folder(root, &join(folder, &path))?;
+        for name in names::read(&handle, "", &mut Vec::new())?.names {
+            let stat = rustix::fs::statat(&handle, &*name.text, AtFlags::SYMLINK_NOFOLLOW)?;
+            match stat::kind(&stat) {
+                FileType::Directory => waiting.push(join(&path, &name.text)),
+                FileType::RegularFile => found.push((join(&path, &name.text), stat)),
+                _ => {}
             }
-            left -= size;
-            going.push(run.clone());
         }
     }
-    for run in &going {
-        let folder = join(TRASH, run);
-        empty(&root, &folder).map_err(|error| failure("purge", &folder, error))?;
+    Ok(found)
+}
+
+/// Unlinks what is listed in a folder of ours, then the folders that this leaves empty.
+fn empty(root: &OwnedFd, folder: &str, listed: &Listed) -> Result<(), Errno> {
+    let found = match files(root, folder) {
+        // Somebody emptied it.
+        Err(Errno::NOENT) => return Ok(()),
+        found => found?,
+    };
+    let mut emptied = BTreeSet::from([folder.to_owned()]);
+    for (name, stat) in found {
+        let path = join(folder, &name);
+        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
+        if listed.has(&of(name, &stat)) {
+            let file = path.rsplit('/').next().unwrap_or(&path);
+            rustix::fs::unlinkat(open_folder(root, &parent)?, file, AtFlags::empty())?;
+        }
+        emptied.insert(parent);
     }
-    let unbelieved = young.into_iter().filter(|run| !going.contains(run) && !expiry.believes(run)).collect();
-    Ok(Purged { runs: going.len() as u64, unbelieved })
+    let all =
+        emptied.iter().flat_map(|path| path.match_indices('/').map(|(at, _)| &path[..at]).chain([&**path]));
+    let all: BTreeSet<&str> = all.filter(|path| path.starts_with(folder)).collect();
+    // Deepest first. What is not empty stays.
+    for path in all.into_iter().rev() {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        match rustix::fs::unlinkat(open_folder(root, parent)?, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Returns how many bytes are in a folder of ours, without recursion.
@@ -100,45 +183,6 @@ fn shown(bytes: u64) -> String {
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
-/// Runs name their trash `YYYYMMDDTHHMMSSZ-` and a tag.
-fn names_a_run(name: &str) -> bool {
-    let shape = |(at, byte): (usize, u8)| match at {
-        // Some file systems keep all names in small letters.
-        8 => byte.eq_ignore_ascii_case(&b'T'),
-        15 => byte.eq_ignore_ascii_case(&b'Z'),
-        16 => byte == b'-',
-        _ => byte.is_ascii_digit(),
-    };
-    name.len() > 17 && name.bytes().take(17).enumerate().all(shape)
-}
-
-/// Unlinks everything in a folder of ours, deepest first and without recursion, then the folder.
-fn empty(root: &OwnedFd, folder: &str) -> Result<(), Errno> {
-    let mut waiting = vec![folder.to_owned()];
-    while let Some(path) = waiting.last().cloned() {
-        let handle = open_folder(root, &path)?;
-        let inside = names::read(&handle, "", &mut Vec::new())?.names;
-        let mut folders = Vec::new();
-        for name in &inside {
-            match rustix::fs::unlinkat(&handle, &*name.text, AtFlags::empty()) {
-                Ok(()) => {}
-                Err(Errno::ISDIR | Errno::PERM) if name.kind != FileType::RegularFile => {
-                    folders.push(join(&path, &name.text));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if folders.is_empty() {
-            waiting.pop();
-            let (parent, name) = path.rsplit_once('/').unwrap_or(("", &path));
-            rustix::fs::unlinkat(open_folder(root, parent)?, name, AtFlags::REMOVEDIR)?;
-        } else {
-            waiting.extend(folders);
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -147,48 +191,106 @@ mod tests {
     use crate::client::local::LocalClient;
     use crate::entry::Timestamp;
 
+    const DAY: i64 = 86_400;
+
+    fn left(trash: &std::path::Path) -> Vec<String> {
+        let names = fs::read_dir(trash).unwrap().map(|item| item.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+
+    /// Days after the beginning of 2026.
+    fn on(day: i64) -> Timestamp {
+        Timestamp::new(1_767_225_600 + day * DAY, 0)
+    }
+
+    /// Puts files into the trash of a run of that day, and writes down the `listed` ones.
+    fn trash(
+        client: &LocalClient,
+        root: &std::path::Path,
+        day: i64,
+        files: &[&str],
+        listed: usize,
+    ) -> String {
+        let run = format!("{}-0000000{day}", on(day).compact());
+        let folder = root.join(TRASH).join(&run);
+        for name in files {
+            fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
+            fs::write(folder.join(name), [0; 100]).unwrap();
+        }
+        let handle = client.local.root.handle().unwrap();
+        let found = super::files(&handle, &join(TRASH, &run)).unwrap();
+        let is_listed = |(name, _): &(String, Stat)| files[..listed].contains(&name.as_str());
+        let kept = found.into_iter().filter(is_listed).map(|(name, stat)| of(name, &stat)).collect();
+        announce(&client.local, &manifests(("p", 1, &run), (on(day), 30 * DAY), (0, kept))).unwrap();
+        run
+    }
+
+    fn at(day: i64) -> Expiry {
+        Expiry { now: on(day), until: Some(on(day)), pair_id: "p".into(), ..Expiry::default() }
+    }
+
     #[test]
-    fn only_the_trash_of_old_runs_is_removed() {
+    fn only_what_a_manifest_lists_is_removed() {
         let root = tempfile::tempdir().unwrap();
-        let trash = root.path().join(TRASH);
+        let path = root.path().join(TRASH);
+        let client = LocalClient::open(root.path()).unwrap();
         let outside = root.path().join("outside");
         fs::write(&outside, "kept").unwrap();
-        for run in ["20250101T000000Z-0000000a", "20260101T000000Z-0000000b", "mine", "20250101T000000Z"] {
-            fs::create_dir_all(trash.join(run).join("deep/er")).unwrap();
-            fs::write(trash.join(run).join("deep/er/file"), "old").unwrap();
-            fs::write(trash.join(run).join("file"), "old").unwrap();
-            std::os::unix::fs::symlink(&outside, trash.join(run).join("deep/link")).unwrap();
-        }
-        let client = LocalClient::open(root.path()).unwrap();
-        let expiry = Expiry { before: Timestamp::new(1_748_736_000, 0), ..Expiry::default() }; // 2025-06-01
-        assert_eq!(purge_trash(&client.local, &expiry).unwrap().runs, 1);
-        let mut left: Vec<_> = fs::read_dir(&trash)
-            .unwrap()
-            .map(|item| item.unwrap().file_name().into_string().unwrap())
-            .collect();
-        left.sort();
-        assert_eq!(left, ["20250101T000000Z", "20260101T000000Z-0000000b", "mine"]);
+        let old = trash(&client, root.path(), 1, &["a", "d/b", "d/e/c", "d/mine"], 3);
+        let gone = trash(&client, root.path(), 2, &["a", "d/b"], 2);
+        let young = trash(&client, root.path(), 9, &["a"], 1);
+        std::os::unix::fs::symlink(&outside, path.join(&old).join("link")).unwrap();
+        // What looks like ours and is not.
+        fs::create_dir_all(path.join("20200101T000000Z-nightly")).unwrap();
+        // Edited since.
+        fs::write(path.join(&old).join("a"), "edited").unwrap();
+        assert_eq!(purge_trash(&client.local, &at(35)).unwrap().runs, 2);
+        assert_eq!(left(&path), ["20200101T000000Z-nightly", &old, &young]);
+        assert_eq!(left(&path.join(&old)), ["a", "d", "link"]);
+        assert_eq!(left(&path.join(&old).join("d")), ["mine"]);
+        assert!(!path.join(gone).exists());
         assert_eq!(fs::read(outside).unwrap(), b"kept");
-        assert_eq!(purge_trash(&client.local, &expiry).unwrap().runs, 0);
+        assert_eq!(purge_trash(&client.local, &at(35)).unwrap().runs, 0);
+        assert_eq!(purge_trash(&client.local, &at(400)).unwrap().runs, 1);
+        assert_eq!(left(&path.join(&old)), ["a", "d", "link"], "what no manifest lists stays for ever");
+    }
+
+    #[test]
+    fn the_trash_of_releases_without_manifests_counts_from_when_it_is_seen() {
+        let root = tempfile::tempdir().unwrap();
+        let client = LocalClient::open(root.path()).unwrap();
+        let path = root.path().join(TRASH);
+        for run in ["20200101T000000Z-0123abcd", "20200101T000000Z-nightly", "mine"] {
+            fs::create_dir_all(path.join(run).join("d")).unwrap();
+            fs::write(path.join(run).join("d/f"), "old").unwrap();
+        }
+        for (day, expected) in [(1, 3), (30, 3), (32, 2), (400, 2)] {
+            purge_trash(&client.local, &at(day)).unwrap();
+            assert_eq!(left(&path).len(), expected, "day {day}");
+        }
+        // Once is enough: what comes later has manifests of its own, or is none of ours.
+        fs::create_dir_all(path.join("20200101T000000Z-0123abce")).unwrap();
+        for day in [401, 500] {
+            purge_trash(&client.local, &at(day)).unwrap();
+        }
+        assert_eq!(left(&path).len(), 3);
     }
 
     #[test]
     fn the_oldest_trash_goes_until_the_rest_is_small_enough() {
-        let root = tempfile::tempdir().unwrap();
-        let trash = root.path().join(TRASH);
-        let runs = ["20260101T000000Z-a", "20260102T000000Z-b", "20260103T000000Z-c", "20260104T000000Z-d"];
-        for (most, spared, left) in
-            [(400, None, 4), (399, None, 3), (150, None, 1), (0, None, 0), (0, Some(0), 1), (100, Some(3), 2)]
+        for (most, spared, expected) in
+            [(400, None, 4), (399, None, 3), (150, None, 1), (0, None, 0), (0, Some(1), 1), (100, Some(4), 2)]
         {
-            for run in runs {
-                fs::create_dir_all(trash.join(run).join("d")).unwrap();
-                fs::write(trash.join(run).join("d/f"), [0; 100]).unwrap();
-            }
+            let root = tempfile::tempdir().unwrap();
             let client = LocalClient::open(root.path()).unwrap();
-            let spared = spared.map(|at: usize| runs[at].to_owned());
-            let expiry = Expiry { most_bytes: Some(most), spared, ..Expiry::default() };
-            assert_eq!(purge_trash(&client.local, &expiry).unwrap().runs, 4 - left as u64, "{expiry:?}");
-            assert_eq!(fs::read_dir(&trash).unwrap().count(), left, "{expiry:?}");
+            let runs: Vec<String> =
+                (1..=4).map(|day| trash(&client, root.path(), day, &["d/f"], 1)).collect();
+            let spared = spared.map(|at: usize| runs[at - 1].clone());
+            let expiry = Expiry { most_bytes: Some(most), spared, ..at(5) };
+            assert_eq!(purge_trash(&client.local, &expiry).unwrap().runs, 4 - expected as u64, "{expiry:?}");
+            assert_eq!(left(&root.path().join(TRASH)).len(), expected, "{expiry:?}");
         }
     }
 
@@ -205,7 +307,6 @@ mod tests {
     fn a_tree_without_trash_has_nothing_to_purge() {
         let root = tempfile::tempdir().unwrap();
         let client = LocalClient::open(root.path()).unwrap();
-        let expiry = Expiry { before: Timestamp::new(i64::from(i32::MAX), 0), ..Expiry::default() };
-        assert_eq!(purge_trash(&client.local, &expiry).unwrap().runs, 0);
+        assert_eq!(purge_trash(&client.local, &at(400)).unwrap().runs, 0);
     }
 }

@@ -53,12 +53,13 @@ pub(super) fn rename(local: &Local, from: &Entry, to: &Key) -> Result<Entry> {
     batch.look(&ours, to)
 }
 
-/// Removes temporaries of earlier runs; what has another name or is no file stays.
+/// Removes temporaries of earlier runs; what has another name or is no file stays. What was taken from its place by a run
+/// that was killed then goes to the trash: nobody may have seen it.
 pub(super) fn sweep(local: &Local, leftovers: &[Key]) -> Result<()> {
     local.recover()?;
     reserved::mend_rights(local);
     let root = local.root.handle()?;
-    let mut first_failure = None;
+    let mut first_failure = rescue(local, leftovers).err();
     for key in leftovers.iter().filter(|key| reserved::tag(key.file_name()).is_some()) {
         let swept = open_folder(&root, key.parent().unwrap_or("")).and_then(|folder| {
             let stat = rustix::fs::statat(&folder, key.file_name(), AtFlags::SYMLINK_NOFOLLOW)?;
@@ -75,6 +76,33 @@ pub(super) fn sweep(local: &Local, leftovers: &[Key]) -> Result<()> {
         }
     }
     first_failure.map_or(Ok(()), Err)
+}
+
+/// Gives files that were taken from their places their names in the trash of a run of its own.
+fn rescue(local: &Local, leftovers: &[Key]) -> Result<()> {
+    let is_kept = |key: &&Key| reserved::kept(key.file_name()).is_some();
+    let all: Vec<&Key> = leftovers.iter().filter(is_kept).collect();
+    if all.is_empty() {
+        return Ok(());
+    }
+    let run = format!("{}-{:08x}", local.clock.now().compact(), local.entropy.next_u64() >> 32);
+    let mut batch = Batch::new(local)?;
+    for key in all {
+        let fail = |error| failure("keep", key.as_str(), error);
+        let Some(name) = reserved::kept(key.file_name()) else { continue };
+        let folder = key.parent().unwrap_or("");
+        let from = batch.open(folder).map_err(fail)?;
+        let path = batch.open_trash(&run, folder)?;
+        let to = batch.open(&path).map_err(fail)?;
+        let rung = batch.rung;
+        match rung.set_aside(&from, key.file_name(), &to, name) {
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(fail(error)),
+        }
+        batch.touch(folder);
+        batch.touch(&path);
+    }
+    batch.sync()
 }
 
 impl Batch<'_> {

@@ -14,9 +14,16 @@ use super::root::{failure, join, open_child};
 use super::{names, stat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, RESERVED_FOLDER, RESERVED_PREFIX, escape};
+use crate::trash::MANIFESTS;
 
 /// The folder of the markers.
 const PAIRS: &str = ".syncengine/pairs";
+
+/// What file systems take.
+const MAX_NAME_BYTES: usize = 255;
+
+/// Between the number in a name of [`kept_name`] and the name that the file had.
+const KEPT: &str = ".kept-";
 
 /// The folder of the trash.
 pub(super) const TRASH: &str = ".syncengine/trash";
@@ -39,11 +46,28 @@ pub(super) fn anonymous_name(local: &Local) -> String {
     format!("{RESERVED_PREFIX}{random:016x}.kept")
 }
 
+/// Returns a new name for a file that is taken from its place to be thrown away, and may turn out to be another one. No sweep
+/// takes it for a temporary; see [`kept`].
+pub(super) fn kept_name(local: &Local, name: &str) -> String {
+    let mut whole = format!("{RESERVED_PREFIX}{:016x}{KEPT}{name}", local.entropy.next_u64());
+    whole.truncate(whole.floor_char_boundary(MAX_NAME_BYTES));
+    whole
+}
+
+/// Returns the name that a file had before it got one of [`kept_name`]; `None` for every other name.
+pub(super) fn kept(name: &str) -> Option<&str> {
+    let (digits, name) = name.strip_prefix(RESERVED_PREFIX)?.split_once(KEPT)?;
+    (digits.len() == 16 && digits.bytes().all(is_lower_hex) && !name.is_empty()).then_some(name)
+}
+
+fn is_lower_hex(byte: u8) -> bool {
+    byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)
+}
+
 /// Returns the tag of the run in the name of a temporary; `None` for every other name.
 pub(super) fn tag(name: &str) -> Option<u32> {
     let digits = name.strip_prefix(RESERVED_PREFIX)?.strip_suffix(".tmp")?;
-    let lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    if digits.len() != 16 || !digits.bytes().all(lower_hex) {
+    if digits.len() != 16 || !digits.bytes().all(is_lower_hex) {
         return None;
     }
     u32::from_str_radix(&digits[..8], 16).ok()
@@ -51,7 +75,6 @@ pub(super) fn tag(name: &str) -> Option<u32> {
 
 /// Returns `name` with `~number` at its end, cut so that a file system takes it. Number 0 adds nothing.
 pub(super) fn numbered(name: &str, number: u32) -> String {
-    const MAX_NAME_BYTES: usize = 255;
     if number == 0 {
         return name.to_owned();
     }
@@ -175,25 +198,43 @@ pub(super) fn put_file(local: &Local, folder: &OwnedFd, name: &str, text: &str) 
     Ok(file)
 }
 
-/// Returns the names of the markers.
-pub(super) fn markers(local: &Local) -> Result<Vec<String>> {
-    let root = local.root.handle()?;
-    let read = super::root::open_folder(&root, PAIRS).and_then(|folder| names::plain(&folder));
-    match read {
-        Ok(ids) => Ok(ids.into_iter().filter(|id| !id.starts_with(RESERVED_PREFIX)).collect()),
-        Err(Errno::NOENT) => Ok(Vec::new()),
-        Err(error @ Errno::NOTDIR) => Err(failure("list the folder", PAIRS, error).with_hint(
-            "`.syncengine` is where this program keeps what it needs to know; move away what has that name",
-        )),
-        Err(error) => Err(locked_out(failure("list the folder", PAIRS, error))),
+/// The folders of what is ours besides the trash itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ours {
+    /// Which pairs the tree belongs to.
+    Markers,
+    /// What is in the trash.
+    Manifests,
+}
+
+impl Ours {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Markers => PAIRS,
+            Self::Manifests => MANIFESTS,
+        }
     }
 }
 
-/// Returns the text of a marker, if it is there.
-pub(super) fn read_marker(local: &Local, name: &str) -> Result<Option<String>> {
+/// Returns the names of notes of a kind.
+pub(super) fn notes(local: &Local, kind: Ours) -> Result<Vec<String>> {
+    let root = local.root.handle()?;
+    let read = super::root::open_folder(&root, kind.folder()).and_then(|folder| names::plain(&folder));
+    match read {
+        Ok(ids) => Ok(ids.into_iter().filter(|id| !id.starts_with(RESERVED_PREFIX)).collect()),
+        Err(Errno::NOENT) => Ok(Vec::new()),
+        Err(error @ Errno::NOTDIR) => Err(failure("list the folder", kind.folder(), error).with_hint(
+            "`.syncengine` is where this program keeps what it needs to know; move away what has that name",
+        )),
+        Err(error) => Err(locked_out(failure("list the folder", kind.folder(), error))),
+    }
+}
+
+/// Returns the text of a note, if it is there.
+pub(super) fn read_note(local: &Local, kind: Ours, name: &str) -> Result<Option<String>> {
     check_id(name)?;
     let root = local.root.handle()?;
-    let read = super::root::open_folder(&root, PAIRS).and_then(|folder| {
+    let read = super::root::open_folder(&root, kind.folder()).and_then(|folder| {
         let file = rustix::fs::openat(
             &folder,
             name,
@@ -205,30 +246,30 @@ pub(super) fn read_marker(local: &Local, name: &str) -> Result<Option<String>> {
     match read {
         Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
         Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(locked_out(failure("read", &join(PAIRS, name), error))),
+        Err(error) => Err(locked_out(failure("read", &join(kind.folder(), name), error))),
     }
 }
 
-/// Writes a marker.
-pub(super) fn put_marker(local: &Local, name: &str, text: &str) -> Result<()> {
+/// Writes a note, durably.
+pub(super) fn put_note(local: &Local, kind: Ours, name: &str, text: &str) -> Result<()> {
     check_id(name)?;
-    let folder = make_folder(local, PAIRS)?;
+    let folder = make_folder(local, kind.folder())?;
     put_file(local, &folder, name, text)
         .map(drop)
-        .map_err(|error| failure("write", &join(PAIRS, name), error))
+        .map_err(|error| failure("write", &join(kind.folder(), name), error))
 }
 
-/// Removes a marker.
-pub(super) fn remove_marker(local: &Local, name: &str) -> Result<()> {
+/// Removes a note.
+pub(super) fn remove_note(local: &Local, kind: Ours, name: &str) -> Result<()> {
     check_id(name)?;
     let root = local.root.handle()?;
-    let removed = super::root::open_folder(&root, PAIRS).and_then(|folder| {
+    let removed = super::root::open_folder(&root, kind.folder()).and_then(|folder| {
         rustix::fs::unlinkat(&folder, name, AtFlags::empty())?;
         rustix::fs::fsync(&folder).or_else(ignore_unsupported)
     });
     match removed {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(failure("remove", &join(PAIRS, name), error)),
+        Err(error) => Err(failure("remove", &join(kind.folder(), name), error)),
     }
 }
 
@@ -327,10 +368,21 @@ mod tests {
             ".syncengine-0000002a89abcdef.tm",
             ".syncengine-0000002a89abcdef.kept",
             "x.syncengine-0000002a89abcdef.tmp",
+            ".syncengine-0000002a89abcdef.kept-x.tmp",
             ".syncengine",
             "",
         ] {
             assert_eq!(tag(other), None, "{other}");
+        }
+        assert_eq!(kept(".syncengine-0000002a89abcdef.kept-x.tmp"), Some("x.tmp"));
+        for other in [
+            ".syncengine-0000002a89abcdef.tmp",
+            ".syncengine-0000002a89abcdef.kept",
+            ".syncengine-0000002a89abcdef.kept-",
+            ".syncengine-0000002a89abcde.kept-x",
+            "x.kept-x",
+        ] {
+            assert_eq!(kept(other), None, "{other}");
         }
     }
 

@@ -22,6 +22,7 @@ use super::reserved;
 use super::root::{changed, failure, join, open_child, open_folder, split};
 use super::{Local, stat};
 use crate::client::{ListRequest, Listed, RootIdentity, SkipReason};
+use crate::entry::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::IGNORE_FILE;
 use crate::key::{Key, KeyError, RESERVED_FOLDER, escape, is_reserved_name};
@@ -187,8 +188,9 @@ impl<'a> Walk<'a> {
         };
         let now = self.local.clock.now();
         if is_reserved_name(&name.text) {
-            let ours = reserved::tag(&name.text).is_some_and(|tag| self.request.leftover_tags.contains(&tag))
-                && is_regular(handle, &name.text);
+            let is_of_dead =
+                reserved::tag(&name.text).is_some_and(|tag| self.request.leftover_tags.contains(&tag));
+            let ours = is_of_dead && is_regular(handle, &name.text) || is_forgotten(handle, &name.text, now);
             return self.emit(if ours { Listed::Leftover(key) } else { Listed::Foreign(key) });
         }
         let mut kind = name.kind;
@@ -339,6 +341,18 @@ fn nested(local: &Local, path: &str) -> Error {
 fn is_regular(folder: &OwnedFd, name: &str) -> bool {
     rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
         .is_ok_and(|stat| stat::kind(&stat) == FileType::RegularFile)
+}
+
+/// Returns whether a file was taken from its place to be thrown away, by a process that did not come to do it. Nobody who
+/// lives leaves one for so long.
+fn is_forgotten(folder: &OwnedFd, name: &str, now: Timestamp) -> bool {
+    const NANOSECONDS: u128 = 3_600 * 1_000_000_000;
+    reserved::kept(name).is_some()
+        && rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+            let changed = stat::changed(&stat);
+            let is_old = changed < now && changed.distance_nanoseconds(now) > NANOSECONDS;
+            is_old && stat::kind(&stat) == FileType::RegularFile
+        })
 }
 
 /// How often a listing waits in vain for a descriptor before it stops waiting. Ours: more than bad luck.

@@ -10,9 +10,7 @@ use std::time::Duration;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::S3Client;
-use super::fault::Fault;
 use super::page::{Object, Page, Position};
-use super::store::Store;
 use super::walk::{self, PAGE_KEYS, Walk};
 use crate::client::{ListRequest, Listed, SkipReason, Unnamed};
 use crate::entry::Entry;
@@ -213,50 +211,6 @@ fn unmappable(name: &str, error: KeyError, size: u64) -> Listed {
     let hint = "give the object a name that a file can have";
     let error = Error::new(ErrorKind::Invalid, format!("sync `{shown}`")).with_hint(hint).with_source(error);
     Listed::Unmappable { shown, folder: name.to_owned(), error, files: vec![Unnamed { size, inode: 0 }] }
-}
-
-impl Store {
-    /// Lists the trash in `root` (a prefix) that is of runs whose names come after `after` and before `before`, page by page.
-    /// What is not of a run is left out; a page can be empty.
-    pub(super) fn old_trash(
-        &self,
-        root: String,
-        after: String,
-        before: String,
-    ) -> BoxStream<'_, Result<Vec<Object>, Fault>> {
-        let walk = Walk::in_any_order(self, &root, None);
-        let walk = if after.is_empty() { walk } else { walk.after(format!("{root}{after}")) };
-        let state = (walk, root, (after, before), false);
-        let pages = stream::try_unfold(state, |(mut walk, root, (after, before), ended)| async move {
-            if ended {
-                return Ok(None);
-            }
-            let Some(mut objects) = walk.next().await? else { return Ok(None) };
-            let is_old = |object: &Object| {
-                run_of(&root, &object.key).is_some_and(|run| run < before.as_str() && run > after.as_str())
-            };
-            // Runs come in the order of time, but on stores without any order; what those show late is left
-            // for another purge.
-            let end = format!("{root}{before}");
-            let past = |object: &Object| object.key >= end;
-            let ended = objects.last().is_some_and(past);
-            objects.retain(is_old);
-            Ok(Some((objects, (walk, root, (after, before), ended))))
-        });
-        pages.boxed()
-    }
-}
-
-/// Returns the name of the run whose trash in `root` an object is, if it is one's: `YYYYMMDDTHHMMSSZ-` and a tag.
-pub(super) fn run_of<'k>(root: &str, key: &'k str) -> Option<&'k str> {
-    let (run, _) = key.strip_prefix(root)?.split_once('/')?;
-    let shape = |(at, byte): (usize, u8)| match at {
-        8 => byte == b'T',
-        15 => byte == b'Z',
-        16 => byte == b'-',
-        _ => byte.is_ascii_digit(),
-    };
-    (run.len() > 17 && run.bytes().take(17).enumerate().all(shape)).then_some(run)
 }
 
 #[cfg(test)]

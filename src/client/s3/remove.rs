@@ -5,19 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt};
 use md5::{Digest, Md5};
 
 use super::S3Client;
 use super::copy::{From, Guard};
 use super::fault::Fault;
-use super::list::run_of;
 use super::object::{etag_of, quoted};
+use super::page::Object;
 use super::stage::{MAX_OBJECT_KEY_BYTES, meanwhile};
 use super::store::Store;
 use super::strict::Act;
-use crate::client::{Disposal, Expiry, Purged, Target};
-use crate::entry::{Entry, Timestamp};
+use crate::client::{Disposal, Target};
+use crate::entry::Entry;
 use crate::error::{ErrorKind, Result};
 use crate::fingerprint::ETag;
 use crate::key::Key;
@@ -25,20 +25,11 @@ use crate::key::Key;
 /// Where the trash is, below a prefix.
 pub(super) const TRASH: &str = ".syncengine/trash/";
 
-/// Behind the names of all runs of a second, which go on with `-`.
-const AFTER_A_SECOND: char = '.';
-
-/// After every run there can be.
-const AFTER_ALL: Timestamp = Timestamp { seconds: 253_402_300_799, nanoseconds: 0 };
-
-/// What comes behind the name of every run: those begin with a digit.
-const AFTER_EVERY_RUN: &str = ":";
-
 /// How many bytes the numbers may have that keep names in the trash apart. Ours: far more runs than remove one name.
 const NUMBER_BYTES: usize = 16;
 
 /// Objects in one multi-object delete (S3).
-const OBJECTS_PER_DELETE: usize = 1000;
+pub(super) const OBJECTS_PER_DELETE: usize = 1000;
 
 /// Requests of one batch of removals under way at once; the limiter decides how many are sent.
 const AT_ONCE: usize = 64;
@@ -50,11 +41,17 @@ async fn all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T
 
 /// An object that is to go.
 #[derive(Debug, Clone)]
-struct Doomed {
+pub(super) struct Doomed {
     key: String,
     etag: ETag,
     /// The name of the copy in the trash.
     kept: Option<String>,
+}
+
+impl std::convert::From<Object> for Doomed {
+    fn from(object: Object) -> Self {
+        Self { key: object.key, etag: object.etag, kept: None }
+    }
 }
 
 impl S3Client {
@@ -109,14 +106,16 @@ impl S3Client {
         if must_copy? && let Disposal::Trash { run } = disposal {
             let to = self.trash_key(run, &entry.key);
             let from = From::new(&self.store.bucket, doomed.key.clone(), entry)?;
-            self.copy_to_trash(&from, &to).await?;
+            let etag = self.copy_to_trash(&from, &to).await?;
+            let folder = format!("{}{run}", self.trash_prefix());
+            self.announced.note(run, fitting(&folder, entry.key.as_str()).into_owned(), &etag);
             doomed.kept = Some(to);
         }
         Ok(doomed)
     }
 
     /// Copies a version into the trash. No other run has the name, so nothing can be in its way.
-    async fn copy_to_trash(&self, from: &From, key: &str) -> Result<(), Fault> {
+    async fn copy_to_trash(&self, from: &From, key: &str) -> Result<ETag, Fault> {
         let can = self.capabilities().await?;
         let store = self.trash_store();
         let copied = store.copy_version(can, from, key, Guard::Name).await;
@@ -127,7 +126,7 @@ impl S3Client {
                 tracing::debug!(?fault, key, "a copy that is not whole stays in the trash");
             }
         }
-        copied.map(drop).map_err(|fault| match &self.setup.trash {
+        copied.map_err(|fault| match &self.setup.trash {
             Some(trash) if fault.code == "NoSuchBucket" => Fault::no_trash(&trash.name),
             _ => fault,
         })
@@ -140,89 +139,6 @@ impl S3Client {
         let name = free_name(&used, &folder, &fitting(&folder, key.as_str()));
         used.insert(name.clone());
         name
-    }
-
-    /// Deletes the trash that is to go; never a version by its name.
-    pub(super) async fn purge(&self, expiry: &Expiry) -> Result<Purged> {
-        let purged = async {
-            let mut purged = Purged::default();
-            self.purge_between(String::new(), expiry.before.compact(), expiry, &mut purged).await?;
-            if let Some((_, last)) = expiry.believed {
-                // What is dated later stands behind all others.
-                let after = format!("{}{AFTER_A_SECOND}", last.compact());
-                self.purge_between(after, AFTER_EVERY_RUN.to_owned(), expiry, &mut purged).await?;
-            }
-            if let Some(most) = expiry.most_bytes
-                && let Some(last) = self.last_beyond(most, expiry.spared.as_deref()).await?
-            {
-                // The byte after the last of its name: the run itself, and none behind it.
-                let all = Expiry { believed: None, before: AFTER_ALL, ..expiry.clone() };
-                self.purge_between(String::new(), format!("{last}\u{0}"), &all, &mut purged).await?;
-            }
-            Ok(purged)
-        };
-        let doing = || format!("purge the trash of `{}`", self.location);
-        purged.await.map_err(|fault: Fault| fault.error(doing()))
-    }
-
-    /// Deletes the trash of the runs that are over, of those whose names come after `after` and before `before`.
-    async fn purge_between(
-        &self,
-        after: String,
-        before: String,
-        expiry: &Expiry,
-        purged: &mut Purged,
-    ) -> Result<(), Fault> {
-        let (store, prefix) = (self.trash_store(), self.trash_prefix());
-        let mut runs = BTreeSet::new();
-        let mut pages = store.old_trash(prefix.clone(), after, before);
-        while let Some(mut objects) = pages.try_next().await? {
-            objects.retain(|object| {
-                let Some(run) = run_of(&prefix, &object.key) else { return false };
-                let is_over = !expiry.is_spared(run) && expiry.is_over(run);
-                if is_over {
-                    runs.insert(run.to_owned());
-                } else if !expiry.believes(run) {
-                    purged.unbelieved.insert(run.to_owned());
-                }
-                is_over
-            });
-            let old: Vec<Doomed> = objects
-                .into_iter()
-                .map(|object| Doomed { key: object.key, etag: object.etag, kept: None })
-                .collect();
-            for chunk in old.chunks(OBJECTS_PER_DELETE) {
-                let deleted = store.delete_many(chunk.to_vec(), false).await;
-                deleted.into_iter().collect::<Result<(), Fault>>()?;
-            }
-        }
-        purged.unbelieved.retain(|run| !runs.contains(run));
-        purged.runs += runs.len() as u64;
-        Ok(())
-    }
-
-    /// Returns the last of the oldest runs that must go for the trash to have at most `most` bytes, if any must.
-    async fn last_beyond(&self, most: u64, spared: Option<&str>) -> Result<Option<String>, Fault> {
-        let (store, prefix) = (self.trash_store(), self.trash_prefix());
-        let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
-        let mut pages = store.old_trash(prefix.clone(), String::new(), AFTER_EVERY_RUN.to_owned());
-        while let Some(objects) = pages.try_next().await? {
-            for object in objects {
-                if let Some(run) = run_of(&prefix, &object.key).filter(|run| Some(*run) != spared) {
-                    *sizes.entry(run.to_owned()).or_default() += object.size;
-                }
-            }
-        }
-        let mut left: u64 = sizes.values().sum();
-        let mut last = None;
-        for (run, size) in sizes {
-            if left <= most {
-                break;
-            }
-            left -= size;
-            last = Some(run);
-        }
-        Ok(last)
     }
 
     /// Returns the bucket the trash is in.
@@ -238,27 +154,31 @@ impl S3Client {
         }
     }
 
-    /// Deletes objects that are still what was seen, with as few requests as the store allows.
+    /// Deletes objects of this tree that are still what was seen.
     async fn delete(&self, objects: Vec<Doomed>) -> Vec<Result<(), Fault>> {
+        self.delete_in(&self.store, objects).await
+    }
+
+    /// Deletes objects that are still what was seen, with as few requests as the store allows.
+    pub(super) async fn delete_in(&self, store: &Store, objects: Vec<Doomed>) -> Vec<Result<(), Fault>> {
         let can = match self.capabilities().await {
             Ok(can) => can,
             Err(fault) => return objects.iter().map(|_| Err(fault.clone())).collect(),
         };
         if can.delete_many_if_match && (objects.len() > 1 || !can.delete_if_match) {
-            return self.store.delete_many(objects, true).await;
+            return store.delete_many(objects, true).await;
         }
         if can.delete_if_match {
             let conditions = objects.iter().map(|object| Some(can.if_match(&object.etag)));
             let conditional = objects.iter().zip(conditions);
-            return all(conditional.map(|(object, condition)| self.store.delete_one(object, condition)))
-                .await;
+            return all(conditional.map(|(object, condition)| store.delete_one(object, condition))).await;
         }
         // Nothing here guards a deletion: look, then act.
         self.miss("If-Match on deletions");
-        let looked = all(objects.iter().map(|object| self.store.expect(&object.key, &object.etag))).await;
+        let looked = all(objects.iter().map(|object| store.expect(&object.key, &object.etag))).await;
         let certain = objects.into_iter().zip(&looked).filter(|(_, looked)| looked.is_ok());
         let mut deleted =
-            self.store.delete_many(certain.map(|(object, _)| object).collect(), false).await.into_iter();
+            store.delete_many(certain.map(|(object, _)| object).collect(), false).await.into_iter();
         looked.into_iter().map(|looked| looked.and_then(|()| deleted.next().unwrap_or(Ok(())))).collect()
     }
 
@@ -270,7 +190,7 @@ impl S3Client {
 }
 
 /// Returns a name for `key` that fits into a store below `folder`: itself, or its end behind what tells it from others.
-fn fitting<'k>(folder: &str, key: &'k str) -> Cow<'k, str> {
+pub(super) fn fitting<'k>(folder: &str, key: &'k str) -> Cow<'k, str> {
     // A slash, and the numbers that keep names apart.
     let room = MAX_OBJECT_KEY_BYTES.saturating_sub(folder.len() + 1 + NUMBER_BYTES);
     if key.len() <= room {

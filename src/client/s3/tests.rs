@@ -2,6 +2,7 @@
 //!
 //! Whatever is no answer of a store must end as an error: nothing is made of it, and an upload is aborted.
 
+use bytes::Bytes;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 

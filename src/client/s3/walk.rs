@@ -26,10 +26,10 @@ const EMPTY_PAGES: u32 = 1000;
 /// How many sorted entries are handed on at once.
 const BATCH: usize = 1000;
 
-/// The trash, below the prefix.
-pub(super) const TRASH: &str = ".syncengine/trash/";
+/// What the names of the trash and its manifests begin with, below the prefix.
+const TRASH: &str = ".syncengine/trash";
 
-/// The first name behind everything in the trash: `0` is the byte after the slash.
+/// The first name behind all of that: `0` is the byte after the slash.
 const BEHIND_TRASH: &str = ".syncengine/trash0";
 
 /// What is known of a listing while its pages come.
@@ -67,12 +67,6 @@ impl<'a> Walk<'a> {
     /// Walks over all below `prefix` in the order of the store.
     pub(super) fn in_any_order(store: &'a Store, prefix: &str, kept: Option<Page>) -> Self {
         Self::new(store, prefix, kept, Order::Any)
-    }
-
-    /// Begins after a name.
-    pub(super) fn after(mut self, name: String) -> Self {
-        self.next = Some(Position::After(name));
-        self
     }
 
     fn new(store: &'a Store, prefix: &str, kept: Option<Page>, order: Order) -> Self {

@@ -213,3 +213,40 @@ fn after_the_first_file_without_room_no_other_new_one_is_tried() {
     assert_eq!(fs::read_to_string(there.join("edited")).unwrap(), "2", "what replaces a file is tried");
     assert!(notices(&report, "warnings").is_empty(), "{report}");
 }
+
+/// With `--trash off` too: what is exchanged for a new version can be an edit that nobody has seen.
+#[test]
+fn what_comes_out_of_an_exchange_has_no_name_that_a_later_run_removes() {
+    if !Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success()) {
+        return skip("strace kills at a system call");
+    }
+    let mut aside = 0;
+    for call in 1..=8 {
+        let bench = Bench::new();
+        bench.write("b/d/f", "may be an edit");
+        bench.write("a/d/f", "new, and longer than that");
+        let words = "sync a b --mode sourceBackup --trash off --allow-unseen --state-dir state";
+        let program = bench.command(&words.split(' ').collect::<Vec<_>>());
+        let mut command = Command::new("strace");
+        let inject = format!("inject=unlinkat:signal=SIGKILL:when={call}");
+        command.args([
+            "-f",
+            "-o",
+            bench.path("trace").to_str().unwrap(),
+            "-e",
+            "trace=unlinkat",
+            "-e",
+            &inject,
+        ]);
+        command.arg("--").arg(program.get_program()).args(program.get_args()).current_dir(bench.dir.path());
+        command.output().unwrap();
+        for item in fs::read_dir(bench.path("b/d")).unwrap() {
+            let (name, path) =
+                item.map(|item| (item.file_name().into_string().unwrap(), item.path())).unwrap();
+            let is_old = fs::read(path).unwrap() == b"may be an edit";
+            assert!(!(is_old && !name.contains(".kept-") && name != "f"), "killed at call {call}: `{name}`");
+            aside += u32::from(is_old && name != "f");
+        }
+    }
+    assert!(aside > 0, "no kill came just after the exchange");
+}

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use syncengine::code::FailureCode;
+use syncengine::code::{FailureCode, NoticeCode};
 use syncengine::event::Failure;
 use syncengine::filter::IGNORE_FILE;
 use syncengine::mode::AcceptRollback;
@@ -73,17 +73,29 @@ pub(crate) struct Owner {
     pub(crate) has_lost: bool,
 }
 
-/// Returns whether nothing failed but names that collide, each of which is told with the one it collides with, or is there.
+/// Returns whether nothing failed but names that collide, each of which is told with the one it collides with, or is there; and
+/// what has no place because one of them keeps its old name there.
 fn are_collisions(report: &Report, places: &[Place]) -> bool {
     let clashes = |failure: &&Failure| failure.code == FailureCode::NameClash;
     let mut clashing: Vec<&str> =
         report.failures.iter().filter(clashes).map(|failure| failure.path.as_str()).collect();
     clashing.extend(places.iter().flat_map(|place| place.files.keys().map(String::as_str)));
+    // By its number or content it may be one of those that collide; the report says that it is held back.
+    let is_held = report.warnings.iter().any(|warning| warning.code == NoticeCode::DeletionsHeldBack);
+    let is_in_the_way = |path: &str| {
+        let is_one = |name: &String| are_below(name, path) || are_below(path, name);
+        is_held && !clashing.is_empty() && places.iter().any(|place| place.files.keys().any(is_one))
+    };
     report.failures.iter().all(|failure| match failure.code {
         FailureCode::NameClash => clashing.iter().any(|other| are_alike(other, &failure.path)),
         FailureCode::NameCollision => true,
-        _ => false,
+        _ => is_in_the_way(&failure.path),
     })
+}
+
+/// Returns whether a name is below another.
+fn are_below(name: &str, folder: &str) -> bool {
+    name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Lets a run come to its end, or to the crash of its machine.
@@ -275,11 +287,13 @@ impl Machines {
         (options.accept_root, options.allow_unseen) = (has_disks, has_disks);
         let run = Box::pin(engine.run(&owner.pair, options));
         let ended = live_through(&self.world, machine, run).await;
+        let has_ended = matches!(ended, Ended::Told(_));
         let mut world = self.world.inner();
         let here = &mut world.machines[machine];
         for side in Side::BOTH {
-            // One that came to no marker has left the one before.
-            let is_written = *here.run.marked.get(side) || *here.written.get(side);
+            // One that came to no marker has left the one before; one that could write none, and has told so, knows no more.
+            let has_left = *here.written.get(side) && !(has_ended && here.run.effects > 0);
+            let is_written = *here.run.marked.get(side) || has_left;
             *here.written.get_mut(side) = *here.run.copy.get(side) && is_written;
         }
         (here.crash_at, here.crashes_in_batch, here.fails_at) = (None, false, None);
@@ -516,7 +530,11 @@ impl Inner {
         };
         let blocked = report.failures.iter().filter(|failure| has_ruled(&failure.path));
         let blocked: Vec<&Bytes> = blocked.flat_map(|failure| contents(&failure.path)).collect();
-        let is_old_name = |path: &str| contents(path).iter().any(|content| blocked.contains(content));
+        let is_old_name = |path: &str| {
+            let has_been =
+                |content: &&Bytes| self.places.iter().any(|place| place.ever_had_as(path, content));
+            contents(path).iter().any(|content| blocked.contains(content)) || blocked.iter().any(has_been)
+        };
         // On a disk that came from elsewhere nobody knows whose temporaries are in a folder.
         let is_of_strangers =
             |path: &str| self.disk.is_some() && self.places.iter().any(|place| place.is_folder_of_ours(path));

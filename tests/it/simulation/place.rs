@@ -115,6 +115,8 @@ pub(crate) struct Place {
     pub(crate) taken_away: BTreeSet<String>,
     /// The names under which users wrote something here since it was put back.
     pub(crate) written_anew: BTreeSet<String>,
+    /// Names that a run has given files here, and no user since.
+    pub(crate) brought: BTreeSet<String>,
     ever: BTreeSet<Bytes>,
     shown: BTreeMap<(String, Print), BTreeSet<Bytes>>,
     taken_since: BTreeMap<String, u64>,
@@ -142,6 +144,7 @@ impl Place {
             renamed: BTreeSet::new(),
             taken_away: BTreeSet::new(),
             written_anew: BTreeSet::new(),
+            brought: BTreeSet::new(),
             ever: BTreeSet::new(),
             shown: BTreeMap::new(),
             taken_since: BTreeMap::new(),
@@ -299,9 +302,13 @@ impl Place {
         self.free_inode = None;
     }
 
-    /// Returns whether a backup is of before the place was ever synced.
+    /// Returns whether a backup is of before the place was synced by all that have synced it by now.
     pub(crate) fn is_unmarked(&self, moment: usize) -> bool {
-        self.moments.get(moment).is_none_or(|moment| moment.markers.is_empty())
+        fn pairs(markers: &BTreeSet<String>) -> BTreeSet<&str> {
+            markers.iter().map(|name| name.split('.').next().unwrap_or(name)).collect()
+        }
+        let Some(moment) = self.moments.get(moment) else { return true };
+        moment.markers.is_empty() || !pairs(&self.markers).is_subset(&pairs(&moment.markers))
     }
 
     /// Takes a backup of everything, as it is.
@@ -408,12 +415,10 @@ impl Place {
         let is_undone = undone.is_some();
         if let Some(undone) = undone {
             for name in names {
-                let Some(content) = self.files.get(&name).map(|file| file.content.clone()) else { continue };
+                let Some(file) = self.files.get(&name) else { continue };
                 // Nobody has seen it there.
-                let shown = self.shown.iter_mut().filter(|((other, _), _)| *other == name);
-                for (_, contents) in shown {
-                    contents.remove(&content);
-                }
+                let print = print(&self.entry(&name, file, file.changed).fingerprint);
+                self.shown.remove(&(name, print));
             }
             self.files = undone.files;
             self.trash = undone.trash;

@@ -32,6 +32,10 @@ pub(crate) struct RunView {
     pub(crate) written: Sides<bool>,
     /// The rules of the two sides when it began.
     pub(crate) rules: Sides<Option<Bytes>>,
+    /// What the sides' own rules kept there when it began: those that change meanwhile are for the next run.
+    pub(crate) held: Sides<Held>,
+    /// Whether somebody else has changed rules since.
+    pub(crate) rules_changed: bool,
     /// The tick at which it began.
     pub(crate) since: u64,
     /// The state has failed.
@@ -78,6 +82,8 @@ impl Default for RunView {
             has_winner: false,
             written: Sides::new(true, true),
             rules: Sides::default(),
+            held: Sides::default(),
+            rules_changed: false,
             since: 0,
             state_failed: false,
             failed: false,
@@ -136,6 +142,7 @@ impl Inner {
         // Rules that were written while the run looked may have come too late, and a listing may not show them yet.
         let is_sure =
             Side::BOTH.into_iter().all(|side| self.rules_at(*sides.get(side)) == *run.rules.get(side));
+        let is_sure = is_sure && !run.rules_changed;
         let of = |side: Side| run.rules.get(side).iter().flat_map(|text| text.split(|byte| *byte == b'\n'));
         let excludes = |line: &[u8]| std::str::from_utf8(line).is_ok_and(|line| excludes(line, name));
         let is_excluded = Side::BOTH.into_iter().any(|side| of(side).any(excludes));
@@ -159,6 +166,7 @@ impl Inner {
             }
             held.take(rules);
         }
+        self.machines[machine].run.held = self.machines[machine].held.clone();
     }
 
     /// Something happened that no state can know of: then those rules count that are there.
@@ -166,21 +174,40 @@ impl Inner {
         self.machines.iter_mut().for_each(|machine| machine.held = Sides::default());
     }
 
-    /// A run leaves these rules at a place.
+    /// A run leaves these rules at a place. For other machines somebody else did.
     fn leave_rules(&mut self, machine: usize, place: usize, rules: Option<Bytes>) {
         let side = self.machines[machine].side_of(place);
+        self.free(place, rules.as_ref(), Some(machine));
         self.machines[machine].held.get_mut(side).take(rules);
+    }
+
+    /// Somebody leaves these rules at a place, who frees what those before kept there, for all machines but the one of whose
+    /// run it is.
+    pub(crate) fn free(&mut self, place: usize, rules: Option<&Bytes>, except: Option<usize>) {
+        for (number, machine) in self.machines.iter_mut().enumerate() {
+            let side = Side::BOTH.into_iter().find(|side| *machine.sides.get(*side) == place);
+            let Some(side) = side.filter(|_| Some(number) != except) else { continue };
+            *machine.held.get_mut(side) = Held::default();
+            machine.held.get_mut(side).take(rules.cloned());
+            machine.run.rules_changed = true;
+        }
     }
 
     /// Judges an effect on a name: what a side's own user keeps there neither goes nor shows at the other side.
     fn judge_held(&mut self, machine: usize, place: usize, what: &str, name: &str, content: Option<&Bytes>) {
         let (sides, side) = (self.machines[machine].sides, self.machines[machine].side_of(place));
-        let held = &self.machines[machine].held;
         // Rules that users write while the run looks may come too late.
-        let is_sure = Side::BOTH.iter().all(|at| self.rules_at(*sides.get(*at)) == held.get(*at).left);
-        let is_here = held.get(side).excludes(name) && self.places[place].files.contains_key(name);
-        let there = self.places[*sides.get(side.other())].files.get(name).map(|file| &file.content);
-        let is_there = held.get(side.other()).excludes(name) && content.is_some() && content == there;
+        let left = &self.machines[machine].held;
+        let is_sure = Side::BOTH.iter().all(|at| self.rules_at(*sides.get(*at)) == left.get(*at).left);
+        let held = |side: Side| {
+            let (rules, place) = (self.machines[machine].run.held.get(side), &self.places[*sides.get(side)]);
+            // What came by a sync nobody keeps for himself.
+            let file = place.files.get(name).filter(|_| !place.brought.contains(name));
+            file.filter(|_| rules.excludes(name)).map(|file| &file.content)
+        };
+        let is_here = content.is_none() && held(side).is_some();
+        let is_there = content.is_some() && held(side.other()) == content;
+        let is_sure = is_sure && !self.machines[machine].run.rules_changed;
         if (is_here || is_there) && is_sure && !self.weather.stale {
             let (mode, at) = (self.machines[machine].run.mode, if is_here { side } else { side.other() });
             self.broken(format!("8.3: {mode} {what} {name}, which the rules of the {at} keep there"));
@@ -208,6 +235,10 @@ impl Inner {
         self.judge_staging(machine, place, name);
         self.judge_rules(machine, "writes", name);
         self.judge_held(machine, place, "writes", name, Some(new));
+        if old.is_some() {
+            self.judge_held(machine, place, "replaces", name, None);
+        }
+        self.places[place].brought.insert(name.to_owned());
         if name == IGNORE_FILE {
             self.leave_rules(machine, place, Some(new.clone()));
         }
@@ -249,7 +280,9 @@ impl Inner {
             // A conflict, settled as the user wants it; what is left of it elsewhere goes too.
             self.given_up.insert(lost.clone());
         }
-        if was_common && !is_beside && !is_given_up && self.is_doubted(machine, place, name) {
+        // What no run ever came to agree on has no base, and goes as the strategy says.
+        let was_agreed = self.agreed.contains(name);
+        if was_common && was_agreed && !is_beside && !is_given_up && self.is_doubted(machine, place, name) {
             let (mode, lost) = (run.mode, shown(&lost));
             self.broken(format!(
                 "8.2: {mode} replaces {lost:?}, {name} at place {place}, which no user gave up"
@@ -303,13 +336,15 @@ impl Inner {
         if run.mode.is_mirror() && run.failed && !makes_room {
             wrong.push("I-32: in a mirror in which something failed");
         }
-        // Renamed there, and the new name has no place here: this is all there is of it on this side.
+        // Renamed there, and the new name has no place here: this is all there is of it on this side. A stale listing may not
+        // show the new name.
         let has_failed = |(name, file): (&String, &File)| {
             let was_there = self.places[other].had_before(name, run.since);
             file.content == lost && was_there && run.failed_names.contains(name)
         };
         let is_last = !self.places[place].files.iter().any(|(at, file)| *at != name && file.content == lost);
-        if is_last && self.places[other].files.iter().any(has_failed) && !makes_room {
+        let is_shown = !self.weather.stale;
+        if is_last && is_shown && self.places[other].files.iter().any(has_failed) && !makes_room {
             wrong.push("8.8: its new name has failed");
         }
         if !self.places[other].was_free_since(&name, run.since) {
@@ -332,6 +367,10 @@ impl Inner {
         if needs_evidence && is_marked && !is_renamed && !is_given_up && !is_racy(entry) {
             wrong.push("8.2: no user gave it up");
         }
+        if !needs_evidence {
+            // The user said which side decides; what is left of it elsewhere goes too.
+            self.given_up.insert(lost.clone());
+        }
         for wrong in wrong {
             let (mode, lost) = (run.mode, shown(&lost));
             self.broken(format!("{wrong}: {mode} removes {lost:?}, {name} at place {place}"));
@@ -345,6 +384,7 @@ impl Inner {
         let content = self.places[place].files.get(from).map(|file| file.content.clone());
         self.judge_held(machine, place, "renames", from, None);
         self.judge_held(machine, place, "renames a file to", to, content.as_ref());
+        self.places[place].brought.insert(to.to_owned());
         if from == IGNORE_FILE {
             self.leave_rules(machine, place, None);
         } else if to == IGNORE_FILE {
@@ -366,6 +406,7 @@ impl Inner {
     pub(crate) fn judge_rows(&mut self, machine: usize, changes: &[RowChange]) {
         for (key, row) in changes {
             if let Some(BaseRow::Agreed(row)) = row {
+                self.agreed.insert(key.as_str().to_owned());
                 self.judge_row(machine, key.as_str(), row);
             }
         }

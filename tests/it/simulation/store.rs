@@ -185,6 +185,8 @@ impl SimStore {
                 let tick = world.tick;
                 let copy = world.places[self.port.place].take(to.as_str(), tick);
                 world.disown(copy.map(|file| file.content));
+                // It was there for a moment, and nobody put it there to stay.
+                world.places[self.port.place].taken_away.insert(to.as_str().to_owned());
             }
         }
         Err(error)
@@ -388,7 +390,8 @@ pub(crate) async fn mark(port: &Port, pair_id: &str) -> Result<()> {
         world.places[port.place].markers.insert(pair_id.to_owned());
         let machine = &mut world.machines[port.machine];
         let side = machine.side_of(port.place);
-        *machine.run.marked.get_mut(side) = true;
+        // Of one whose answer is lost the run knows nothing, and says so.
+        *machine.run.marked.get_mut(side) |= fate != Fate::AnswerLost;
     }
     if fate == Fate::AnswerLost { Err(lost("the marker")) } else { Ok(()) }
 }

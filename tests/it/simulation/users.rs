@@ -133,9 +133,13 @@ impl Inner {
         let place = &mut self.places[at];
         place.taken_away.remove(name);
         place.written_anew.insert(name.to_owned());
+        place.brought.remove(name);
         let (modified, changed) = (place.stamp(modified), place.stamp(now));
         let etag = place.etag(&content, number);
-        place.set(name, File { content, modified, changed, inode, etag }, tick);
+        if name == IGNORE_FILE {
+            self.free(at, Some(&content), None);
+        }
+        self.places[at].set(name, File { content, modified, changed, inode, etag }, tick);
         self.disown(old);
     }
 
@@ -158,6 +162,9 @@ impl Inner {
         self.tell(|| format!("user at {at}: delete {name}"));
         let tick = self.tick;
         let old = self.places[at].take(name, tick);
+        if name == IGNORE_FILE {
+            self.free(at, None, None);
+        }
         self.places[at].taken_away.insert(name.to_owned());
         self.given_up.extend(old.iter().map(|file| file.content.clone()));
         self.disown(old.map(|file| file.content));
@@ -167,6 +174,9 @@ impl Inner {
         self.tell(|| format!("user at {at}: rename {from} to {to}"));
         let tick = self.tick;
         let Some(file) = self.places[at].take(from, tick) else { return };
+        if from == IGNORE_FILE {
+            self.free(at, None, None);
+        }
         self.given_up.insert(file.content.clone());
         self.places[at].taken_away.insert(from.to_owned());
         self.places[at].free_inode = None;

@@ -147,6 +147,10 @@ pub(crate) struct Inner {
     pub(crate) has_rules: bool,
     /// What any rule ever excluded, as it is written.
     pub(crate) ruled: BTreeSet<&'static str>,
+    /// Whether a clock was years off for a run.
+    pub(crate) was_astray: bool,
+    /// The names of which a run has recorded that both sides agree.
+    pub(crate) agreed: BTreeSet<String>,
     /// Whether the state of a machine was lost.
     pub(crate) has_lost: bool,
     /// Whether the state was that of an earlier release, which knows nothing of what was put back before.
@@ -189,6 +193,8 @@ impl Universe {
             weighs: false,
             has_rules: false,
             ruled: BTreeSet::new(),
+            agreed: BTreeSet::new(),
+            was_astray: false,
             has_lost: false,
             was_converted: false,
             places: numbered(places),

@@ -450,32 +450,6 @@ async fn a_bucket_that_is_missing_is_no_error_but_any_other_404_is() {
     }
 }
 
-#[tokio::test]
-async fn only_the_trash_of_old_runs_is_shown_for_a_purge() {
-    let root = "p/.syncengine/trash/";
-    let runs = [
-        "20250101T000000Z-0000000a",
-        "20250601T000000Z-0000000b",
-        "20260101T000000Z-0000000c",
-        "mine",
-        "20250101T000000Z",
-    ];
-    let mut all: Vec<String> =
-        runs.iter().flat_map(|run| [format!("{root}{run}/a"), format!("{root}{run}/b/c")]).collect();
-    all.push(format!("{root}20250101T000000Z-file"));
-    all.extend((0..2000).map(|n| format!("{root}20260101T000000Z-0000000d/{n}")));
-    all.sort();
-    let peer = Peer::start(store(all, 3));
-    let client = client(&peer);
-    let before = "20250701T000000Z".to_owned();
-    let found: Vec<_> =
-        client.store.old_trash(root.into(), String::new(), before).try_concat().await.unwrap();
-    let mut found: Vec<_> = found.iter().map(|object| run_of(root, &object.key).unwrap()).collect();
-    found.dedup();
-    assert_eq!(found, runs[..2]);
-    assert!(peer.asked("prefix").len() < 5, "what is newer is not listed");
-}
-
 fn seen(view: &mut View, name: &str, size: u64) -> String {
     let etag = crate::fingerprint::ETag::new("x");
     let object = Object {
