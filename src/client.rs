@@ -25,7 +25,7 @@ use crate::code::NoticeCode;
 use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::{Filter, Rules};
-use crate::fingerprint::{ContentHash, Hasher};
+use crate::fingerprint::{ContentHash, Fingerprint, Hasher};
 use crate::key::Key;
 use crate::location::StoreOptions;
 use crate::report::{Conditions, Requests};
@@ -125,6 +125,16 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
     /// Opens one version for reading. The body ends with an error, not early, if the file turns out
     /// shorter or longer than its size or is changed while it is read.
     fn read<'a>(&'a self, entry: &'a Entry) -> BoxFuture<'a, Result<Body>>;
+
+    /// Returns the hash of a version that the client knows without reading it, if it knows one: what a listing shows can look
+    /// like a hash and be none.
+    fn known_hash<'a>(&'a self, entry: &'a Entry) -> BoxFuture<'a, Result<Option<ContentHash>>> {
+        let listed = match &entry.fingerprint {
+            Fingerprint::Object(etag) => etag.whole_md5(),
+            Fingerprint::File(_) => None,
+        };
+        Box::pin(async move { Ok(listed) })
+    }
 
     /// Takes in a new version without showing it (stores without that step may show it at once). If the
     /// body ends with an error nothing stays behind.

@@ -289,14 +289,50 @@ impl Examiner {
         }
         let whole =
             |hashes: &[ContentHash]| hashes.iter().find(|hash| hash.form() == HashForm::Whole).copied();
-        *hashes = Sides::new(whole(&all.source), whole(&all.destination));
-        // Different hashes of parts say nothing, for the part size was only a guess; of one part it does not matter.
-        let sure = |hashes: &[ContentHash]| {
-            let kinds = hashes.iter().map(|hash| hash.parts.map_or(0, |parts| parts.count));
-            kinds.min().filter(|parts| *parts <= 1)
+        // What a listing shows of an object only looks like a hash, or its part size was only a guess: the store is asked.
+        let (proof, other) = match (is_local(source), is_local(destination)) {
+            (true, true) => {
+                *hashes = Sides::new(whole(&all.source), whole(&all.destination));
+                return Ok(Some(false));
+            }
+            (true, false) => {
+                let proof = self.proof(Side::Destination, destination).await?;
+                (proof, self.in_form_of(proof, Side::Source, source, &all.source).await?)
+            }
+            (false, true) => {
+                let proof = self.proof(Side::Source, source).await?;
+                (proof, self.in_form_of(proof, Side::Destination, destination, &all.destination).await?)
+            }
+            (false, false) => {
+                let other = self.proof(Side::Destination, destination).await?;
+                (self.proof(Side::Source, source).await?, other)
+            }
         };
-        let comparable = sure(&all.source).is_some() && sure(&all.source) == sure(&all.destination);
-        Ok(comparable.then_some(false))
+        let Some((proof, other)) = proof.zip(other).filter(|(proof, other)| proof.form() == other.form())
+        else {
+            *hashes = Sides::new(None, None);
+            return Ok(None);
+        };
+        let (ours, theirs) = if is_local(source) { (other, proof) } else { (proof, other) };
+        let is_equal = ours == theirs;
+        let told = |hash: ContentHash| Some(hash).filter(|hash| is_equal || hash.form() == HashForm::Whole);
+        *hashes = Sides::new(told(ours), told(theirs));
+        Ok(Some(is_equal))
+    }
+
+    /// Returns the hash of a file in the form that another one has: one of those that are known, or it is read.
+    async fn in_form_of(
+        &self,
+        proof: Option<ContentHash>,
+        side: Side,
+        file: &Entry,
+        known: &[ContentHash],
+    ) -> Result<Option<ContentHash>> {
+        let Some(form) = proof.map(|proof| proof.form()) else { return Ok(None) };
+        if let Some(hash) = known.iter().find(|hash| hash.form() == form) {
+            return Ok(Some(*hash));
+        }
+        Ok(self.hash(side, file, &[form]).await?.first().copied())
     }
 
     /// Compares two versions of a path by reading both.
@@ -359,7 +395,7 @@ impl Examiner {
         if listed_hashes(object).is_empty() {
             return Ok(None);
         }
-        Ok(self.clients.get(side).read(object).await?.proof)
+        self.clients.get(side).known_hash(object).await
     }
 
     /// Reads a version once and hashes it in each of `forms`.

@@ -68,6 +68,15 @@ pub struct Counts {
     pub failed: u64,
 }
 
+impl Counts {
+    /// Returns how often a file was copied, renamed or deleted.
+    pub fn changes(&self) -> u64 {
+        let copied = self.uploaded + self.downloaded;
+        let renamed = self.renamed_source + self.renamed_destination;
+        copied + renamed + self.deleted_source + self.deleted_destination
+    }
+}
+
 /// How many bytes went where.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Bytes {

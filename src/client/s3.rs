@@ -24,7 +24,7 @@ use super::{
 use crate::code::NoticeCode;
 use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::md5_of;
+use crate::fingerprint::{ContentHash, md5_of};
 use crate::key::Key;
 use crate::location::{Bucket, StoreOptions};
 use crate::marker::MOST_BYTES;
@@ -410,6 +410,10 @@ impl StorageClient for S3Client {
 
     fn note_last_run(&self, at: Timestamp) {
         self.last_run.store(at.seconds, Ordering::Relaxed);
+    }
+
+    fn known_hash<'a>(&'a self, entry: &'a Entry) -> BoxFuture<'a, Result<Option<ContentHash>>> {
+        self.hash_of(entry).boxed()
     }
 
     fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<Purged>> {

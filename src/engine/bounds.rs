@@ -180,7 +180,9 @@ impl SyncEngine {
         let name = Marker::new(&past.record.pair_id, epoch).to_string();
         let writes = sides.iter().map(|side| prepared.clients.get(*side).put_marker(&name, &text));
         for (side, result) in sides.iter().zip(join_all(writes).await) {
-            *epochs.unmarked.get_mut(*side) = result.is_err();
+            // One that has the marker of the beginning is known by that.
+            let was_unmarked = goes_on || *epochs.unmarked.get(*side);
+            *epochs.unmarked.get_mut(*side) = was_unmarked && result.is_err();
             match result {
                 Ok(()) => *epochs.there.get_mut(*side) = epoch,
                 Err(error) => past.warn_of_marker(*side, &error, recorder),

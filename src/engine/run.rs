@@ -121,11 +121,14 @@ impl SyncEngine {
                 self.end(past, pair, prepared, swept, recorder).await
             }
             Err(error) => {
+                let is_forgiven = forgive(&mut past, recorder);
                 // What was recorded so far is true; keep it whatever ended the run.
-                let kept = if error.kind() == ErrorKind::Unavailable {
-                    past.state.flush().await
-                } else {
+                let kept = if error.kind() != ErrorKind::Unavailable {
                     self.break_off(&mut past, pair, prepared, recorder).await
+                } else if is_forgiven {
+                    past.state.commit(past.record.clone()).await
+                } else {
+                    past.state.flush().await
                 };
                 if let Err(lost) = kept {
                     tracing::debug!(error = lost.chain(), "the state could not be flushed either");
@@ -180,6 +183,19 @@ impl SyncEngine {
         }
         swept
     }
+}
+
+/// Forgets of a run that changed nothing that it could not mark the sides: nothing can be missing from them. Returns whether there
+/// was something to forget.
+fn forgive(past: &mut Past, recorder: &Recorder) -> bool {
+    let changes = recorder.with(|report| report.counts.changes());
+    let mut epochs = past.record.tail.epochs();
+    let is_unmarked = epochs.unmarked.source || epochs.unmarked.destination;
+    if changes == 0 && is_unmarked {
+        epochs.unmarked = Sides::default();
+        past.record.tail.set_epochs(epochs);
+    }
+    changes == 0 && is_unmarked
 }
 
 /// Tells what the clients have to say of where versions went and how safely.

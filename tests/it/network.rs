@@ -494,6 +494,46 @@ async fn f37_what_a_stale_listing_lacks_is_not_deleted() {
     }
 }
 
+/// A bucket that is encrypted with keys of its owner has ETags that look like hashes and are none: equal files are equal all the
+/// same, and others are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn etags_that_only_look_like_hashes_make_no_conflicts() {
+    /// Turns each digit of what looks like an MD5 in quotation marks into the next one.
+    fn veil(text: &str, quote: &str) -> String {
+        let mut parts: Vec<String> = text.split(quote).map(str::to_owned).collect();
+        let is_hash = |part: &str| part.len() == 32 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+        for part in parts.iter_mut().filter(|part| is_hash(part)) {
+            *part =
+                part.chars().map(|digit| format!("{:x}", (digit.to_digit(16).unwrap() + 1) % 16)).collect();
+        }
+        parts.join(quote)
+    }
+    fn body(text: String) -> String {
+        veil(&veil(&text, "&quot;"), "\"")
+    }
+    fn head(text: String) -> String {
+        format!("{}\r\nx-amz-server-side-encryption: aws:kms", veil(&text, "\""))
+    }
+    for mode in [SyncMode::TwoWay, SyncMode::SourceToDestination, SyncMode::DestinationToSource] {
+        let world = World::disturbed(Arc::new(Calm)).in_mode(mode);
+        for number in 0..5 {
+            let (name, text) = (format!("equal {number}"), format!("text {number}"));
+            world.bucket.put(&name, text.as_bytes(), Some(time(number)));
+            world.folder.write(&name, text.as_bytes(), time(number));
+        }
+        let decide = |passing: &crate::support::middle::Passing| match passing.operation {
+            "ListObjectsV2" | "HeadObject" | "GetObject" => Meeting::Rewritten(head, body),
+            _ => Meeting::Pass,
+        };
+        let endpoint = between(&world.bucket.server.endpoint, Box::new(decide));
+        let (report, error) = world.sync_at(&endpoint).await;
+        let story = format!("{mode}: {:?} {:?}", report.counts, report.failures);
+        let done = report.counts.uploaded + report.counts.downloaded + report.counts.conflicts;
+        assert_eq!((error, done, report.counts.failed), (None, 0, 0), "{story}");
+        assert_eq!(report.requests.head, 10, "{story}: one for what the ETag is, one for the time");
+    }
+}
+
 /// A store that ignores one condition of one kind of request, and somebody who writes just before it is looked
 /// at.
 #[derive(Debug, Default)]

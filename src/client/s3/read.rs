@@ -61,11 +61,40 @@ impl S3Client {
         let mode = mode_of(answer.metadata.as_ref());
         let hides =
             hides_hash(answer.server_side_encryption.as_ref(), answer.sse_customer_algorithm.as_deref());
-        let proof = if hides { None } else { version.proof().await };
+        let proof = if hides || self.has_opaque_etags() { None } else { version.proof().await };
         let chunks = version.chunks(first, answer);
         let doing = doing();
         let chunks = chunks.map_err(move |fault| gone(fault).error(&doing)).boxed();
         Ok(Body { size: entry.size, modified, mode, folder_modes: Vec::new(), proof, chunks })
+    }
+}
+
+impl S3Client {
+    /// Returns the hash that the ETag of a version is, if it is one: where a store encrypts with keys of others, or was seen to
+    /// make its ETags of something else, it is none.
+    pub(super) async fn hash_of(&self, entry: &Entry) -> Result<Option<ContentHash>> {
+        let found = async {
+            let (etag, key) = (etag_of(entry)?, self.object_key(&entry.key));
+            let gone = || Fault::new(ErrorKind::Changed, "the object is no longer the one that was listed");
+            let found = self.store.look_closely(&key).await?.ok_or_else(gone)?;
+            if found.e_tag.as_deref().map(ETag::new).as_ref() != Some(&etag) {
+                return Err(gone());
+            }
+            let hides =
+                hides_hash(found.server_side_encryption.as_ref(), found.sse_customer_algorithm.as_deref());
+            if hides || self.has_opaque_etags() {
+                return Ok(None);
+            }
+            Ok(Version { store: self.store.clone(), key, size: entry.size, etag }.proof().await)
+        };
+        found.await.map_err(|fault: Fault| fault.error(format!("look at `{}`", entry.key)))
+    }
+
+    /// Returns whether the store was seen to make ETags of something else than the content.
+    fn has_opaque_etags(&self) -> bool {
+        let known = self.capabilities.get().copied();
+        let now = self.store.ports.clock.now().seconds;
+        known.or_else(|| self.probe.remembered(now)).is_some_and(|can| !can.md5_etags)
     }
 }
 

@@ -84,12 +84,13 @@ fn f08_a_run_on_a_disk_that_fails_records_nothing_and_the_next_one_makes_it_good
     ) {
         return;
     }
-    for (failing_syncs, failing_folder_syncs) in [(1, 0), (3, 0), (0, 1), (0, 3)] {
+    for (failing_syncs, failing_folder_syncs) in [(1, 0), (3, 0), (5, 0), (0, 1), (0, 3), (0, 5)] {
         let what = format!("{failing_syncs} {failing_folder_syncs}");
         let pair = Pair::new(Disk::new(plain, plain), SyncMode::TwoWay);
         for name in ["a", "d/b", "d/c"] {
             write(&pair.usual(), name, name);
         }
+        pair.disk.disk().settle();
         pair.disk.disk().faults = Faults { failing_syncs, failing_folder_syncs, ..Faults::default() };
         let report = pair.sync();
         if report.outcome == Outcome::Synced {

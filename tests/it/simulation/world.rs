@@ -147,8 +147,6 @@ pub(crate) struct Inner {
     pub(crate) has_rules: bool,
     /// What any rule ever excluded, as it is written.
     pub(crate) ruled: BTreeSet<&'static str>,
-    /// Whether a clock was years off for a run.
-    pub(crate) was_astray: bool,
     /// The names of which a run has recorded that both sides agree.
     pub(crate) agreed: BTreeSet<String>,
     /// Whether the state of a machine was lost.
@@ -194,7 +192,6 @@ impl Universe {
             has_rules: false,
             ruled: BTreeSet::new(),
             agreed: BTreeSet::new(),
-            was_astray: false,
             has_lost: false,
             was_converted: false,
             places: numbered(places),

@@ -35,6 +35,8 @@ pub(crate) enum Meeting {
     Behind(Vec<u8>),
     /// The text of its answer is changed by this.
     Changed(fn(String) -> String),
+    /// As before, and its head by the first.
+    Rewritten(fn(String) -> String, fn(String) -> String),
 }
 
 /// Decides about each request.
@@ -66,14 +68,24 @@ fn serve(mut client: &TcpStream, store: &str, decide: &Decide) -> std::io::Resul
             client.write_all(&answer)
         }
         Meeting::Changed(change) => {
-            let answer = forward(store, &passing)?;
-            let (head, body) = String::from_utf8(answer).unwrap().split_once("\r\n\r\n").map(both).unwrap();
+            let (head, body) = text(store, &passing)?;
             let body = change(body);
             let lines = head.lines().filter(|line| !line.to_ascii_lowercase().starts_with("content-length"));
             let head = lines.collect::<Vec<_>>().join("\r\n");
             write!(client, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
         }
+        // Of as many bytes: the head of an answer without a body tells how many there would be.
+        Meeting::Rewritten(change_head, change_body) => {
+            let (head, body) = text(store, &passing)?;
+            write!(client, "{}\r\n\r\n{}", change_head(head), change_body(body))
+        }
     }
+}
+
+/// Returns the head and the body of an answer.
+fn text(store: &str, passing: &Passing) -> std::io::Result<(String, String)> {
+    let answer = String::from_utf8(forward(store, passing)?).unwrap();
+    Ok(answer.split_once("\r\n\r\n").map(both).unwrap())
 }
 
 fn both((first, second): (&str, &str)) -> (String, String) {
