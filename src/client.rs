@@ -73,9 +73,9 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
         let _ = at;
     }
 
-    /// Returns which of the files that were just written here are not there, or still are what they replaced, although nobody
-    /// said that the writes failed. A folder's own answers suffice.
-    fn missing<'a>(&'a self, written: &'a [Written]) -> BoxFuture<'a, Result<Vec<Key>>> {
+    /// Returns which of the files that were just written here are not there, not whole, or still are what they replaced, although
+    /// nobody said that the writes failed, and what is there. A folder's own answers suffice.
+    fn missing<'a>(&'a self, written: &'a [Written]) -> BoxFuture<'a, Result<Vec<(Key, Option<Entry>)>>> {
         let _ = written;
         Box::pin(async { Ok(Vec::new()) })
     }
@@ -333,8 +333,8 @@ pub enum Listed {
 /// A file that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
-    /// Its name.
-    pub key: Key,
+    /// What it is.
+    pub entry: Entry,
     /// The version that it replaced.
     pub replaces: Option<Entry>,
 }

@@ -170,6 +170,19 @@ impl Examiner {
         hashes: &mut Sides<Option<ContentHash>>,
     ) -> Result<Sight> {
         let Some(base) = base else { return Ok(Sight::New) };
+        if base.fingerprint(side) == &entry.fingerprint
+            && matches!(entry.fingerprint, Fingerprint::Object(_))
+            && base.size != entry.size
+        {
+            // No edit: the store has not all of what was written, and must not be believed.
+            let (is, was) = (entry.size, base.size);
+            let message = format!(
+                "the store shows the version of `{}` that had {was} bytes with {is} bytes",
+                entry.key
+            );
+            let hint = "write the file anew on the other side, and it is sent again";
+            return Err(Error::new(ErrorKind::Corrupt, message).with_hint(hint));
+        }
         Ok(match self.first_sight(base, side, entry) {
             FirstSight::Same => Sight::Same,
             FirstSight::Changed => Sight::Changed,

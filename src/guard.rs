@@ -457,14 +457,30 @@ fn went_back(view: &View, limits: &Limits, judgement: &mut Judgement) {
             judgement.refusals.push(Notice::new(NoticeCode::RolledBack, message, choices));
         }
         None | Some(AcceptRollback::KeepBoth) => {
-            let message =
-                format!("{message}: nothing is deleted for it, and both versions of what differs are kept");
+            let message = format!("{message}: {}", fate_of_strays(view));
             judgement.warnings.push(Notice::new(NoticeCode::RolledBack, message, ""));
         }
         Some(winner) => {
+            // In a mirror nobody else does.
+            let authority = view.mode.authority().filter(|_| view.mode.is_mirror());
+            let winner = authority.map_or_else(|| winner.to_string(), |side| side.to_string());
             let message = format!("{message}: the {winner} decides");
             judgement.warnings.push(Notice::new(NoticeCode::RolledBack, message, ""));
         }
+    }
+}
+
+/// Returns what becomes of the paths at which a side that went back differs.
+fn fate_of_strays(view: &View) -> String {
+    let back = |side: Side| *view.went_back.get(side);
+    match view.mode.authority() {
+        // What such a mode puts right it puts right here too.
+        Some(authority) if back(authority.other()) && !back(authority) => {
+            format!(
+                "they become what the {authority} has; what is there now goes to its trash, if that is on"
+            )
+        }
+        _ => "nothing is deleted for it, and both versions of what differs are kept".into(),
     }
 }
 

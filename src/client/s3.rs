@@ -336,7 +336,10 @@ impl StorageClient for S3Client {
         self.head_key(key).boxed()
     }
 
-    fn missing<'a>(&'a self, written: &'a [crate::client::Written]) -> BoxFuture<'a, Result<Vec<Key>>> {
+    fn missing<'a>(
+        &'a self,
+        written: &'a [crate::client::Written],
+    ) -> BoxFuture<'a, Result<Vec<(Key, Option<Entry>)>>> {
         self.find_missing(written).boxed()
     }
 

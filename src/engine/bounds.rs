@@ -152,7 +152,10 @@ impl SyncEngine {
         self.raise_epoch(&mut past, pair, prepared, recorder, false).await?;
         let mut epochs = past.record.tail.epochs();
         epochs.unmarked = Sides::default();
-        epochs.alone = remove_old_markers(&past, pair, prepared).await;
+        let alone = remove_old_markers(&past, pair, prepared).await;
+        for side in Side::BOTH.into_iter().filter(|side| *alone.get(*side)) {
+            *epochs.oldest.get_mut(side) = *epochs.there.get(side);
+        }
         past.record.tail.set_epochs(epochs);
         past.state.commit(past.record.clone()).await
     }
@@ -172,7 +175,6 @@ impl SyncEngine {
         let mut epochs = past.record.tail.epochs();
         for side in &sides {
             *epochs.meant.get_mut(*side) = epoch;
-            *epochs.alone.get_mut(*side) = false;
         }
         past.record.tail.set_epochs(epochs);
         past.state.commit(past.record.clone()).await?;

@@ -93,11 +93,9 @@ async fn is_mixed(
     marks: &Sides<Marks>,
     prepared: &Prepared,
 ) -> Result<bool> {
-    let epochs = record.tail.epochs();
-    if !*epochs.alone.get(side) || epochs.is_open() {
-        return Ok(false);
-    }
-    let old = marks.get(side).of(&record.pair_id).find(|marker| marker.epoch < *epochs.there.get(side));
+    // Whatever runs that were cut off since have left is younger.
+    let oldest = *record.tail.epochs().oldest.get(side);
+    let old = marks.get(side).of(&record.pair_id).find(|marker| marker.epoch < oldest);
     let Some(old) = old else { return Ok(false) };
     // A listing can be stale.
     Ok(read(prepared, side, old).await?.is_some())

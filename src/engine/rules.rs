@@ -161,6 +161,10 @@ async fn text_of(side: Side, entry: &Entry, prepared: &Prepared) -> Result<Strin
     while let Some(chunk) = body.chunks.next().await {
         bytes.extend_from_slice(&chunk?);
     }
+    if bytes.contains(&0) {
+        let error = Error::new(ErrorKind::Invalid, format!("read `{}`: it is not text in UTF-8", entry.key));
+        return Err(error.with_hint("save it as UTF-8; without its rules nothing is synced"));
+    }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -5,7 +5,7 @@ use crate::code::{FailureCode, NoticeCode};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Line};
 use crate::guard::{Judgement, Notice};
-use crate::key::Key;
+use crate::key::{Key, RESERVED_FOLDER};
 use crate::mode::Side;
 use crate::plan::{Action, Plan, Work};
 use crate::report::Recorder;
@@ -24,10 +24,13 @@ pub(super) fn tell(judgement: &Judgement, found: &Survey, recorder: &Recorder) {
         );
         recorder.emit(&Event::Noted(Notice::new(NoticeCode::FilterChanged, message, String::new())));
     }
-    if let Some((side, first)) = found.foreign.first() {
+    // The folder of another pair, whose root is inside this one, is nobody's leftover.
+    let foreign: Vec<_> =
+        found.foreign.iter().filter(|(_, key)| key.file_name() != RESERVED_FOLDER).collect();
+    if let Some((side, first)) = foreign.first() {
         let message = format!(
             "{} with a reserved name, not made by this pair, such as `{first}` at the {side}",
-            if found.foreign.len() == 1 { "1 file".into() } else { format!("{} files", found.foreign.len()) }
+            if foreign.len() == 1 { "1 file".into() } else { format!("{} files", foreign.len()) }
         );
         let hint = "they are never synced; remove them by hand if nobody needs them";
         recorder.emit(&Event::Warned(Notice::new(NoticeCode::ForeignTemporaries, message, hint)));
@@ -98,7 +101,8 @@ pub(super) fn in_its_place(key: &Key, side: Side) -> Error {
 
 /// Returns the error of a file that a store said it took, twice, and does not have.
 pub(super) fn vanished(key: &Key) -> Error {
-    let message = format!("vanished: the store said that it took `{key}`, and does not have it");
+    let message =
+        format!("vanished: the store said that it took `{key}`, and does not have it, or not all of it");
     Error::new(ErrorKind::Unavailable, message)
         .with_code(FailureCode::Vanished)
         .with_hint("check the store; the file is sent again in the next run")

@@ -95,7 +95,10 @@ impl Rollback {
         match (verdict.step, winner) {
             // In a backup the side that decides would win, whatever the user says.
             (Step::Copy { to }, Some(winner))
-                if to == winner && !policy.mode.is_mirror() && facts.sight(to).is_present() =>
+                if to == winner
+                    && !policy.mode.is_mirror()
+                    && facts.sight(to).is_present()
+                    && policy.allows_copy_to(winner.other()) =>
             {
                 Verdict {
                     step: Step::Copy { to: winner.other() },

@@ -106,8 +106,9 @@ pub struct Epochs {
     pub meant: Sides<u64>,
     /// The epoch whose marker is known to have been there.
     pub there: Sides<u64>,
-    /// The sides from which all older markers were removed: if one is there again, it came out of a backup.
-    pub alone: Sides<bool>,
+    /// The epoch of the oldest marker there can be, since all older ones were removed: if one of those is there again, it came
+    /// out of a backup. 0 where some may have stayed.
+    pub oldest: Sides<u64>,
     /// The sides that a run has written to without a marker, as none could be written, and that came to no end: nothing would
     /// tell if they were put back to a moment before that run.
     pub unmarked: Sides<bool>,

@@ -217,7 +217,7 @@ impl Transfer<'_> {
                     let row = Agreed::new(entry.size, hash, seen);
                     // The same bytes with another time look as they did before.
                     let replaces = job.target.replaces.filter(|old| old.fingerprint != entry.fingerprint);
-                    self.note_written(side, job.target.key.clone(), replaces);
+                    self.note_written(side, entry, replaces);
                     rows.push((job.target.key, Some(BaseRow::Agreed(row))));
                     lines.push(job.line);
                 }

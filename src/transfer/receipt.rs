@@ -13,7 +13,8 @@ use crate::state::{Agreed, BaseRow};
 use crate::timestamp::Timestamp;
 
 impl Transfer<'_> {
-    /// Looks for what was written to stores since the last time. What is not there has no row any more, and is returned.
+    /// Looks for what was written to stores since the last time. What is not there has no row any more, and is returned, as is what
+    /// is not whole: it counts as an old version.
     ///
     /// # Errors
     /// A store that cannot be asked, or a state that cannot be written.
@@ -29,10 +30,8 @@ impl Transfer<'_> {
                 continue;
             }
             let missing = self.clients.get(side).missing(&written).await.map_err(|error| error.at(side))?;
-            for key in missing {
-                let last = written.iter().rfind(|written| written.key == key);
-                let replaced = last.and_then(|written| written.replaces.as_ref());
-                rows.push((key.clone(), replaced.map(|old| BaseRow::Agreed(still(side, old)))));
+            for (key, there) in missing {
+                rows.push((key.clone(), there.map(|there| BaseRow::Agreed(still(side, &there)))));
                 vanished.push(key);
             }
         }
@@ -41,10 +40,10 @@ impl Transfer<'_> {
     }
 
     /// Notes what is to be looked for before the run ends.
-    pub(super) fn note_written(&self, side: Side, key: Key, replaces: Option<Entry>) {
+    pub(super) fn note_written(&self, side: Side, entry: Entry, replaces: Option<Entry>) {
         if !self.clients.get(side).is_folder() {
             let written = self.progress.written.get(side);
-            written.lock().unwrap_or_else(PoisonError::into_inner).push(Written { key, replaces });
+            written.lock().unwrap_or_else(PoisonError::into_inner).push(Written { entry, replaces });
         }
     }
 }

@@ -177,11 +177,21 @@ pub(super) fn read_ignore_file(folder: &OwnedFd, path: &str) -> Result<Option<Ru
         .with_hint("shorten the file"));
     }
     let text = read_to_end(&file).map_err(fail)?;
+    if text.contains(&0) {
+        // As some editors save it, in UTF-16: no line of it would match anything.
+        return Err(no_text(path));
+    }
     let (rules, errors) = Rules::parse(&String::from_utf8_lossy(&text));
     for error in errors {
         tracing::warn!(path, ?error, "a rule is not used");
     }
     Ok(Some(rules))
+}
+
+fn no_text(path: &str) -> Error {
+    let shown = escape(path.as_bytes());
+    Error::new(ErrorKind::Invalid, format!("read the ignore rules `{shown}`: it is not text in UTF-8"))
+        .with_hint("save it as UTF-8; without its rules nothing is synced")
 }
 
 fn no_rules(path: &str) -> Error {

@@ -24,30 +24,33 @@ const AT_ONCE: usize = 32;
 const LEAST_LISTED: usize = 3;
 
 impl S3Client {
-    /// Returns which of the files that were just written are not there, or still are what they replaced.
-    pub(super) async fn find_missing(&self, written: &[Written]) -> Result<Vec<Key>> {
+    /// Returns which of the files that were just written are not there, not whole, or still are what they replaced, and what is
+    /// there.
+    pub(super) async fn find_missing(&self, written: &[Written]) -> Result<Vec<(Key, Option<Entry>)>> {
         let mut written = written.to_vec();
-        written.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        written.sort_unstable_by(|one, other| one.entry.key.cmp(&other.entry.key));
         // Of a name that was written twice the last write counts.
         written.reverse();
-        written.dedup_by(|one, other| one.key == other.key);
+        written.dedup_by(|one, other| one.entry.key == other.entry.key);
         written.reverse();
         if written.len() >= LEAST_LISTED && !self.store.listing.is_disordered() {
             // Where the listing does not come each is asked for.
             written = self.unlisted(written.clone()).await.unwrap_or(written);
         }
-        let looks = stream::iter(written).map(|Written { key, replaces }| async move {
-            let is_old =
-                |now: &Entry| replaces.as_ref().is_some_and(|old| old.fingerprint == now.fingerprint);
+        let looks = stream::iter(written).map(|file| async move {
+            let key = file.entry.key.clone();
             match self.head_key(&key).await {
-                Ok(Some(Listed::File(now))) => Ok(is_old(&now).then_some(key)),
+                Ok(Some(Listed::File(now))) => {
+                    let is_wrong = !file.is_kept_by(&now.fingerprint, now.size);
+                    Ok(is_wrong.then_some((key, Some(now))))
+                }
                 Err(error) if error.ends_the_run() => Err(error),
                 // Nobody can tell; the next run will see.
                 Ok(Some(Listed::Unknown(..))) | Err(_) => Ok(None),
-                Ok(_) => Ok(Some(key)),
+                Ok(_) => Ok(Some((key, None))),
             }
         });
-        looks.buffered(AT_ONCE).try_filter_map(|key| async move { Ok(key) }).try_collect().await
+        looks.buffered(AT_ONCE).try_filter_map(|wrong| async move { Ok(wrong) }).try_collect().await
     }
 
     /// Returns which of these files, in ascending order, the listing does not show as they should be.
@@ -55,21 +58,23 @@ impl S3Client {
         let mut unlisted = Vec::new();
         let mut waiting = written.into_iter().peekable();
         while let Some(next) = waiting.peek() {
-            let before = before(&self.object_key(&next.key));
+            let before = before(&self.object_key(&next.entry.key));
             let page = self.store.page(&self.at.prefix, &Position::After(before), PAGE_KEYS).await?;
             // A page says nothing of what lies behind its last name, unless it is the last page.
             let end = page.next.is_some().then(|| page.objects.last().map(|object| object.key.clone()));
             let mut covered = 0;
             while let Some(file) = waiting.next_if(|file| {
-                let name = self.object_key(&file.key);
+                let name = self.object_key(&file.entry.key);
                 end.as_ref().is_none_or(|end| end.as_ref().is_some_and(|end| name <= *end))
             }) {
                 covered += 1;
-                let name = self.object_key(&file.key);
+                let name = self.object_key(&file.entry.key);
                 let at = page.objects.binary_search_by(|object| object.key.as_str().cmp(&name));
-                let shown = at.ok().map(|at| Fingerprint::Object(page.objects[at].etag.clone()));
-                let is_old = file.replaces.as_ref().map(|old| &old.fingerprint) == shown.as_ref();
-                if shown.is_none() || is_old {
+                let is_kept = at.is_ok_and(|at| {
+                    let shown = &page.objects[at];
+                    file.is_kept_by(&Fingerprint::Object(shown.etag.clone()), shown.size)
+                });
+                if !is_kept {
                     unlisted.push(file);
                 }
             }
@@ -78,6 +83,15 @@ impl S3Client {
             }
         }
         Ok(unlisted)
+    }
+}
+
+impl Written {
+    /// Returns whether what a store shows can be what was written, or what somebody wrote after: it is not the version that was
+    /// replaced, nor one with the ETag of what was written and another size.
+    fn is_kept_by(&self, shown: &Fingerprint, size: u64) -> bool {
+        let is_old = self.replaces.as_ref().is_some_and(|old| old.fingerprint == *shown);
+        !is_old && (self.entry.fingerprint != *shown || self.entry.size == size)
     }
 }
 

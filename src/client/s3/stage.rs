@@ -268,7 +268,14 @@ impl S3Client {
             return Err(Fault::new(ErrorKind::NotFound, "the version is not in the trash"));
         };
         let from = From { bucket: trash.bucket, key: kept, etag: version.etag, size: version.size };
-        self.store.copy_version(can, &from, &writing.key, Guard::Looks).await.map(drop)
+        let is_guarded = can.copy_if_none_match && (can.delete_if_match || can.delete_many_if_match);
+        if !is_guarded {
+            return self.store.copy_version(can, &from, &writing.key, Guard::Looks).await.map(drop);
+        }
+        // A copy cannot be made in the place of one version alone, but where nothing is. If it comes to nothing the file on the
+        // other side, which is another one than before, is sent again.
+        self.delete_version(&writing.key, left).await?;
+        self.store.copy_version(can, &from, &writing.key, Guard::Condition).await.map(drop)
     }
 
     /// Returns the ETag of what was written, as listings will show it.

@@ -43,8 +43,12 @@ fn waiting(report: &Report) -> String {
         text += &format!("  {}  {}\n", line.path, line.reason);
     }
     text += &more(waiting().count());
-    if waiting().next().is_some() {
+    // No strategy makes room for a file where a folder is.
+    let is_settled_by_strategy = |reason: &str| !reason.contains("a folder on the other");
+    if waiting().any(|line| is_settled_by_strategy(&line.reason.to_string())) {
         text += DECIDE;
+    } else if waiting().next().is_some() {
+        text += "  to decide, rename or delete one of the two\n";
     }
     text
 }
