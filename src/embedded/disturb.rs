@@ -76,7 +76,8 @@ pub enum Disturbance {
     /// It is carried out with one bit of the content, at this byte, turned, whatever checksums it comes with. The answer tells
     /// what was stored. Acts on `PutObject` and `UploadPart`.
     Corrupt(u64),
-    /// It makes a copy of so many bytes of the beginning, and the answer tells the ETag of the whole. Acts on `CopyObject`.
+    /// It makes a copy of so many bytes of the beginning, and the answer tells the ETag of the whole. Acts on `CopyObject`; on
+    /// `PutObject` and `UploadPart` nothing is kept of the content but its ETag.
     Stump(u64),
     /// It is not carried out, and the answer says that it was. Acts on `PutObject`, `CopyObject`, `DeleteObject` and
     /// `DeleteObjects`.

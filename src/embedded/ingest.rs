@@ -57,6 +57,13 @@ pub(super) struct Received {
     pub(super) checksum: Option<Checksum>,
 }
 
+impl Received {
+    /// Returns what is left if a store keeps nothing of the content but what it says of it.
+    pub(super) fn emptied(self, empty: Self) -> Self {
+        Self { content: empty.content, size: empty.size, checksum: None, ..self }
+    }
+}
+
 /// Receives content.
 ///
 /// # Cancellation

@@ -59,6 +59,10 @@ async fn a_store_that_has_something_else_than_it_says_loses_nothing() {
         ("CopyObject", "", Disturbance::Stump(3), 1, true),
         ("CopyObject", "trash", Disturbance::Stump(3), always, false),
         ("CopyObject", "renamed", Disturbance::Stump(3), always, false),
+        ("PutObject", "", Disturbance::Stump(0), 1, true),
+        ("PutObject", "", Disturbance::Stump(0), always, false),
+        ("UploadPart", "", Disturbance::Stump(0), 1, true),
+        ("UploadPart", "", Disturbance::Stump(0), always, false),
         ("CopyObject", "", Disturbance::Pretend, 1, true),
         ("CopyObject", "trash", Disturbance::Pretend, always, false),
         ("CopyObject", "renamed", Disturbance::Pretend, always, false),
@@ -76,9 +80,11 @@ async fn a_store_that_has_something_else_than_it_says_loses_nothing() {
         liar.left.store(0, Ordering::Relaxed);
         assert!(liar.told.load(Ordering::Relaxed) > 0, "{story}: nothing was told");
         assert_eq!(report.outcome == Outcome::Synced, is_mended, "{story}: {:?}", report.failures);
-        // Whatever has a name there is a whole version that somebody wrote.
+        // Whatever has a name there is a whole version that somebody wrote, or the store has none of it and its path has failed.
         for (name, content) in world.bucket.files() {
-            let is_whole = before.contains(&content) || content == vec![7; LARGE];
+            let has_failed =
+                content.len() < LARGE && report.failures.iter().any(|failure| failure.path == name);
+            let is_whole = has_failed || before.contains(&content) || content == vec![7; LARGE];
             assert!(is_whole, "{story}: `{name}` is {:?}", String::from_utf8_lossy(&content));
         }
         if is_mended {
