@@ -25,7 +25,7 @@ use crate::code::NoticeCode;
 use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::{Filter, Rules};
-use crate::fingerprint::{ContentHash, Fingerprint, Hasher};
+use crate::fingerprint::{ContentHash, Fingerprint, Hasher, Parts};
 use crate::key::Key;
 use crate::location::StoreOptions;
 use crate::report::{Conditions, Requests};
@@ -75,7 +75,7 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
 
     /// Returns which of the files that were just written here are not there, not whole, or still are what they replaced, although
     /// nobody said that the writes failed, and what is there. A folder's own answers suffice.
-    fn missing<'a>(&'a self, written: &'a [Written]) -> BoxFuture<'a, Result<Vec<(Key, Option<Entry>)>>> {
+    fn missing<'a>(&'a self, written: &'a [Written]) -> BoxFuture<'a, Result<Vec<NotKept>>> {
         let _ = written;
         Box::pin(async { Ok(Vec::new()) })
     }
@@ -130,7 +130,11 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
     /// like a hash and be none.
     fn known_hash<'a>(&'a self, entry: &'a Entry) -> BoxFuture<'a, Result<Option<ContentHash>>> {
         let listed = match &entry.fingerprint {
-            Fingerprint::Object(etag) => etag.whole_md5(),
+            // Of one part it does not matter how large parts are.
+            Fingerprint::Object(etag) => etag.whole_md5().or_else(|| {
+                let (md5, count) = etag.multipart().filter(|(_, count)| *count == 1)?;
+                Some(ContentHash { md5, parts: Some(Parts { count, size: entry.size.max(1) }) })
+            }),
             Fingerprint::File(_) => None,
         };
         Box::pin(async move { Ok(listed) })
@@ -337,6 +341,15 @@ pub struct Written {
     pub entry: Entry,
     /// The version that it replaced.
     pub replaces: Option<Entry>,
+}
+
+/// A file that was written, and is not there as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotKept {
+    /// Its name.
+    pub key: Key,
+    /// What is there instead.
+    pub there: Option<Entry>,
 }
 
 /// A file without a name that could be a key.

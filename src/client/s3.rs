@@ -339,7 +339,7 @@ impl StorageClient for S3Client {
     fn missing<'a>(
         &'a self,
         written: &'a [crate::client::Written],
-    ) -> BoxFuture<'a, Result<Vec<(Key, Option<Entry>)>>> {
+    ) -> BoxFuture<'a, Result<Vec<crate::client::NotKept>>> {
         self.find_missing(written).boxed()
     }
 

@@ -121,20 +121,31 @@ impl SyncEngine {
                 self.end(past, pair, prepared, swept, recorder).await
             }
             Err(error) => {
-                let is_forgiven = forgive(&mut past, recorder);
-                // What was recorded so far is true; keep it whatever ended the run.
-                let kept = if error.kind() != ErrorKind::Unavailable {
-                    self.break_off(&mut past, pair, prepared, recorder).await
-                } else if is_forgiven {
-                    past.state.commit(past.record.clone()).await
-                } else {
-                    past.state.flush().await
-                };
-                if let Err(lost) = kept {
-                    tracing::debug!(error = lost.chain(), "the state could not be flushed either");
-                }
+                self.keep_what_was_done(&error, &mut past, pair, prepared, recorder).await;
                 Err(error)
             }
+        }
+    }
+
+    /// Keeps what a run has recorded that could not go on: it is true whatever ended the run.
+    async fn keep_what_was_done(
+        &self,
+        error: &Error,
+        past: &mut Past,
+        pair: &SyncPair,
+        prepared: &Prepared,
+        recorder: &Recorder,
+    ) {
+        let is_forgiven = forgive(past, recorder);
+        let kept = if error.kind() != ErrorKind::Unavailable {
+            self.break_off(past, pair, prepared, recorder).await
+        } else if is_forgiven {
+            past.state.commit(past.record.clone()).await
+        } else {
+            past.state.flush().await
+        };
+        if let Err(lost) = kept {
+            tracing::debug!(error = lost.chain(), "the state could not be flushed either");
         }
     }
 

@@ -86,7 +86,7 @@ pub struct Policy {
 
 impl Policy {
     /// Returns whether files may be copied to a side.
-    pub(crate) fn allows_copy_to(&self, side: Side) -> bool {
+    pub(crate) fn allows_copy_to(self, side: Side) -> bool {
         match side {
             Side::Source => self.mode.allows_download() && (self.pull || self.mode != SyncMode::SourceBackup),
             Side::Destination => self.mode.allows_upload(),

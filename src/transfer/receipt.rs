@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use super::Transfer;
-use crate::client::Written;
+use crate::client::{NotKept, Written};
 use crate::entry::Entry;
 use crate::error::Result;
 use crate::fingerprint::{FileStat, Fingerprint};
@@ -30,7 +30,7 @@ impl Transfer<'_> {
                 continue;
             }
             let missing = self.clients.get(side).missing(&written).await.map_err(|error| error.at(side))?;
-            for (key, there) in missing {
+            for NotKept { key, there } in missing {
                 rows.push((key.clone(), there.map(|there| BaseRow::Agreed(still(side, &there)))));
                 vanished.push(key);
             }

@@ -503,14 +503,16 @@ async fn etags_that_only_look_like_hashes_make_no_conflicts() {
         let mut parts: Vec<String> = text.split(quote).map(str::to_owned).collect();
         let is_hash = |part: &str| part.len() == 32 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
         for part in parts.iter_mut().filter(|part| is_hash(part)) {
-            *part =
-                part.chars().map(|digit| format!("{:x}", (digit.to_digit(16).unwrap() + 1) % 16)).collect();
+            let next = |digit: char| char::from_digit((digit.to_digit(16).unwrap() + 1) % 16, 16).unwrap();
+            *part = part.chars().map(next).collect();
         }
         parts.join(quote)
     }
+    #[expect(clippy::needless_pass_by_value, reason = "it is what changes answers")]
     fn body(text: String) -> String {
         veil(&veil(&text, "&quot;"), "\"")
     }
+    #[expect(clippy::needless_pass_by_value, reason = "it is what changes answers")]
     fn head(text: String) -> String {
         format!("{}\r\nx-amz-server-side-encryption: aws:kms", veil(&text, "\""))
     }

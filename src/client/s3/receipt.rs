@@ -11,11 +11,9 @@ use super::S3Client;
 use super::fault::Fault;
 use super::page::Position;
 use super::walk::PAGE_KEYS;
-use crate::client::{Listed, Written};
-use crate::entry::Entry;
+use crate::client::{Listed, NotKept, Written};
 use crate::error::Result;
 use crate::fingerprint::Fingerprint;
-use crate::key::Key;
 
 /// How many names are asked for at once.
 const AT_ONCE: usize = 32;
@@ -26,7 +24,7 @@ const LEAST_LISTED: usize = 3;
 impl S3Client {
     /// Returns which of the files that were just written are not there, not whole, or still are what they replaced, and what is
     /// there.
-    pub(super) async fn find_missing(&self, written: &[Written]) -> Result<Vec<(Key, Option<Entry>)>> {
+    pub(super) async fn find_missing(&self, written: &[Written]) -> Result<Vec<NotKept>> {
         let mut written = written.to_vec();
         written.sort_unstable_by(|one, other| one.entry.key.cmp(&other.entry.key));
         // Of a name that was written twice the last write counts.
@@ -42,12 +40,12 @@ impl S3Client {
             match self.head_key(&key).await {
                 Ok(Some(Listed::File(now))) => {
                     let is_wrong = !file.is_kept_by(&now.fingerprint, now.size);
-                    Ok(is_wrong.then_some((key, Some(now))))
+                    Ok(is_wrong.then_some(NotKept { key, there: Some(now) }))
                 }
                 Err(error) if error.ends_the_run() => Err(error),
                 // Nobody can tell; the next run will see.
                 Ok(Some(Listed::Unknown(..))) | Err(_) => Ok(None),
-                Ok(_) => Ok(Some((key, None))),
+                Ok(_) => Ok(Some(NotKept { key, there: None })),
             }
         });
         looks.buffered(AT_ONCE).try_filter_map(|wrong| async move { Ok(wrong) }).try_collect().await

@@ -280,7 +280,6 @@ impl Disk {
     }
 
     /// Makes everything durable, as after a minute.
-    #[cfg(feature = "cli")]
     pub(crate) fn settle(&mut self) {
         for change in std::mem::take(&mut self.pending) {
             self.make_durable(change);
