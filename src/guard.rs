@@ -461,8 +461,13 @@ fn went_back(view: &View, limits: &Limits, judgement: &mut Judgement) {
             judgement.warnings.push(Notice::new(NoticeCode::RolledBack, message, ""));
         }
         Some(winner) => {
-            // In a mirror nobody else does.
-            let authority = view.mode.authority().filter(|_| view.mode.is_mirror());
+            // In a mirror nobody else does, nor where the mode does not write the other side.
+            let may_decide = |winner: Side| match winner {
+                Side::Source => view.mode.allows_upload(),
+                Side::Destination => view.mode.allows_download(),
+            };
+            let is_void = view.mode.is_mirror() || !winner.winner().is_some_and(may_decide);
+            let authority = view.mode.authority().filter(|_| is_void);
             let winner = authority.map_or_else(|| winner.to_string(), |side| side.to_string());
             let message = format!("{message}: the {winner} decides");
             judgement.warnings.push(Notice::new(NoticeCode::RolledBack, message, ""));

@@ -2,10 +2,14 @@
 //! deleted nor overwritten for it. And files that a crash of the machine has emptied.
 
 use std::fs;
+use std::sync::Arc;
 
 use syncengine::code::{FailureCode, NoticeCode};
+use syncengine::event::{Event, Observer};
 use syncengine::mode::AcceptRollback;
-use syncengine::{ConflictStrategy, InitialSyncPreference, Outcome, SyncMode, Timestamp};
+use syncengine::{
+    ConflictStrategy, InitialSyncPreference, Outcome, SyncController, SyncMode, SyncOptions, Timestamp,
+};
 
 use crate::support::scene::{Scene, codes, copy_into};
 use crate::support::{Folder, Root, set_modified};
@@ -59,6 +63,59 @@ async fn a_backup_that_is_put_back_over_what_is_hidden_is_noticed() {
             assert!(shown.0.contains("new=1") && shown.1.contains("new=1"), "{mode} {side}: {shown:?}");
             let again = scene.sync().await;
             assert_eq!(codes(&again), [], "{mode} {side}: {again:?}");
+        }
+    }
+}
+
+/// Ends a run once it has done something.
+#[derive(Debug)]
+struct Impatient(SyncController);
+
+impl Observer for Impatient {
+    fn observe(&self, event: &Event) {
+        if matches!(event, Event::Done(_)) {
+            self.0.cancel();
+        }
+    }
+}
+
+/// As before, after a run that was broken off: its markers are younger than those that the backup brings.
+#[tokio::test]
+async fn such_a_backup_is_noticed_after_a_run_that_was_broken_off_too() {
+    let mut scene = used_since(SyncMode::TwoWay, "a").await;
+    for number in 0..40 {
+        scene.write("b", &format!("more-{number}"), "1");
+    }
+    let control = SyncController::new();
+    let options = std::mem::replace(
+        &mut scene.options,
+        SyncOptions::new().controller(control.clone()).observer(Arc::new(Impatient(control))),
+    );
+    let broken = scene.run().await;
+    assert_eq!(broken.outcome, Outcome::Cancelled, "{broken:?}");
+    scene.options = options;
+    copy_into(&scene.path("a-then"), &scene.path("a"));
+    let report = scene.sync().await;
+    assert!(codes(&report).contains(&NoticeCode::RolledBack), "{report:?}");
+    for folder in ["a", "b"] {
+        assert!(scene.shown(folder).contains("kept=2!"), "{folder}: {}", scene.shown(folder));
+    }
+}
+
+/// What the user says about it asks for nothing that the mode does not allow.
+#[tokio::test]
+async fn a_winner_in_a_backup_is_no_defect() {
+    for (mode, side, accept) in [
+        (SyncMode::DestinationBackup, "a", AcceptRollback::Source),
+        (SyncMode::SourceBackup, "b", AcceptRollback::Destination),
+    ] {
+        for pull in [true, false] {
+            let mut scene = used_since(mode, if side == "a" { "b" } else { "a" }).await;
+            scene.pair = scene.pair.clone().pull(pull);
+            scene.put_back(&format!("{side}-then"), side);
+            scene.options.accept_rollback = Some(accept);
+            let report = scene.sync().await;
+            assert_eq!(report.counts.failed, 0, "{mode} {pull}: {report:?}");
         }
     }
 }
