@@ -11,7 +11,7 @@ use super::{Executed, Job, Transfer, each, seen};
 use crate::client::{Held, Staged};
 use crate::error::{ErrorKind, Result};
 use crate::examine::listed_hashes;
-use crate::fingerprint::ContentHash;
+use crate::fingerprint::{ContentHash, Fingerprint};
 use crate::mode::{Side, Sides};
 use crate::retry::{Schedule, retry};
 use crate::state::{Agreed, BaseRow};
@@ -186,12 +186,29 @@ impl Transfer<'_> {
         let from = job.to.other();
         let mut body = reader.read(&job.from).await.map_err(|error| error.at(from))?;
         body.chunks = body.chunks.map_err(move |error| error.at(from)).boxed();
-        let tap = Tap::new(body.proof, !writer.hashes_what_it_stages());
+        let proof = match body.proof {
+            None => self.remembered(job).await?,
+            proof => proof,
+        };
+        let tap = Tap::new(proof, !writer.hashes_what_it_stages());
         let throttle = self.progress.throttle.as_ref();
         let body = tap.attach(body, self.control, throttle, self.clock, Moved::new(self.recorder, told));
         let staged = writer.stage(job.target.clone(), body).await?;
         let hash = staged.hash.or_else(|| tap.hash());
         Ok(Copied { staged, hash, within_store: false })
+    }
+
+    /// Returns the hash that the base remembers of the version that is copied.
+    async fn remembered(&self, job: &Job) -> Result<Option<ContentHash>> {
+        if !matches!(job.from.fingerprint, Fingerprint::Object(_)) {
+            return Ok(None);
+        }
+        let Some(BaseRow::Agreed(row)) = self.state.get(&job.from.key).await? else { return Ok(None) };
+        let is_same = row.size == job.from.size && *row.fingerprint(job.to.other()) == job.from.fingerprint;
+        // One that is only what the listing shows proves nothing: it may look like a hash and be none.
+        let is_listed =
+            |hash: &ContentHash| hash.parts.is_none() && listed_hashes(&job.from).first() == Some(hash);
+        Ok(row.hash.filter(|hash| is_same && !is_listed(hash)))
     }
 
     /// Makes a batch durable and visible, then records it.
