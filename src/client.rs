@@ -227,6 +227,12 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
         Requests::default()
     }
 
+    /// Returns whether new files that the same store has elsewhere are copied by it, as far as is known: without a condition
+    /// that it honours the bytes pass through here.
+    fn copies_by_itself(&self) -> bool {
+        true
+    }
+
     /// Returns which conditions the store was found to honour.
     fn conditions(&self) -> Conditions {
         Conditions::default()

@@ -243,6 +243,12 @@ impl S3Client {
         self.capabilities.get_or_try_init(|| self.probe.capabilities(&self.store)).await.copied()
     }
 
+    /// Returns what is known of what the store can do, without asking it.
+    fn known_capabilities(&self) -> Option<Capabilities> {
+        let known = self.capabilities.get().copied();
+        known.or_else(|| self.probe.remembered(self.store.ports.clock.now().seconds))
+    }
+
     async fn head_key(&self, key: &Key) -> Result<Option<Listed>> {
         let (name, doing) = (self.object_key(key), || format!("look at `{key}`"));
         let found = async {
@@ -413,6 +419,10 @@ impl StorageClient for S3Client {
 
     fn note_last_run(&self, at: Timestamp) {
         self.last_run.store(at.seconds, Ordering::Relaxed);
+    }
+
+    fn copies_by_itself(&self) -> bool {
+        self.known_capabilities().is_none_or(|can| can.copy_if_none_match || !can.put_if_none_match)
     }
 
     fn known_hash<'a>(&'a self, entry: &'a Entry) -> BoxFuture<'a, Result<Option<ContentHash>>> {

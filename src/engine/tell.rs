@@ -58,7 +58,8 @@ pub(super) fn foresee(plan: &Plan, found: &Survey, prepared: &Prepared, recorder
                 Work::Rename { edited, .. } => *edited,
                 _ => false,
             };
-            if in_one_store && !replaces {
+            let copies = |side: Side| prepared.clients.get(side).copies_by_itself();
+            if in_one_store && !replaces && action.receiver().is_none_or(copies) {
                 line.effects.pass_within_store();
             }
             recorder.emit(&Event::Done(line));

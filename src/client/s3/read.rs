@@ -92,9 +92,7 @@ impl S3Client {
 
     /// Returns whether the store was seen to make ETags of something else than the content.
     fn has_opaque_etags(&self) -> bool {
-        let known = self.capabilities.get().copied();
-        let now = self.store.ports.clock.now().seconds;
-        known.or_else(|| self.probe.remembered(now)).is_some_and(|can| !can.md5_etags)
+        self.known_capabilities().is_some_and(|can| !can.md5_etags)
     }
 }
 
