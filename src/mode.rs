@@ -189,6 +189,14 @@ impl SyncMode {
         !matches!(self, Self::SourceToDestination)
     }
 
+    /// Returns whether files may be copied to `side` by a pair that pulls, or does not.
+    pub fn allows_copy_to(self, side: Side, pull: bool) -> bool {
+        match side {
+            Side::Source => self.allows_download() && (pull || self != Self::SourceBackup),
+            Side::Destination => self.allows_upload(),
+        }
+    }
+
     /// Returns whether files may be deleted at the source.
     pub fn allows_source_delete(self) -> bool {
         matches!(self, Self::TwoWay | Self::DestinationToSource)

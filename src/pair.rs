@@ -230,15 +230,12 @@ impl SyncPair {
 
     /// Returns whether files may be copied to the source, `pull` taken into account.
     pub fn allows_download(&self) -> bool {
-        self.mode.allows_download() && (self.pull || self.mode != SyncMode::SourceBackup)
+        self.allows_copy_to(Side::Source)
     }
 
     /// Returns whether files may be copied to `side`.
     pub fn allows_copy_to(&self, side: Side) -> bool {
-        match side {
-            Side::Source => self.allows_download(),
-            Side::Destination => self.allows_upload(),
-        }
+        self.mode.allows_copy_to(side, self.pull)
     }
 
     /// Returns the location of `side`.

@@ -163,7 +163,9 @@ fn count_strays(found: &mut Survey, examiner: &Examiner) {
     // Rows that a run which was cut off has not written say nothing either.
     let is_unsaid = |item: &Item| rollback.is_open && item.strayed.is_some();
     // Of what rules exclude nobody has seen whether it differs.
-    let excluded: Vec<String> = found.obsolete.iter().map(|key| key.as_str().to_owned()).collect();
+    let is_asked = rollback.is_any() || !rollback.voided.is_empty();
+    let hidden = found.obsolete.iter().filter(|_| is_asked);
+    let excluded: Vec<String> = hidden.map(|key| key.as_str().to_owned()).collect();
     // A file that is nowhere may be where a listing does not show it yet, and be missing on that side only.
     let is_missing = |item: &Item| rollback.is_any() && item.verdict.step == Step::Forget;
     let is_seen = rollback.is_total

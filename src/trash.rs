@@ -91,8 +91,14 @@ impl Kept {
 pub struct Listed(HashMap<String, Vec<Kept>>);
 
 impl Listed {
-    /// Adds what a manifest lists.
-    pub fn add(&mut self, manifest: Manifest) {
+    /// Adds what the text of a manifest lists. One that is gone or cannot be read lists nothing.
+    pub fn read(&mut self, text: Option<&str>) {
+        if let Some(manifest) = text.and_then(|text| serde_json::from_str(text).ok()) {
+            self.add(manifest);
+        }
+    }
+
+    fn add(&mut self, manifest: Manifest) {
         for kept in manifest.entries {
             self.0.entry(unnumbered(&kept.name)).or_default().push(kept);
         }

@@ -84,16 +84,6 @@ pub struct Policy {
     pub first_sync_winner: Option<Side>,
 }
 
-impl Policy {
-    /// Returns whether files may be copied to a side.
-    pub(crate) fn allows_copy_to(self, side: Side) -> bool {
-        match side {
-            Side::Source => self.mode.allows_download() && (self.pull || self.mode != SyncMode::SourceBackup),
-            Side::Destination => self.mode.allows_upload(),
-        }
-    }
-}
-
 /// What to do with one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {

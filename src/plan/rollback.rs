@@ -98,7 +98,7 @@ impl Rollback {
                 if to == winner
                     && !policy.mode.is_mirror()
                     && facts.sight(to).is_present()
-                    && policy.allows_copy_to(winner.other()) =>
+                    && policy.mode.allows_copy_to(winner.other(), policy.pull) =>
             {
                 Verdict {
                     step: Step::Copy { to: winner.other() },

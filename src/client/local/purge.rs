@@ -40,10 +40,7 @@ pub(super) fn purge_trash(local: &Local, expiry: &Expiry) -> Result<Purged> {
         let mut listed = Listed::default();
         for name in &names {
             let text = reserved::read_note(local, Ours::Manifests, &name.to_string())?;
-            // One that cannot be read lists nothing.
-            if let Some(manifest) = text.and_then(|text| serde_json::from_str(&text).ok()) {
-                listed.add(manifest);
-            }
+            listed.read(text.as_deref());
         }
         let removed = empty(&root, &folder, &listed);
         removed.map_err(|error| failure("purge", &folder, error))?;
@@ -115,7 +112,11 @@ fn empty(root: &OwnedFd, folder: &str, listed: &Listed) -> Result<(), Errno> {
         let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
         if listed.has(&of(name, &stat)) {
             let file = path.rsplit('/').next().unwrap_or(&path);
-            rustix::fs::unlinkat(open_folder(root, &parent)?, file, AtFlags::empty())?;
+            match rustix::fs::unlinkat(open_folder(root, &parent)?, file, AtFlags::empty()) {
+                // Another pair of the folder purges it too.
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(error),
+            }
         }
         emptied.insert(parent);
     }

@@ -139,11 +139,7 @@ impl S3Client {
             let mut listed = Listed::default();
             for name in &names {
                 let text = store.ours(&format!("{folder}{name}"), MOST_BYTES).await?;
-                // One that cannot be read lists nothing.
-                let manifest = text.and_then(|text| serde_json::from_str(&text).ok());
-                if let Some(manifest) = manifest {
-                    listed.add(manifest);
-                }
+                listed.read(text.as_deref());
             }
             self.delete_listed(&store, &format!("{}{run}/", self.trash_prefix()), &listed).await?;
             for name in names {
