@@ -77,7 +77,13 @@ fn key(index: u32) -> Key {
 
 fn entry(key: &Key) -> Entry {
     let fingerprint = Fingerprint::Object(ETag::new("900150983cd24fb0d6963f7d28e17f72"));
-    Entry { key: key.clone(), size: 3, modified: Some(Timestamp::new(1_700_000_000, 0)), fingerprint }
+    Entry {
+        key: key.clone(),
+        size: 3,
+        modified: Some(Timestamp::new(1_700_000_000, 0)),
+        stored: None,
+        fingerprint,
+    }
 }
 
 fn diff() -> Result<()> {

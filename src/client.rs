@@ -14,6 +14,7 @@
 //! Implementations: [`local`] and [`memory`] (the reference). `tests/it/contract.rs` holds the contract
 //! over each of them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
@@ -28,6 +29,7 @@ use crate::filter::{Filter, Rules};
 use crate::fingerprint::{ContentHash, Fingerprint, Hasher, Parts};
 use crate::key::Key;
 use crate::location::StoreOptions;
+use crate::marker::ListedMarker;
 use crate::report::{Conditions, Requests};
 pub use crate::trash::{Expiry, Purged};
 use crate::trash::{Manifest, Name};
@@ -73,11 +75,11 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
         let _ = at;
     }
 
-    /// Returns which of the files that were just written here are not there, not whole, or still are what they replaced, although
-    /// nobody said that the writes failed, and what is there. A folder's own answers suffice.
-    fn missing<'a>(&'a self, written: &'a [Written]) -> BoxFuture<'a, Result<Vec<NotKept>>> {
+    /// Returns which of the files that were just written here, in ascending order of their names, no listing shows as they were
+    /// written, although nobody said that the writes failed. A folder's own answers suffice.
+    fn receipts<'a>(&'a self, written: &'a [Written]) -> BoxFuture<'a, Result<BTreeMap<Key, Kept>>> {
         let _ = written;
-        Box::pin(async { Ok(Vec::new()) })
+        Box::pin(async { Ok(BTreeMap::new()) })
     }
 
     /// Takes inode numbers for nothing from now on: they were seen not to last. Without meaning for stores.
@@ -178,8 +180,8 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
     /// Removes what of the trash is to go, and returns of how many runs.
     fn purge_trash(&self, expiry: Expiry) -> BoxFuture<'_, Result<Purged>>;
 
-    /// Returns the names in `.syncengine/pairs/`; see [`Marker`](crate::marker::Marker).
-    fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>>;
+    /// Lists what is in `.syncengine/pairs/`; see [`Marker`](crate::marker::Marker).
+    fn markers(&self) -> BoxFuture<'_, Result<Vec<ListedMarker>>>;
 
     /// Returns the text of the marker of this name, if it is there, whatever a listing shows.
     fn read_marker<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>>>;
@@ -349,13 +351,17 @@ pub struct Written {
     pub replaces: Option<Entry>,
 }
 
-/// A file that was written, and is not there as it was.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotKept {
-    /// Its name.
-    pub key: Key,
-    /// What is there instead.
-    pub there: Option<Entry>,
+/// What became of a file that was written, and that no listing shows as it was.
+#[derive(Debug)]
+pub enum Kept {
+    /// It is there: a listing may show it later.
+    Unlisted,
+    /// Nobody could tell.
+    Unknown(Error),
+    /// It is of the write that was made, and has not all of it or other content: what there is.
+    Damaged(Entry),
+    /// It is not there, not whole, has other content, or still is what it replaced: what there is instead.
+    Not(Option<Entry>),
 }
 
 /// A file without a name that could be a key.
@@ -378,8 +384,6 @@ pub enum SkipReason {
     EmptyFolder,
     /// A folder on another file system than the root.
     OtherFileSystem,
-    /// An object that must be restored from an archive before it can be read.
-    Archived,
 }
 
 impl SkipReason {
@@ -391,9 +395,6 @@ impl SkipReason {
             Self::EmptyFolder => (NoticeCode::SkippedEmptyFolders, "empty folders are not synced"),
             Self::OtherFileSystem => {
                 (NoticeCode::SkippedMounts, "folders on another file system are not entered")
-            }
-            Self::Archived => {
-                (NoticeCode::SkippedArchived, "archived objects must be restored before they can be synced")
             }
         }
     }

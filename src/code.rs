@@ -107,6 +107,8 @@ codes! {
         TrashPurged = "trash-purged",
         /// Deletions were not carried over because something failed.
         DeletionsHeldBack = "deletions-held-back",
+        /// What an earlier run deleted in a store is listed again.
+        Reappeared = "reappeared",
         /// A file system cannot replace files as safely as others.
         WeakPublish = "weak-publish",
         /// A store ignores conditions.
@@ -121,8 +123,6 @@ codes! {
         SkippedEmptyFolders = "skipped-empty-folders",
         /// Folders on another file system were skipped.
         SkippedMounts = "skipped-mounts",
-        /// Archived objects were skipped.
-        SkippedArchived = "skipped-archived",
         /// A side has no room left.
         NoSpace = "no-space",
     }

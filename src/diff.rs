@@ -52,7 +52,7 @@ pub enum Found {
     Path(Change),
     /// A row of the base whose path the filter excludes now.
     Excluded(Key),
-    /// A file that a rule which the other side had before still holds back.
+    /// A file that a rule which is gone still holds back.
     Held(Side, Key),
     /// Something a side listed that is not a file.
     Note(Side, Listed),

@@ -22,16 +22,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use futures::future::{BoxFuture, FutureExt};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use s3s::auth::{S3Auth, SecretKey};
-use s3s::service::S3ServiceBuilder;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{HttpError, HttpResponse};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
+use crate::xml::escape_controls;
 
 mod batch;
 mod blobs;
@@ -70,6 +74,9 @@ const LAST_WAIT: Duration = Duration::from_secs(10);
 
 /// How long is waited when no connection can be taken, such as for want of descriptors. Ours.
 const BREATH: Duration = Duration::from_millis(50);
+
+/// How long the head of a request may take to come whole.
+const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a server needs to know.
 #[derive(Clone)]
@@ -264,13 +271,14 @@ impl Service {
             S3ServiceBuilder::new(Api { store: Arc::clone(&self.store), turn: Arc::clone(&turn) });
         builder.set_auth(Keys { access_key: self.access_key.clone(), secret_key: self.secret_key.clone() });
         builder.set_access(Gate(Arc::clone(&turn)));
-        let service = builder.build();
+        let service = Legible(builder.build());
         let mut stopped = self.stopped.clone();
         async move {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "answers may be slow");
             }
-            let server = auto::Builder::new(TokioExecutor::new()).http1_only();
+            let mut server = auto::Builder::new(TokioExecutor::new()).http1_only();
+            server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
             let connection = server.serve_connection(TokioIo::new(Wire::new(stream, turn)), service);
             let mut connection = std::pin::pin!(connection);
             let ended = tokio::select! {
@@ -284,6 +292,32 @@ impl Service {
                 tracing::debug!(%error, "a connection broke");
             }
         }
+    }
+}
+
+/// What answers that tell names are.
+const XML: &str = "application/xml";
+
+/// A service whose answers are XML that can be read, whatever characters are in the names they tell.
+struct Legible(S3Service);
+
+impl hyper::service::Service<hyper::Request<hyper::body::Incoming>> for Legible {
+    type Response = HttpResponse;
+    type Error = HttpError;
+    type Future = BoxFuture<'static, Result<HttpResponse, HttpError>>;
+
+    fn call(&self, request: hyper::Request<hyper::body::Incoming>) -> Self::Future {
+        let answer = hyper::service::Service::call(&self.0, request);
+        async move {
+            let mut answer = answer.await?;
+            let is_xml = answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == XML);
+            if is_xml && let Some(text) = answer.body_mut().take_bytes() {
+                answer.headers_mut().remove(CONTENT_LENGTH);
+                *answer.body_mut() = escape_controls(text).into();
+            }
+            Ok(answer)
+        }
+        .boxed()
     }
 }
 

@@ -13,6 +13,9 @@ pub struct Entry {
     pub size: u64,
     /// When its content was last modified, if the client knows without another request.
     pub modified: Option<Timestamp>,
+    /// When a store got it, by the store's clock, if its listing says so. It tells a version that was written anew from one that
+    /// never went.
+    pub stored: Option<Timestamp>,
     /// What tells this version from another one.
     pub fingerprint: Fingerprint,
 }

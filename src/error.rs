@@ -55,6 +55,8 @@ pub struct Error {
     source: Option<Box<dyn StdError + Send + Sync>>,
     /// Whether it is about more than one path.
     ends_the_run: bool,
+    /// Whether it was tried again already, as often as helps.
+    is_tried: bool,
     /// What programs know it by, where its kind does not say it.
     code: Option<FailureCode>,
     /// The other path it is about as much.
@@ -72,6 +74,7 @@ impl Error {
             hint: None,
             source: None,
             ends_the_run: false,
+            is_tried: false,
             code: None,
             other: None,
             unread: None,
@@ -151,6 +154,7 @@ impl Error {
             hint: self.hint.clone(),
             source: None,
             ends_the_run: self.ends_the_run,
+            is_tried: self.is_tried,
             code: self.code,
             other: self.other.clone(),
             unread: self.unread,
@@ -172,6 +176,18 @@ impl Error {
     /// Returns what the user can do next, if there is something to say.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
+    }
+
+    /// Returns the error as one that another try does not help against: whoever met it has tried.
+    #[cfg(any(test, feature = "s3"))]
+    pub(crate) fn tried(mut self) -> Self {
+        self.is_tried = true;
+        self
+    }
+
+    /// Returns whether another try may help.
+    pub(crate) fn is_worth_a_try(&self) -> bool {
+        self.kind == ErrorKind::Unavailable && !self.is_tried
     }
 
     /// Returns whether no other path can fare better: the run was cancelled, or has lost its credentials.

@@ -13,7 +13,7 @@ use crate::code::{ActionCode, FailureCode};
 use crate::entry::Entry;
 use crate::fingerprint::Fingerprint;
 use crate::guard::Notice;
-use crate::key::Key;
+use crate::key::{Key, escape};
 use crate::mode::Side;
 use crate::plan::{Action, Reason, Work};
 
@@ -280,11 +280,16 @@ pub struct Failure {
 impl Failure {
     /// Returns the failure of `action` on `path`.
     pub fn new(path: impl Into<String>, action: impl Into<String>, error: &crate::Error) -> Self {
+        let (path, action) = (path.into(), action.into());
+        let error_chain = error.chain();
+        // Whoever shows it says first what was done to which path.
+        let said = error_chain.strip_prefix(&format!("{action} `{}`", escape(path.as_bytes())));
+        let said = said.and_then(|rest| rest.strip_prefix(": ").or(rest.strip_prefix(' ')));
         Self {
-            path: path.into(),
-            action: action.into(),
             code: error.code(),
-            error: error.chain(),
+            error: said.unwrap_or(&error_chain).to_owned(),
+            path,
+            action,
             hint: error.hint().unwrap_or_default().into(),
         }
     }
@@ -303,7 +308,8 @@ mod tests {
     }
 
     fn upload(from: Fingerprint, size: u64, replaces: Option<Fingerprint>) -> Action {
-        let entry = |fingerprint, size| Entry { key: key("a"), size, modified: None, fingerprint };
+        let entry =
+            |fingerprint, size| Entry { key: key("a"), size, modified: None, stored: None, fingerprint };
         let replaces = replaces.map(|fingerprint| entry(fingerprint, 1));
         let copy = Copy { to: Side::Destination, from: entry(from, size), replaces, over_stranger: false };
         Action { key: key("a"), work: Work::Copy(copy), reason: Reason::Added(Side::Source), conflict: false }

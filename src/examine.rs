@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 
-use crate::client::{Listed, StorageClient};
+use crate::client::{Listed, SkipReason, StorageClient};
 use crate::diff::{Change, Observed};
 use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
@@ -16,9 +16,13 @@ use crate::fingerprint::{ContentHash, Fingerprint, HashForm, Hasher, likely_part
 use crate::key::Key;
 use crate::mode::{ComparisonMode, ConflictStrategy, Side, Sides};
 use crate::plan::rollback::Rollback;
-use crate::plan::spare::{keep_rules, spare};
+use crate::plan::spare::{keep_rules, keep_vanished, spare};
 use crate::plan::{Base, Facts, Item, Policy, Sight, Step, Verdict, decide::decide};
 use crate::state::{Agreed, BaseRow};
+
+mod doubt;
+
+use doubt::{Doubt, again, has_changed};
 
 /// Two stamps this close count as equal where times decide, in nanoseconds: FAT keeps even seconds.
 const TIME_WINDOW_NANOSECONDS: u128 = 2_000_000_000;
@@ -31,6 +35,8 @@ pub type Clients = Sides<Arc<dyn StorageClient>>;
 pub enum FirstSight {
     /// The version of the base.
     Same,
+    /// The version of the base, of which no listing has told until now that the store has it.
+    Proven,
     /// Other content.
     Changed,
     /// The content must be read, and hashed in this form, to tell.
@@ -90,6 +96,9 @@ impl Examiner {
             FirstSight::Same if *self.rollback.exchanged.get(side) => {
                 base.hash.map_or(FirstSight::Changed, |hash| FirstSight::Ask(hash.form()))
             }
+            FirstSight::Same if base.tail.unlisted().is_some_and(|unlisted| unlisted.on == side) => {
+                FirstSight::Proven
+            }
             sight => sight,
         }
     }
@@ -97,7 +106,7 @@ impl Examiner {
     /// Decides as if no side had gone back, about a path that a side only seemed to have from an earlier state.
     pub fn decide_anew(&self, item: &mut Item) {
         item.strayed = None;
-        item.verdict = decide(item.facts, self.policy);
+        item.verdict = keep_rules(&item.key, decide(item.facts, self.policy), item.facts, self.policy);
     }
 
     /// Finds out what `change` is about and decides.
@@ -113,27 +122,43 @@ impl Examiner {
     }
 
     async fn try_examine(&self, change: Change) -> Result<Item> {
-        let Change { key, base, sides } = change;
+        let Change { key, base, mut sides } = change;
+        let doubt = self.doubt(&key, base.as_ref(), &mut sides).await?;
+        let again = again(base.as_ref(), &sides);
         let (known, base) = match base {
             Some(BaseRow::Agreed(agreed)) if agreed.is_only_announced(is_file(&sides)) => (Base::None, None),
             Some(BaseRow::Agreed(agreed)) => (Base::Agreed, Some(agreed)),
             Some(BaseRow::Tombstone(_)) if self.tombstones_hold => (Base::Tombstone, None),
-            Some(BaseRow::Tombstone(_)) | None => (Base::None, None),
+            Some(BaseRow::Deleted(_)) if again.is_some() => (Base::Agreed, None),
+            Some(BaseRow::Tombstone(_) | BaseRow::Deleted(_)) | None => (Base::None, None),
         };
         let mut hashes = Sides::new(None, None);
-        let mut sights = Sides::new(Sight::Unknown, Sight::Unknown);
-        for side in Side::BOTH {
-            *sights.get_mut(side) = match sides.get(side) {
-                Observed::Absent => Sight::Absent,
-                Observed::Unknown => Sight::Unknown,
-                Observed::File(_) if base.is_none() => Sight::New,
-                Observed::File(entry) => self.against_base(side, entry, base.as_ref(), &mut hashes).await?,
-            };
-        }
+        let mut sights = self.sights(&sides, base.as_ref(), (again, doubt), &mut hashes).await?;
         let damaged = damaged(base.as_ref(), &sides);
         let strayed = self.rollback.strays(&key, known, sights);
-        let (known, base) = if strayed.is_some() { (Base::None, None) } else { (known, base) };
-        if strayed.is_some() {
+        let vanished = match doubt {
+            Some(Doubt::Gone { on, is_given_up }) if strayed.is_none() => {
+                let is_old = |base: &Agreed| !has_changed(base, on.other(), &sides, *sights.get(on.other()));
+                Some((on, is_given_up && base.as_ref().is_some_and(is_old)))
+            }
+            _ => None,
+        };
+        let is_void = strayed.is_some() || vanished.is_some() || doubt == Some(Doubt::Other);
+        let is_edit = vanished.is_some() && sights.source.is_present() && sights.destination.is_present();
+        let (known, base) = if is_edit {
+            (Base::Agreed, None)
+        } else if is_void {
+            (Base::None, None)
+        } else {
+            (known, base)
+        };
+        if is_edit {
+            // It has what it had, or a stump: what the other side has is an edit of that.
+            sights = Sides::new(Sight::Changed, Sight::Changed);
+            if let Some((on, _)) = vanished {
+                *sights.get_mut(on) = Sight::Same;
+            }
+        } else if is_void {
             sights = Sides::new(as_first_seen(sights.source), as_first_seen(sights.destination));
         }
         let mut found = Sides::new(file(sides.source), file(sides.destination));
@@ -158,8 +183,40 @@ impl Examiner {
         }
         let verdict = keep_rules(&key, decide(facts), facts, self.policy);
         let verdict = spare(verdict, facts, damaged, self.policy);
+        let verdict = match vanished {
+            Some((on, is_given_up)) => keep_vanished(verdict, on, is_given_up),
+            None => verdict,
+        };
         let strayed = strayed.map(|(_, how)| how);
-        Ok(Item { key, base, found, hashes, facts, verdict, strayed })
+        Ok(Item { key, base: base.map(Box::new), found, hashes, facts, verdict, strayed })
+    }
+
+    /// Returns what each side shows against the base.
+    async fn sights(
+        &self,
+        sides: &Sides<Observed>,
+        base: Option<&Agreed>,
+        (again, doubt): (Option<Side>, Option<Doubt>),
+        hashes: &mut Sides<Option<ContentHash>>,
+    ) -> Result<Sides<Sight>> {
+        let mut sights = Sides::new(Sight::Unknown, Sight::Unknown);
+        for side in Side::BOTH {
+            *sights.get_mut(side) = match sides.get(side) {
+                Observed::Absent => Sight::Absent,
+                Observed::Unknown => Sight::Unknown,
+                Observed::File(_) if again == Some(side) => Sight::Same,
+                Observed::File(_) if matches!(doubt, Some(Doubt::Gone { on, .. }) if on == side) => {
+                    Sight::Same
+                }
+                Observed::File(_) if base.is_none() => Sight::New,
+                Observed::File(entry) => self.against_base(side, entry, base, hashes).await?,
+            };
+            if doubt == Some(Doubt::Unlisted(side)) && *sights.get(side) == Sight::Touched {
+                // It is no news as long as no listing shows it.
+                *sights.get_mut(side) = Sight::Same;
+            }
+        }
+        Ok(sights)
     }
 
     async fn against_base(
@@ -185,6 +242,7 @@ impl Examiner {
         }
         Ok(match self.first_sight(base, side, entry) {
             FirstSight::Same => Sight::Same,
+            FirstSight::Proven => Sight::Touched,
             FirstSight::Changed => Sight::Changed,
             FirstSight::Ask(form) => {
                 let hash = self.hash(side, entry, &[form]).await?.first().copied();
@@ -416,6 +474,14 @@ impl Examiner {
     /// # Errors
     /// [`ErrorKind::Changed`] if it is not that version any more, else what reading it ended with.
     pub async fn hash(&self, side: Side, entry: &Entry, forms: &[HashForm]) -> Result<Vec<ContentHash>> {
+        match self.hash_once(side, entry, forms).await {
+            // What came damaged may come whole, or a client find out that its proof is none.
+            Err(error) if error.is_worth_a_try() => self.hash_once(side, entry, forms).await,
+            hashes => hashes,
+        }
+    }
+
+    async fn hash_once(&self, side: Side, entry: &Entry, forms: &[HashForm]) -> Result<Vec<ContentHash>> {
         let mut body = self.clients.get(side).read(entry).await?;
         // What was damaged on its way must not look like an edit.
         let proof = body.proof.map(|proof| proof.form()).filter(|form| !forms.contains(form));
@@ -434,6 +500,16 @@ impl Examiner {
         hashes.truncate(forms.len());
         Ok(hashes)
     }
+}
+
+/// Looks again at one path of a side, for planning it again.
+pub(crate) async fn look_again(clients: &Clients, side: Side, key: &Key) -> Result<Observed> {
+    Ok(match clients.get(side).head(key).await? {
+        None | Some(Listed::Skipped(_, SkipReason::EmptyFolder)) => Observed::Absent,
+        Some(Listed::File(entry)) => Observed::File(entry),
+        Some(Listed::Unknown(_, error)) => return Err(error),
+        Some(_) => Observed::Unknown,
+    })
 }
 
 /// Returns what a side shows if the base does not count.

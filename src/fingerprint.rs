@@ -72,6 +72,8 @@ pub struct ETag(Box<str>);
 impl ETag {
     /// Returns the ETag in a header or listing, without quotes.
     pub fn new(text: &str) -> Self {
+        // Somebody on the way who may compress makes it a weak one; which version it names stays the same.
+        let text = text.strip_prefix("W/").filter(|text| text.starts_with('"')).unwrap_or(text);
         let text = text.strip_prefix('"').unwrap_or(text);
         Self(text.strip_suffix('"').unwrap_or(text).into())
     }

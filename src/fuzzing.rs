@@ -97,7 +97,7 @@ fn count_copies(key: &Key) {
     let modified =
         key.as_str().bytes().fold(0_i64, |time, byte| time.wrapping_mul(257).wrapping_add(byte.into()));
     let modified = Some(Timestamp::new(modified, 0));
-    let version = Entry { key: key.clone(), size: 1, modified, fingerprint };
+    let version = Entry { key: key.clone(), size: 1, modified, stored: None, fingerprint };
     let versions = Sides::new(version.clone(), version);
     for loser in Side::BOTH {
         let mut copies = CopyCounts::default();

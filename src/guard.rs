@@ -503,7 +503,7 @@ fn root_moved(view: &View, side: Side) -> Option<Notice> {
     let code = if has_most { NoticeCode::RootMoved } else { NoticeCode::RootChanged };
     let hint = if *view.exchanged.get(side) {
         "check that the right disk is mounted; --accept-root goes on with the new folder, and what is remembered of the old \
-         one waits for it"
+         one waits for it; if it was put back from a backup, --accept-rollback says whose versions win"
     } else {
         "check that the right disk is mounted; --accept-root goes on with the new folder"
     };

@@ -146,7 +146,7 @@ pub fn is_reserved_name(segment: &str) -> bool {
 }
 
 /// Returns `name` with everything a terminal could act on or hide escaped: control characters,
-/// controls of direction, zero-width characters and bytes that are not UTF-8.
+/// controls of direction, characters without a width or a shape, and bytes that are not UTF-8.
 pub fn escape(name: &[u8]) -> String {
     let mut shown = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
@@ -171,7 +171,13 @@ pub fn escape(name: &[u8]) -> String {
 pub fn acts_on_terminals(character: char) -> bool {
     character.is_control()
         || matches!(character,
-            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+            // Soft hyphen, joiner, marks of direction and width, annotations, notes.
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}'
+            // Fillers and vowels without a shape.
+            | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{3164}' | '\u{ffa0}'
+            // Variation selectors and tags.
+            | '\u{180b}'..='\u{180f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 impl fmt::Display for Key {

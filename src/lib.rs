@@ -50,6 +50,8 @@ pub mod clock;
 mod lock;
 mod ownership;
 pub mod state;
+#[cfg(any(feature = "s3", feature = "embedded"))]
+mod xml;
 
 pub mod diff;
 pub mod examine;

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::entry::Timestamp;
 use crate::mode::{Side, Sides, SyncMode};
 
 /// How many hexadecimal digits an epoch has in a name.
@@ -88,14 +89,29 @@ impl MarkerText {
     }
 }
 
-/// The markers that a side carries.
+/// A marker as a client lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedMarker {
+    /// Its name, whatever that is.
+    pub name: String,
+    /// When a store got it, by the store's clock, if its listing says so.
+    pub stored: Option<Timestamp>,
+}
+
+impl From<String> for ListedMarker {
+    fn from(name: String) -> Self {
+        Self { name, stored: None }
+    }
+}
+
+/// The markers that a side carries, each with when a store got it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Marks(Vec<Marker>);
+pub struct Marks(Vec<(Marker, Option<Timestamp>)>);
 
 impl Marks {
-    /// Returns the markers of these names.
-    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
-        Self(names.into_iter().map(|name| Marker::parse(&name)).collect())
+    /// Returns the markers that were listed.
+    pub fn new(listed: impl IntoIterator<Item = ListedMarker>) -> Self {
+        Self(listed.into_iter().map(|marker| (Marker::parse(&marker.name), marker.stored)).collect())
     }
 
     /// Returns the highest epoch of a pair, if the side carries a marker of it.
@@ -105,17 +121,30 @@ impl Marks {
 
     /// Returns the highest epoch of any pair.
     pub fn latest(&self) -> u64 {
-        self.0.iter().map(|marker| marker.epoch).filter(|epoch| *epoch < MOST_EPOCHS).max().unwrap_or(0)
+        self.0.iter().map(|(marker, _)| marker.epoch).filter(|epoch| *epoch < MOST_EPOCHS).max().unwrap_or(0)
     }
 
     /// Returns the markers of a pair.
     pub fn of<'a>(&'a self, pair_id: &'a str) -> impl Iterator<Item = &'a Marker> {
-        self.0.iter().filter(move |marker| marker.pair_id == pair_id)
+        self.0.iter().map(|(marker, _)| marker).filter(move |marker| marker.pair_id == pair_id)
+    }
+
+    /// Returns the markers of a pair that came after its newest one although they are older, as those of a backup do that is
+    /// put over a side. A store says when it got each: one it got before the newest was never away, whatever the store
+    /// answered to its deletion. A folder does not say.
+    pub fn put_back<'a>(&'a self, pair_id: &'a str) -> impl Iterator<Item = &'a Marker> {
+        let of_pair = || self.0.iter().filter(move |(marker, _)| marker.pair_id == pair_id);
+        let newest = of_pair().max_by_key(|(marker, _)| marker.epoch);
+        let stayed = move |stored: Option<Timestamp>| {
+            let newest = newest.and_then(|(_, stored)| *stored);
+            matches!((stored, newest), (Some(stored), Some(newest)) if stored <= newest)
+        };
+        of_pair().filter(move |(_, stored)| !stayed(*stored)).map(|(marker, _)| marker)
     }
 
     /// Returns the pairs that have a marker, each once.
     pub fn pairs(&self) -> std::collections::BTreeSet<&str> {
-        self.0.iter().map(|marker| marker.pair_id.as_str()).collect()
+        self.0.iter().map(|(marker, _)| marker.pair_id.as_str()).collect()
     }
 }
 
@@ -157,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_highest_epoch_counts_and_the_lower_side_is_the_older() {
-        let marks = |names: &str| Marks::new(names.split_whitespace().map(str::to_owned));
+        let marks = |names: &str| Marks::new(names.split_whitespace().map(|name| name.to_owned().into()));
         let at = |id: &str, epoch| Marker::new(id, epoch).to_string();
         let both = Sides::new(
             marks(&format!("{} {} x", at("ab", 3), at("ab", 7))),
@@ -171,5 +200,29 @@ mod tests {
             (Some(Side::Destination), Some(Side::Destination), None)
         );
         assert_eq!(common(&Sides::new(marks("x"), marks("y"))), None);
+    }
+
+    #[test]
+    fn what_a_store_got_before_the_newest_marker_was_never_put_back() {
+        // Epoch and time each; which of them came back.
+        for (markers, expected) in [
+            ("3@10 5@20", ""),
+            ("3@20 5@20", ""),
+            ("3@21 5@20", "3"),
+            ("3@- 5@20", "3"),
+            ("3@10 4@30 5@20", "4"),
+            ("5@20", ""),
+        ] {
+            let listed = markers.split(' ').map(|word| {
+                let (epoch, stored) = word.split_once('@').unwrap();
+                ListedMarker {
+                    name: Marker::new("ab", epoch.parse().unwrap()).to_string(),
+                    stored: stored.parse().ok().map(|seconds| Timestamp::new(seconds, 0)),
+                }
+            });
+            let marks = Marks::new(listed);
+            let back: Vec<_> = marks.put_back("ab").map(|marker| marker.epoch.to_string()).collect();
+            assert_eq!(back.join(" "), expected, "{markers}");
+        }
     }
 }

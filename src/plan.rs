@@ -25,8 +25,8 @@ pub use decide::{Base, Facts, Policy, Reason, Sight, Step, Verdict};
 pub struct Item {
     /// The path.
     pub key: Key,
-    /// The last version both sides had.
-    pub base: Option<Agreed>,
+    /// The last version both sides had. Boxed, because a first run has none and as many paths as there are.
+    pub base: Option<Box<Agreed>>,
     /// What each side has now.
     pub found: Sides<Option<Entry>>,
     /// Content hashes that had to be made, or came with the listing.
@@ -203,9 +203,8 @@ fn action(item: Item, copies: &conflict_name::CopyCounts) -> Option<Action> {
                     reason = Reason::TooManyCopies;
                     Work::Unresolved
                 }
-                // A run that was cut off has copied the loser there; what is left is to give the winner its name. If
-                // somebody has written there since, the loser is in the trash.
-                Some(aside) if copies.has(&aside, winner.other()) => {
+                // A run that was cut off has copied the loser there; what is left is to give the winner its name.
+                Some(aside) if has_copy(copies, &aside, winner.other(), &versions, &hashes) => {
                     let Sides { source, destination } = *versions;
                     let (from, replaced) = match winner {
                         Side::Source => (source, destination),
@@ -218,12 +217,27 @@ fn action(item: Item, copies: &conflict_name::CopyCounts) -> Option<Action> {
                         over_stranger: false,
                     })
                 }
+                Some(aside) if copies.is_on(&aside, winner.other()) => {
+                    reason = Reason::CopyNameTaken;
+                    Work::Unresolved
+                }
                 Some(aside) => Work::KeepBoth { winner, versions, aside },
             }
         }
         (Step::Adopt | Step::KeepBoth { .. }, ..) => return None,
     };
     Some(Action { key, work, reason, conflict })
+}
+
+/// Returns whether the loser of a conflict has its other name already.
+fn has_copy(
+    copies: &conflict_name::CopyCounts,
+    name: &Key,
+    loser: Side,
+    versions: &Sides<Entry>,
+    hashes: &Sides<Option<ContentHash>>,
+) -> bool {
+    copies.has(name, loser, versions.get(loser), *hashes.get(loser))
 }
 
 impl Work {

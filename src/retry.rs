@@ -1,6 +1,7 @@
 //! Trying again: a pure schedule and the one loop that follows it.
 //!
-//! Only errors of kind [`ErrorKind::Unavailable`] are worth another try; each wait is drawn between zero and
+//! Only errors of kind [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) are worth another try, unless whoever met them has
+//! tried already; each wait is drawn between zero and
 //! a bound that doubles (full jitter), so that many clients do not come back at the same moment. Where there
 //! are too few descriptors for the whole run, its operations stop waiting for more after a while.
 
@@ -8,10 +9,13 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Entropy};
 use crate::control::SyncController;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 
 /// How many operations in a row may wait in vain for a descriptor. Ours: as many as are under way at once.
 const MOST_SHORTAGES: u32 = 16;
+
+/// How long the requests of a file to a store may fail, unless somebody says otherwise. From the requirements.
+pub const RETRY_BUDGET: Duration = Duration::from_mins(10);
 
 /// How often and how long apart to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +51,7 @@ impl Schedule {
 /// Calls `attempt` until it succeeds, fails for good, or the schedule or the run ends.
 ///
 /// # Errors
-/// The last attempt's, or [`ErrorKind::Cancelled`].
+/// The last attempt's, or [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
 pub async fn retry<T, F>(
     schedule: Schedule,
     clock: &dyn Clock,
@@ -61,7 +65,7 @@ where
     let mut tries = 0;
     loop {
         let error = match attempt().await {
-            Err(error) if error.kind() == ErrorKind::Unavailable => error,
+            Err(error) if error.is_worth_a_try() => error,
             result => {
                 if result.is_ok() {
                     control.note_shortage(false);
@@ -95,7 +99,7 @@ mod tests {
 
     use super::*;
     use crate::clock::{SystemClock, SystemEntropy};
-    use crate::error::Error;
+    use crate::error::{Error, ErrorKind};
 
     #[test]
     fn waits_double_up_to_the_longest_and_end() {
@@ -131,6 +135,7 @@ mod tests {
                 .await;
             assert_eq!((result.unwrap_err().kind(), calls.get()), (kind, expected));
         }
+        assert!(!Error::new(ErrorKind::Unavailable, "x").tried().is_worth_a_try());
     }
 
     #[tokio::test(start_paused = true)]

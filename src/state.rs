@@ -12,8 +12,9 @@ use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
 use crate::client::RootIdentity;
+use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::{ContentHash, Fingerprint};
+use crate::fingerprint::{ContentHash, ETag, Fingerprint};
 use crate::key::Key;
 use crate::mode::{InitialSyncPreference, Side, Sides, SyncMode};
 
@@ -45,7 +46,7 @@ pub use directory::{StateDir, States};
 pub use layout::{Kept, Whereabouts};
 pub use lock::PairLock;
 pub use open::{Access, Opened, Wanted, exposure, forget, open};
-pub use tail::{Epochs, MUST_KNOW, RecordTail, Recovery, RowTail, RuleFile, RulesRecord};
+pub use tail::{Epochs, MUST_KNOW, RecordTail, Recovery, RowTail, RuleFile, RulesRecord, Unlisted};
 
 /// Returns the error for an input or output failure in the state directory.
 fn failure(doing: impl Into<String>, source: std::io::Error) -> Error {
@@ -72,6 +73,38 @@ pub enum BaseRow {
     /// The side with authority in a backup mode deleted it; the other side keeps it and it is never
     /// carried back. Only meaningful in the mode that wrote it.
     Tombstone(RowTail),
+    /// We deleted it in a store. That no listing shows it is still to be seen.
+    Deleted(Deleted),
+}
+
+/// A file that a store said it deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deleted {
+    /// The side of the store.
+    pub on: Side,
+    /// The version that was listed before.
+    pub etag: ETag,
+    /// When the store had got it, by its listing.
+    pub stored: Timestamp,
+    /// What else is remembered of it.
+    pub tail: RowTail,
+}
+
+impl Deleted {
+    /// Returns the receipt of a file that is deleted on `side`, if its listing told when the store got it.
+    pub fn new(on: Side, entry: &Entry) -> Option<Self> {
+        let (Fingerprint::Object(etag), Some(stored)) = (&entry.fingerprint, entry.stored) else {
+            return None;
+        };
+        Some(Self { on, etag: etag.clone(), stored, tail: RowTail::default() })
+    }
+
+    /// Returns whether `entry` is that version, which the store has all the same. One of these bytes that was written since is
+    /// another.
+    pub fn is(&self, entry: &Entry) -> bool {
+        let Fingerprint::Object(etag) = &entry.fingerprint else { return false };
+        *etag == self.etag && entry.stored == Some(self.stored)
+    }
 }
 
 /// The last version both sides had.

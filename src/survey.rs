@@ -21,7 +21,7 @@ use crate::key::Key;
 use crate::mode::{Side, Sides};
 use crate::plan::{Item, Sight, Step, Strayed, collide, conflict_name::CopyCounts};
 use crate::report::Recorder;
-use crate::state::{BaseRow, RulesRecord, StateStore};
+use crate::state::{BaseRow, RowChange, RulesRecord, StateStore};
 use crate::unplaced::Unplaced;
 
 mod hidden;
@@ -43,8 +43,8 @@ pub struct Wanted {
     pub command_line: Rules,
     /// The rules of sides whose listings do not tell them.
     pub known: Sides<Book>,
-    /// Rules that the sides had before.
-    pub before: Sides<Vec<Book>>,
+    /// Rules that are gone and hold files of each side.
+    pub held: Sides<Vec<Book>>,
     /// The tags of runs whose temporaries may be removed.
     pub leftover_tags: Vec<u32>,
     /// The root of each side, or what is nearest above it: not to be met within the other.
@@ -73,6 +73,12 @@ pub struct Survey {
     /// Rows that are of no use any more: newly excluded paths, tombstones of another mode, and those that a side which
     /// went back differs from.
     pub obsolete: Vec<Key>,
+    /// Receipts of deletions that the listing bears out.
+    pub receipts: Vec<Key>,
+    /// Rows of files that a listing shows as an earlier run wrote them, and of which something else is to be done.
+    pub sealed: Vec<RowChange>,
+    /// Files that an earlier run deleted in a store, and that are listed again.
+    pub reappeared: Vec<Key>,
     /// How many paths of the base the filter excludes now.
     pub excluded: u64,
     /// Whether a side turned out to have gone back to an earlier state.
@@ -95,7 +101,7 @@ pub struct Survey {
     pub rules: Sides<SeenRules>,
     /// What is to be remembered of them.
     pub rules_record: RulesRecord,
-    /// Files that rules which the other side had before still hold back.
+    /// Files that rules which are gone still hold back.
     pub held: Sides<Vec<Key>>,
     /// Whether something could not be listed or read.
     pub unreadable: Sides<bool>,
@@ -124,7 +130,7 @@ pub(crate) async fn survey(
             must_not_meet: *wanted.anchors.get(side.other()),
         })
     };
-    let layers = Layers::with(&wanted.command_line, &wanted.known, &wanted.before);
+    let layers = Layers::with(&wanted.command_line, &wanted.known, &wanted.held);
     let mut diff = Diff::new(list(Side::Source), list(Side::Destination), state.scan(), layers);
     let mut survey = Surveyor {
         found: Survey::default(),
@@ -238,13 +244,19 @@ impl Surveyor<'_> {
             matches!(change.sides.source, Observed::File(_)),
             matches!(change.sides.destination, Observed::File(_)),
         );
-        self.watch.see(&change.key, on);
+        // What this pair deleted is known to be gone, and stands in the way of nothing.
+        if on.source || on.destination || !matches!(change.base, Some(BaseRow::Deleted(_))) {
+            self.watch.see(&change.key, on);
+        }
         if on.source || on.destination || matches!(change.base, Some(BaseRow::Agreed(_))) {
             tell(self.obstacles.see(&change.key), self.recorder);
             doubt(&mut found.unplaced, &self.unlisted.see(&change.key));
         }
         found.copies.see(&change.key, on);
         for side in Side::BOTH.into_iter().filter(|side| *on.get(*side)) {
+            if let Observed::File(entry) = change.sides.get(side) {
+                found.copies.see_version(side, entry);
+            }
             let files = found.listed.get_mut(side);
             *files += 1;
             if files.is_multiple_of(PROGRESS_STEP) {
@@ -270,6 +282,12 @@ impl Surveyor<'_> {
             Some(BaseRow::Tombstone(_)) if !self.examiner.tombstones_hold => {
                 found.obsolete.push(change.key.clone());
             }
+            Some(BaseRow::Deleted(deleted)) => match change.sides.get(deleted.on) {
+                // Its store has seen to it; from now on a file of this name is a new one.
+                Observed::Absent => found.receipts.push(change.key.clone()),
+                Observed::File(entry) if deleted.is(entry) => found.reappeared.push(change.key.clone()),
+                Observed::File(_) | Observed::Unknown => {}
+            },
             Some(BaseRow::Tombstone(_)) | None => {}
         }
         Some(change)
@@ -289,6 +307,11 @@ impl Surveyor<'_> {
                             .iter()
                             .for_each(|entry| self.found.unplaced.add(side, entry.clone()));
                     }
+                }
+                // Where a side is not what it was the rest of the row is no news of today.
+                let rollback = &self.examiner.rollback;
+                if !rollback.is_any() && !rollback.has_exchanged() && rollback.voided.is_empty() {
+                    self.found.sealed.extend(sealed(&item));
                 }
                 if item.verdict.step != Step::Nothing {
                     self.found.items.push(*item);
@@ -312,7 +335,8 @@ impl Surveyor<'_> {
             }
             Listed::Skipped(path, why) => skip(path, side, why, self.recorder),
             Listed::Unknown(key, error) => {
-                *found.unreadable.get_mut(side) = true;
+                // In a folder nobody knows what is below it. In a store it is that object and no other.
+                *found.unreadable.get_mut(side) |= self.examiner.clients.get(side).is_folder();
                 self.recorder.fail(key.as_str(), "list", &error.at(side));
                 doubt(&mut found.unplaced, &self.unlisted.meet(key, side, ()));
             }
@@ -327,6 +351,19 @@ impl Surveyor<'_> {
             Listed::File(_) | Listed::Rules(..) => {}
         }
     }
+}
+
+/// Returns the row of a file that a listing shows as it was written, without the doubt about it. What is adopted gets a new one
+/// in any case; of what else becomes of it nobody knows yet whether it succeeds.
+fn sealed(item: &Item) -> Option<RowChange> {
+    let mut row = item.base.clone().filter(|_| item.strayed.is_none() && item.verdict.step != Step::Adopt)?;
+    let on = row.tail.unlisted()?.on;
+    let is_listed =
+        item.found.get(on).as_ref().is_some_and(|entry| entry.fingerprint == *row.fingerprint(on));
+    // One that only a look by its name shows counts as the same.
+    let is_shown = is_listed && item.facts.sight(on) == Sight::Touched;
+    row.tail.set_unlisted(None);
+    is_shown.then(|| (item.key.clone(), Some(BaseRow::Agreed(*row))))
 }
 
 /// Returns whether a file is what it was when both sides agreed, but for its inode number.

@@ -6,6 +6,7 @@
 //! is conditional on the version the plan was made for; what changed meanwhile is handed back to be planned
 //! again. Before any effect the mode's rights are checked once more, apart from the planner.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::Mutex;
 
-use crate::client::{Disposal, Listed, Target, Written};
+use crate::client::{Disposal, Target, Written};
 use crate::clock::{Clock, Entropy};
 use crate::code::FailureCode;
 use crate::control::SyncController;
@@ -22,12 +23,13 @@ use crate::diff::Observed;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Line};
-use crate::examine::Clients;
+use crate::examine::{Clients, look_again};
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 use crate::mode::{Side, Sides, SyncMode};
 use crate::plan::{Action, Plan, Reason, Work};
 use crate::report::Recorder;
+use crate::retry::RETRY_BUDGET;
 use crate::state::{RowChange, StateStore};
 use crate::unplaced::Doubts;
 
@@ -45,6 +47,8 @@ use body::Throttle;
 pub(crate) use memory::Memory;
 pub(crate) use phases::Removal;
 use phases::{Phases, parted};
+use receipt::receipt_of;
+pub(crate) use receipt::vanished;
 
 /// Rows recorded between two flushes, at most; a power cut costs the work of one batch.
 const ROWS_PER_FLUSH: usize = 500;
@@ -55,7 +59,7 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
 /// Files in one batch of removals, as in one of S3's multi-object deletes.
 const REMOVALS_PER_BATCH: usize = 1000;
 
-/// How much a run may do at once.
+/// How much a run may do at once, and for how long in vain.
 #[derive(Debug, Clone, Copy)]
 pub struct Tuning {
     /// Files under way at once.
@@ -70,6 +74,9 @@ pub struct Tuning {
     pub part_bytes: Option<u64>,
     /// Files above this many bytes go up in parts; `None` is 16 MiB.
     pub multipart_threshold: Option<u64>,
+    /// How long the requests of one file to a store may fail before it is given up, with the waits between them; and how long a
+    /// run waits for a store of which nothing succeeds. The bytes of a file are sent five times at most.
+    pub retry_budget: Duration,
 }
 
 impl Default for Tuning {
@@ -82,6 +89,7 @@ impl Default for Tuning {
             requests: None,
             part_bytes: None,
             multipart_threshold: None,
+            retry_budget: RETRY_BUDGET,
         }
     }
 }
@@ -153,7 +161,7 @@ struct Progress {
     /// Nothing can be recorded any more.
     state_failed: AtomicBool,
     /// What was written to each side that is a store, and has not been looked for since.
-    written: Sides<std::sync::Mutex<Vec<Written>>>,
+    written: Sides<std::sync::Mutex<BTreeMap<Key, Written>>>,
     /// The sides that have no room left.
     full: Sides<AtomicBool>,
     memory: Memory,
@@ -316,10 +324,11 @@ impl<'a> Transfer<'a> {
     }
 
     /// Records rows and flushes when it is time.
-    async fn record(&self, rows: Vec<RowChange>) -> Result<()> {
+    async fn record(&self, mut rows: Vec<RowChange>) -> Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
+        self.doubt_written(&mut rows);
         let count = rows.len();
         self.noting(self.state.record(rows).await)?;
         let unflushed = self.progress.unflushed.fetch_add(count, Ordering::Relaxed) + count;
@@ -501,7 +510,7 @@ impl<'a> Transfer<'a> {
         for (removal, result) in certain.into_iter().zip(results) {
             match result {
                 Ok(()) => {
-                    rows.push((removal.entry.key.clone(), None));
+                    rows.push((removal.entry.key.clone(), receipt_of(side, &removal.entry)));
                     lines.push(removal.line.clone());
                 }
                 Err(error) => {
@@ -546,6 +555,9 @@ fn each<T>(count: usize, results: Result<Vec<Result<T>>>) -> Vec<Result<T>> {
 
 /// Returns the error for a path that no sync can do anything about as things are.
 pub(crate) fn blocked(action: &Action) -> Error {
+    if matches!(action.reason, Reason::Vanished(_)) {
+        return vanished(&action.key);
+    }
     let hint = "rename one of them; nothing of that name was touched";
     let (message, code) = match &action.work {
         Work::Clash { name, with } => {
@@ -585,14 +597,4 @@ pub(crate) async fn judged(clients: &Clients, error: Error) -> Error {
         }
     }
     error
-}
-
-/// Looks again at one path of a side, for planning it again.
-pub(crate) async fn look_again(clients: &Clients, side: Side, key: &Key) -> Result<Observed> {
-    Ok(match clients.get(side).head(key).await? {
-        None | Some(Listed::Skipped(_, crate::client::SkipReason::EmptyFolder)) => Observed::Absent,
-        Some(Listed::File(entry)) => Observed::File(entry),
-        Some(Listed::Unknown(_, error)) => return Err(error),
-        Some(_) => Observed::Unknown,
-    })
 }

@@ -33,6 +33,8 @@ pub struct Version {
     modified: Option<Timestamp>,
     /// Of the content, in as many forms as are known.
     pub hashes: Vec<ContentHash>,
+    /// Whether it was to be read for that and could not be.
+    pub is_unread: bool,
 }
 
 impl Unplaced {
@@ -43,7 +45,7 @@ impl Unplaced {
             Fingerprint::Object(_) => (0, None),
         };
         let (size, hashes) = (entry.size, listed_hashes(&entry).into_iter().collect());
-        let version = Version { entry: Some(entry), size, inode, modified, hashes };
+        let version = Version { entry: Some(entry), size, inode, modified, hashes, is_unread: false };
         self.versions.get_mut(side).push(version);
     }
 
@@ -55,7 +57,9 @@ impl Unplaced {
     /// Notes a version of `side` that has no name which could be a key.
     pub fn add_unnamed(&mut self, side: Side, unnamed: &Unnamed) {
         let Unnamed { size, inode } = *unnamed;
-        let version = Version { entry: None, size, inode, modified: None, hashes: Vec::new() };
+        // Nobody can read it by its name: any file of its size may be it, but for what is empty.
+        let version =
+            Version { entry: None, size, inode, modified: None, hashes: Vec::new(), is_unread: size > 0 };
         self.versions.get_mut(side).push(version);
     }
 
@@ -117,9 +121,11 @@ impl Version {
             Fingerprint::Object(_) => (0, None),
         };
         if self.inode != 0 && inode != 0 {
-            // A disk that was put in again may have numbered it anew; its time stays.
-            let has_hash = row.hash.is_some_and(|hash| self.hashes.contains(&hash));
-            let is_alike = has_hash || (self.hashes.is_empty() && modified == self.modified);
+            // A disk that was put in again may have numbered it anew, and its time stays; of a copy, or one whose time somebody
+            // set, only the content tells.
+            let has_hash = row.hash.is_none_or(|hash| self.hashes.contains(&hash));
+            let may_be_any = self.hashes.is_empty() && (self.is_unread || modified == self.modified);
+            let is_alike = has_hash || may_be_any;
             return self.inode == inode || (self.size == row.size && is_alike);
         }
         self.size == row.size && self.may_have(row.hash.as_slice())
@@ -153,7 +159,7 @@ mod tests {
     }
 
     fn entry(fingerprint: Fingerprint, size: u64) -> Entry {
-        Entry { key: Key::parse("new").unwrap(), size, modified: None, fingerprint }
+        Entry { key: Key::parse("new").unwrap(), size, modified: None, stored: None, fingerprint }
     }
 
     #[test]
@@ -184,6 +190,7 @@ mod tests {
             ("object of the content", (object("abc"), 3, Some("abc")), (object("abc"), 3), None, true),
             ("object of another", (object("abc"), 3, Some("abc")), (object("abd"), 3), None, false),
             ("object nobody can tell", (opaque(), 3, Some("abc")), (opaque(), 3), None, true),
+            ("other number, row without a hash", (file(7), 3, None), (file(18), 3), Some("abd"), true),
             ("row without a hash", (object("abc"), 3, None), (object("abd"), 3), None, true),
             ("object in parts", (object("abc"), 3, Some("abc")), (in_parts(), 3), None, true),
         ] {
@@ -194,6 +201,11 @@ mod tests {
             unplaced.versions_mut(Side::Source)[0].hashes.extend(known.map(hash));
             assert_eq!(unplaced.has(Side::Source, &row), expected, "{what}");
             assert!(!unplaced.has(Side::Destination, &row), "{what}");
+            // Nobody could read it: only its size tells that it is another one.
+            let version = &mut unplaced.versions_mut(Side::Source)[0];
+            (version.hashes, version.is_unread) = (Vec::new(), true);
+            let is_possible = size == found.1 || expected;
+            assert_eq!(unplaced.has(Side::Source, &row), is_possible, "{what}, unread");
         }
     }
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use futures::future::{BoxFuture, FutureExt};
+use futures::future::{BoxFuture, FutureExt, TryFutureExt};
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::mpsc;
 
@@ -24,6 +24,7 @@ use crate::code::NoticeCode;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
+use crate::marker::ListedMarker;
 use crate::trash::{Manifest, Name};
 
 use reserved::Ours;
@@ -275,8 +276,10 @@ impl StorageClient for LocalClient {
         self.step(move |local| respell::folder(local, &from, &to)).boxed()
     }
 
-    fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>> {
-        self.step(|local| reserved::notes(local, Ours::Markers)).boxed()
+    fn markers(&self) -> BoxFuture<'_, Result<Vec<ListedMarker>>> {
+        // The time of a file can be anything.
+        let names = self.step(|local| reserved::notes(local, Ours::Markers));
+        names.map_ok(|names| names.into_iter().map(ListedMarker::from).collect()).boxed()
     }
 
     fn read_marker<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>>> {

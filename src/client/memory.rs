@@ -21,6 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::filter::{IGNORE_FILE, Rules};
 use crate::fingerprint::{ETag, Fingerprint, HashForm, Hasher};
 use crate::key::Key;
+use crate::marker::ListedMarker;
 
 const PAIRS: &str = ".syncengine/pairs/";
 const TRASH: &str = ".syncengine/trash/";
@@ -248,6 +249,7 @@ impl Object {
             key: key.clone(),
             size: self.bytes.len() as u64,
             modified: Some(self.modified),
+            stored: None,
             fingerprint: Fingerprint::Object(self.etag.clone()),
         }
     }
@@ -407,11 +409,11 @@ impl StorageClient for MemoryClient {
         .boxed()
     }
 
-    fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>> {
+    fn markers(&self) -> BoxFuture<'_, Result<Vec<ListedMarker>>> {
         async {
             let state = self.request("markers")?;
-            let ids = state.objects.keys().filter_map(|key| key.as_str().strip_prefix(PAIRS));
-            Ok(ids.map(str::to_owned).collect())
+            let names = state.objects.keys().filter_map(|key| key.as_str().strip_prefix(PAIRS));
+            Ok(names.map(|name| name.to_owned().into()).collect())
         }
         .boxed()
     }

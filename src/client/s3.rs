@@ -6,20 +6,23 @@
 //! `list`, `object` and `read`, `probe`, `stage` and `multipart`, `copy`, `remove`.
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::RandomState;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use aws_sdk_s3::error::BuildError;
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
 
 use super::{
-    Body, Disposal, Expiry, Held, ListRequest, Listed, Origin, Purged, Respelled, RootIdentity, Staged,
-    StorageClient, Target,
+    Body, Disposal, Expiry, Held, Kept, ListRequest, Listed, Origin, Purged, Respelled, RootIdentity, Staged,
+    StorageClient, Target, Written,
 };
 use crate::code::NoticeCode;
 use crate::entry::{Entry, Timestamp};
@@ -27,10 +30,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{ContentHash, md5_of};
 use crate::key::Key;
 use crate::location::{Bucket, StoreOptions};
-use crate::marker::MOST_BYTES;
+use crate::marker::{ListedMarker, MOST_BYTES};
 use crate::report::{Conditions, Requests};
+use crate::retry::RETRY_BUDGET;
 use crate::trash::{Manifest, Name};
 
+mod budget;
 mod connect;
 mod copy;
 mod document;
@@ -87,8 +92,13 @@ pub struct Setup {
     pub requests: Option<usize>,
     /// The size of the parts of large uploads in bytes; `None` follows from the size of the file.
     pub part_bytes: Option<u64>,
+    /// How many bytes of files may be held in memory at once: large parts go up one after another, if there is no room for more.
+    pub memory_bytes: u64,
     /// Files above this many bytes go up in parts; `None` is 16 MiB.
     pub multipart_threshold: Option<u64>,
+    /// How long the requests of a file may fail, with the waits between them, and how long a run may in which nothing else
+    /// succeeds.
+    pub retry_budget: Duration,
     /// Where replaced and deleted objects are kept, if not below the tree itself.
     pub trash: Option<Bucket>,
     /// Whether what the store cannot guard by a condition is refused, instead of looked at and then done.
@@ -105,7 +115,9 @@ impl Setup {
             ports,
             requests: None,
             part_bytes: None,
+            memory_bytes: u64::MAX,
             multipart_threshold: None,
+            retry_budget: RETRY_BUDGET,
             trash: None,
             strict: false,
             memory_dir: None,
@@ -140,6 +152,12 @@ pub struct S3Client {
     /// When the run before this one ended, by its clock, in seconds since 1970.
     last_run: AtomicI64,
     /// The conditions that the store ignored when they were needed.
+    /// What ETags turned out to be made of.
+    habit: Mutex<read::Habit>,
+    /// Digests of the names and tokens of what was written.
+    tokens: Mutex<HashSet<u64>>,
+    /// Digests of the versions that were read; two of one digest would cost a few requests.
+    read_once: (Mutex<HashSet<u64>>, RandomState),
     unguarded: Mutex<BTreeSet<&'static str>>,
     /// Whatever must live as long as the client.
     _keep: Option<Arc<dyn Any + Send + Sync>>,
@@ -162,7 +180,7 @@ impl S3Client {
                 (format!("s3+{endpoint}/{at}"), format!("s3+{}/{at}", written.trim_end_matches('/')))
             }
         };
-        let store = Store::new(connection, at.name.clone(), log, setup.ports.clone(), setup.requests);
+        let store = Store::new(connection, at.name.clone(), log, &setup);
         Ok(Self { former_identity: former, ..Self::new(location, identity, at, store, setup, None) })
     }
 
@@ -188,8 +206,18 @@ impl S3Client {
         let connection = connect::connect_embedded(endpoint, keys, log.clone(), Limits::default());
         let location = format!("embedded://{at}");
         let identity = at.embedded_identity(dir);
-        let store = Store::new(connection, at.name.clone(), log, setup.ports.clone(), setup.requests);
+        let store = Store::new(connection, at.name.clone(), log, &setup);
         Self::new(location, identity, at, store, setup, Some(keep))
+    }
+
+    /// Returns the client of a store that `http` stands for: no configuration is looked at, and nothing goes over a network but
+    /// what `http` sends. For tests of whoever uses this crate, and ours.
+    pub fn over(http: SharedHttpClient, at: Bucket, setup: Setup) -> Self {
+        let log = RequestLog::default();
+        let connection = connect::connect_over(http, log.clone());
+        let location = format!("s3://{at}");
+        let store = Store::new(connection, at.name.clone(), log, &setup);
+        Self::new(location.clone(), location, at, store, setup, None)
     }
 
     fn new(
@@ -216,6 +244,9 @@ impl S3Client {
             creating: tokio::sync::Mutex::default(),
             versioning: Versioning::default(),
             tells_etags: AtomicBool::new(false),
+            habit: Mutex::default(),
+            tokens: Mutex::default(),
+            read_once: (Mutex::default(), RandomState::new()),
             unfinished: Unfinished::default(),
             trashed: Mutex::default(),
             announced: Announced::default(),
@@ -342,11 +373,8 @@ impl StorageClient for S3Client {
         self.head_key(key).boxed()
     }
 
-    fn missing<'a>(
-        &'a self,
-        written: &'a [crate::client::Written],
-    ) -> BoxFuture<'a, Result<Vec<crate::client::NotKept>>> {
-        self.find_missing(written).boxed()
+    fn receipts<'a>(&'a self, written: &'a [Written]) -> BoxFuture<'a, Result<BTreeMap<Key, Kept>>> {
+        self.ask_for(written).boxed()
     }
 
     fn read<'a>(&'a self, entry: &'a Entry) -> BoxFuture<'a, Result<Body>> {
@@ -437,8 +465,8 @@ impl StorageClient for S3Client {
         self.announce(manifests).boxed()
     }
 
-    fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>> {
-        self.marker_ids().boxed()
+    fn markers(&self) -> BoxFuture<'_, Result<Vec<ListedMarker>>> {
+        self.list_markers().boxed()
     }
 
     fn read_marker<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>>> {
@@ -504,8 +532,8 @@ impl StorageClient for S3Client {
         if size <= self.threshold() {
             return size.max(read::resident_bytes(size));
         }
-        let parts =
-            multipart::part_bytes(size, self.setup.part_bytes) * (multipart::PARTS_IN_FLIGHT as u64 + 1);
+        let part = multipart::part_bytes(size, self.setup.part_bytes);
+        let parts = part.saturating_mul(multipart::parts_in_flight(part, self.setup.memory_bytes) as u64 + 1);
         size.min(parts.max(read::resident_bytes(size)))
     }
 

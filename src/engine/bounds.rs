@@ -62,7 +62,7 @@ impl SyncEngine {
     ) -> Result<()> {
         let tag = self.tag();
         past.tag = Some(tag);
-        past.trash_run = Some(format!("{}-{tag:08x}", self.clock.now().compact()));
+        past.trash_run = Some(format!("{}-{tag:08x}", past.moment(self.clock.now()).compact()));
         past.record.run_tags.push(tag);
         if past.record.mode != pair.mode {
             past.record.mode = pair.mode;
@@ -71,7 +71,8 @@ impl SyncEngine {
             let preference = options.initial_sync.or(pair.initial_sync).unwrap_or_default();
             past.record.first_sync = FirstSync::Begun(preference);
         }
-        if past.exchanged.source || past.exchanged.destination {
+        let parts = past.exchanged.source || past.exchanged.destination;
+        if parts {
             self.part(past).await?;
         }
         outdate(past, pair);
@@ -89,7 +90,19 @@ impl SyncEngine {
         if !raises {
             return past.state.commit(past.record.clone()).await;
         }
-        self.raise_epoch(past, pair, prepared, recorder, true).await
+        if !parts {
+            return self.raise_epoch(past, pair, prepared, recorder, true).await;
+        }
+        // Until the markers of the new id are there nothing would tell if a side were put back.
+        let known = past.record.tail.recovery();
+        let sides = Sides::new(pair.allows_copy_to(Side::Source), pair.allows_copy_to(Side::Destination));
+        past.record.tail.set_recovery(&Recovery { sides, is_unsure: true, ..known.clone() });
+        self.raise_epoch(past, pair, prepared, recorder, true).await?;
+        if !past.record.tail.epochs().is_known_on(pair.written()) {
+            return Ok(());
+        }
+        past.record.tail.set_recovery(&known);
+        past.state.commit(past.record.clone()).await
     }
 
     /// Gives the pair another id, since a folder is in the place of one that carries this id. What is remembered of that one

@@ -6,25 +6,25 @@ use futures::{FutureExt, StreamExt};
 
 use super::past::Past;
 use super::prepare::Prepared;
-use super::tell::{changed_during_sync, in_its_place, vanished};
+use super::tell::{changed_during_sync, in_its_place};
 use super::{SyncEngine, SyncOptions, rules};
 use crate::client::{Disposal, Listed};
 use crate::code::NoticeCode;
 use crate::diff::{Change, Observed};
 use crate::error::Result;
 use crate::event::Event;
-use crate::examine::{Examined, Examiner};
+use crate::examine::{Examined, Examiner, look_again};
 use crate::fingerprint::HashForm;
 use crate::guard::{Limits, Notice, Turnover, View, judge_again, loses, losses};
 use crate::key::Key;
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
 use crate::plan::conflict_name::{self, CopyCounts};
-use crate::plan::{Action, Item, Plan, Step, Strayed, Work, collide::Collision};
+use crate::plan::{Action, Item, Plan, Reason, Step, Strayed, Work, collide::Collision};
 use crate::report::Recorder;
-use crate::state::{Agreed, BaseRow};
+use crate::state::{Agreed, BaseRow, RowChange};
 use crate::survey::{Survey, renames};
-use crate::transfer::{Executed, Rights, Transfer, judged, look_again};
+use crate::transfer::{Executed, Rights, Transfer, judged, vanished};
 use crate::unplaced::{Doubts, Unplaced};
 
 /// How often a path that keeps changing is planned again.
@@ -55,13 +55,10 @@ impl Run<'_> {
         mut unreadable: bool,
     ) -> Result<()> {
         let state = &self.past.state;
-        if !found.obsolete.is_empty() {
-            state.record(found.obsolete.into_iter().map(|key| (key, None)).collect()).await?;
-        }
-        let rights = Rights {
-            mode: self.pair.mode,
-            copy: Sides::new(self.pair.allows_download(), self.pair.allows_upload()),
-        };
+        self.forget(found.obsolete.into_iter().chain(found.receipts).collect()).await?;
+        self.seal(found.sealed).await?;
+        let copy = Sides::new(self.pair.allows_download(), self.pair.allows_upload());
+        let rights = Rights { mode: self.pair.mode, copy };
         let transfer = Transfer::new(
             &self.prepared.clients,
             state,
@@ -78,6 +75,10 @@ impl Run<'_> {
         }
         let (mut lost, mut turnover) = (losses(&plan), Turnover::of(&plan));
         let mut announced = 0;
+        // What vanished once, and is sent again; whether it did so in an earlier run.
+        let is_again = |action: &&Action| matches!(action.reason, Reason::Vanished(_));
+        let again = plan.actions.iter().filter(is_again);
+        let mut sent: BTreeMap<Key, bool> = again.map(|action| (action.key.clone(), true)).collect();
         let doubtful = (&found.unplaced, &*found.moving);
         let Executed { moved, mut deletions, mut held_back } =
             self.act(&transfer, plan, doubtful, examiner, &mut announced).await?;
@@ -88,8 +89,6 @@ impl Run<'_> {
             moved.partition::<BTreeSet<Key>, _>(|key| clashes(&found.collisions, key));
         self.give_up(clashing);
         let mut replans = 0;
-        // What vanished once, and was sent again.
-        let mut sent = BTreeSet::new();
         loop {
             while !moved.is_empty() && replans < REPLANS {
                 replans += 1;
@@ -155,13 +154,18 @@ impl Run<'_> {
     }
 
     /// Returns what stores said they took and do not have, once; what vanishes again has failed.
-    async fn vanished(&self, transfer: &Transfer<'_>, sent: &mut BTreeSet<Key>) -> Result<BTreeSet<Key>> {
+    async fn vanished(
+        &self,
+        transfer: &Transfer<'_>,
+        sent: &mut BTreeMap<Key, bool>,
+    ) -> Result<BTreeSet<Key>> {
         let mut again = BTreeSet::new();
-        for key in transfer.receive().await? {
-            if sent.insert(key.clone()) {
-                again.insert(key);
-            } else {
+        for key in transfer.receive(sent).await? {
+            if sent.contains_key(&key) {
                 self.recorder.fail(key.as_str(), "copy", &vanished(&key));
+            } else {
+                sent.insert(key.clone(), false);
+                again.insert(key);
             }
         }
         Ok(again)
@@ -225,7 +229,9 @@ impl Run<'_> {
                 let is_told = |form: &HashForm| version.hashes.iter().any(|hash| hash.form() == *form);
                 let forms = wanted.get(&entry.size).filter(|forms| !forms.iter().all(is_told));
                 if let Some(forms) = forms {
-                    version.hashes.extend(examiner.hash(side, entry, forms).await.unwrap_or_default());
+                    let read = examiner.hash(side, entry, forms).await;
+                    version.is_unread = read.is_err();
+                    version.hashes.extend(read.unwrap_or_default());
                 }
             }
         }
@@ -275,6 +281,21 @@ impl Run<'_> {
         });
     }
 
+    /// Forgets rows that count no more, durably: what the run does next may take away why they do not, such as the rules that
+    /// exclude their paths. After a power cut they would be believed again.
+    async fn forget(&self, keys: Vec<Key>) -> Result<()> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.past.state.record(keys.into_iter().map(|key| (key, None)).collect()).await?;
+        self.past.state.flush().await
+    }
+
+    /// Notes which files the listings show as they were written.
+    async fn seal(&self, rows: Vec<RowChange>) -> Result<()> {
+        if rows.is_empty() { Ok(()) } else { self.past.state.record(rows).await }
+    }
+
     /// Looks at paths once more, one by one, and decides anew. Sets `unreadable` if one could not be judged.
     async fn plan_again(
         &self,
@@ -299,7 +320,7 @@ impl Run<'_> {
         // Where a side went back the base does not count in later runs either.
         let strays = items.iter().filter(|item| item.strayed == Some(Strayed::FromRow));
         let void = strays.map(|item| item.key.clone()).chain(held.never_renamed);
-        self.past.state.record(void.map(|key| (key, None)).collect()).await?;
+        self.forget(void.collect()).await?;
         *unreadable |= held.unreadable;
         for key in held.moving {
             *unreadable = true;
@@ -358,10 +379,11 @@ impl Run<'_> {
         let Some(name) = conflict_name::for_loser(&item.key, loser, &versions, &item.hashes, copies) else {
             return;
         };
-        if let Ok(Observed::File(_)) = look_again(&self.prepared.clients, loser, &name).await {
+        if let Ok(Observed::File(entry)) = look_again(&self.prepared.clients, loser, &name).await {
             let mut on = Sides::new(false, false);
             *on.get_mut(loser) = true;
             copies.see(&name, on);
+            copies.see_version(loser, &entry);
         }
     }
 }

@@ -37,6 +37,15 @@ pub(super) fn check(now: Timestamp, past: &Past, prepared: &Prepared, recorder: 
     true
 }
 
+impl Past {
+    /// Returns by which moment what this run throws away is dated: no run is before the one that was before it, whatever the clock
+    /// shows.
+    pub(super) fn moment(&self, now: Timestamp) -> Timestamp {
+        let last = self.record.last_sync_seconds.map(|last| Timestamp::new(last, 0));
+        last.map_or(now, |last| last.max(now))
+    }
+}
+
 /// Says when the pair began, if nobody has.
 pub(super) fn begin(now: Timestamp, record: &mut PairRecord) {
     if record.tail.began().is_none() {

@@ -26,10 +26,10 @@ pub(super) async fn read_marks(
 ) -> Result<Sides<Marks>> {
     let mut marks = Sides::default();
     for side in wanted {
-        let names = prepared.listed.get(side).markers().await;
-        let names = names
+        let listed = prepared.listed.get(side).markers().await;
+        let listed = listed
             .map_err(|error| unreachable(error, &format!("the markers of the {side} cannot be read")))?;
-        *marks.get_mut(side) = Marks::new(names);
+        *marks.get_mut(side) = Marks::new(listed);
     }
     Ok(marks)
 }
@@ -95,7 +95,7 @@ async fn is_mixed(
 ) -> Result<bool> {
     // Whatever runs that were cut off since have left is younger.
     let oldest = *record.tail.epochs().oldest.get(side);
-    let old = marks.get(side).of(&record.pair_id).find(|marker| marker.epoch < oldest);
+    let old = marks.get(side).put_back(&record.pair_id).find(|marker| marker.epoch < oldest);
     let Some(old) = old else { return Ok(false) };
     // A listing can be stale.
     Ok(read(prepared, side, old).await?.is_some())

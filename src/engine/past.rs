@@ -324,7 +324,7 @@ fn tell_of_loss(found: &Found, recorder: &Recorder) {
     let message = format!(
         "the state of this pair was lost: {why}; going on as if never synced, deleting nothing that a mirror would not"
     );
-    let hint = "a first-sync preference does not act; check the result, conflicts are possible";
+    let hint = "a first-sync preference does not act, and rules count as they are now; check the result, conflicts are possible";
     recorder.emit(&Event::Warned(Notice::new(NoticeCode::StateLost, message, hint)));
 }
 

@@ -12,7 +12,7 @@ use crate::guard::Notice;
 use crate::marker::Marks;
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
-use crate::state::{Access, Found, Opened, PairRecord, Wanted};
+use crate::state::{Access, BaseRow, Found, Opened, PairRecord, Wanted};
 
 /// What is remembered of a pair.
 #[derive(Debug, Clone)]
@@ -54,7 +54,10 @@ impl SyncEngine {
     async fn look_up(&self, pair: &SyncPair, options: &SyncOptions) -> Result<Remembered> {
         let (clients, wanted) = self.wanted(pair, options).await?;
         let Opened { store: state, found, .. } = self.all_states().open(wanted, Access::ReadOnly).await?;
-        let rows = state.scan().try_fold(0, |count, _| std::future::ready(Ok(count + 1))).await?;
+        // The receipt of a deletion is no file.
+        let is_path = |row: &BaseRow| !matches!(row, BaseRow::Deleted(_));
+        let count = |rows: u64, (_, row)| std::future::ready(Ok(rows + u64::from(is_path(&row))));
+        let rows = state.scan().try_fold(0, count).await?;
         let lost = match found {
             Found::Lost { why } => Some(why),
             Found::Nothing | Found::Intact => None,
@@ -118,13 +121,13 @@ async fn remove_markers(record: Option<&PairRecord>, clients: &Clients) -> (u64,
     for side in Side::BOTH {
         let client = clients.get(side);
         // A root that does not exist has none.
-        let names = match client.root().await {
+        let listed = match client.root().await {
             Ok(None) => Ok(Vec::new()),
             Ok(Some(_)) => client.markers().await,
             Err(error) => Err(error),
         };
-        match names {
-            Ok(names) => *markers.get_mut(side) = Marks::new(names),
+        match listed {
+            Ok(listed) => *markers.get_mut(side) = Marks::new(listed),
             Err(error) => warnings.push(left(side, &error)),
         }
     }

@@ -2,9 +2,9 @@
 //!
 //! The rules of a folder come with its listing. Those of a store are objects: they are remembered, and if the listing shows
 //! others they are read, and both sides are surveyed once more. Rules that were in force stay known when they are
-//! gone, and hold files of the other side back until the user accepts it.
+//! gone, and hold files back until the user accepts it (`held`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use futures::StreamExt;
 
@@ -27,11 +27,10 @@ use crate::report::Recorder;
 use crate::state::{RuleFile, RulesRecord};
 use crate::survey::Survey;
 
+mod held;
+
 /// A file of rules is not longer.
 const MOST_BYTES: u64 = 1024 * 1024;
-
-/// How many earlier texts of one file are remembered. Ours: a file of rules is edited a few times before anybody syncs.
-const MOST_TEXTS: usize = 8;
 
 /// How often the rules of a store may change while it is surveyed.
 pub(super) const SURVEYS: usize = 4;
@@ -44,20 +43,13 @@ pub(super) fn known(record: &RulesRecord) -> Sides<Book> {
     Sides::new(book(&record.files.source), book(&record.files.destination))
 }
 
-/// Returns the rules that the sides had before, in as many layers as a file had texts.
-pub(super) fn before(record: &RulesRecord) -> Sides<Vec<Book>> {
-    let layers = |texts: &BTreeMap<String, Vec<String>>| {
-        let most = texts.values().map(Vec::len).max().unwrap_or(0);
-        let layer = |back: usize| {
-            let of = |(folder, texts): (&String, &Vec<String>)| {
-                let text = texts.len().checked_sub(back + 1).and_then(|at| texts.get(at)).or(texts.first())?;
-                Some((folder.clone(), Rules::parse(text).0))
-            };
-            texts.iter().filter_map(of).collect()
-        };
-        (0..most).map(layer).collect()
+/// Returns the rules that are gone and hold files of each side.
+pub(super) fn held(record: &RulesRecord) -> Sides<Vec<Book>> {
+    let book = |texts: &held::Texts| {
+        texts.iter().map(|(folder, text)| (folder.clone(), Rules::parse(text).0)).collect()
     };
-    Sides::new(layers(&record.before.source), layers(&record.before.destination))
+    let books = |side: Side| record.held.get(side).iter().map(book).collect();
+    Sides::new(books(Side::Source), books(Side::Destination))
 }
 
 /// Returns the folder that a file of rules is in.
@@ -168,81 +160,33 @@ async fn text_of(side: Side, entry: &Entry, prepared: &Prepared) -> Result<Strin
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Takes what the sides have now into what they had before; if the user has accepted what is gone, in its place. Where one
-/// side has changed or deleted rules that the other still has as they were, this run carries that over: whoever
-/// did it frees what is his, so what the other side had is forgotten.
-///
-/// A side of which not everything could be listed, or that a mirror puts right, has changed nothing: `may_change`.
-///
-/// Rules that the run itself takes from a side, in the folders `taken`, nobody of that side has given up. From then on they count
-/// as rules that the other side had, and hold the files of the side they were taken from.
-pub(super) fn remember(
-    record: &mut RulesRecord,
-    seen: &Sides<SeenRules>,
-    is_accepted: bool,
-    may_change: Sides<bool>,
-    taken: &Sides<BTreeSet<String>>,
-) {
-    let now = |side: Side| -> BTreeMap<String, String> {
-        let told =
-            seen.get(side).rules.iter().map(|(folder, rules)| (folder.clone(), rules.text().to_owned()));
-        let known = record.files.get(side).iter().map(|(key, file)| (folder_of(key), file.text.clone()));
-        told.chain(known).collect()
+/// Returns what files of rules an action changes, on which side, and whether one goes or is replaced.
+fn touches(action: &Action) -> Vec<(Side, String, bool)> {
+    let touched = match &action.work {
+        Work::Delete { on, entry, .. } => vec![(*on, &entry.key, true)],
+        Work::Rename { on, entry, keep_old, edited, .. } => {
+            let old_and_new = [(*on, &entry.key, !keep_old), (*on, &action.key, false)];
+            // What was edited there replaces what the other side has under the new name.
+            old_and_new.into_iter().chain(edited.then_some((on.other(), &action.key, true))).collect()
+        }
+        Work::Copy(copy) => vec![(copy.to, &action.key, copy.replaces.is_some())],
+        Work::KeepBoth { winner, .. } => vec![(winner.other(), &action.key, true)],
+        _ => Vec::new(),
     };
-    let now = Sides::new(now(Side::Source), now(Side::Destination));
-    if is_accepted {
-        record.before = Sides::default();
-    }
-    let echoes = Side::BOTH.map(|side| {
-        let other = side.other();
-        let last = |folder: &String| record.before.get(other).get(folder).and_then(|texts| texts.last());
-        let is_echo = |(folder, text): &(&String, &String)| {
-            let is_changed = *may_change.get(other)
-                && last(folder) == Some(*text)
-                && now.get(other).get(*folder) != Some(*text);
-            is_changed || taken.get(side).contains(*folder)
-        };
-        (side, now.get(side).iter().filter(is_echo).map(|(folder, _)| folder.clone()).collect::<Vec<_>>())
-    });
-    for (side, echoes) in echoes {
-        let before = record.before.get_mut(side);
-        before.retain(|folder, _| !echoes.contains(folder));
-        for (folder, text) in now.get(side).iter().filter(|(folder, _)| !echoes.contains(folder)) {
-            let texts = before.entry(folder.clone()).or_default();
-            texts.retain(|old| old != text);
-            texts.push(text.clone());
-            let surplus = texts.len().saturating_sub(MOST_TEXTS);
-            texts.drain(..surplus);
-        }
-    }
-    for side in Side::BOTH.into_iter().filter(|_| !is_accepted) {
-        for folder in taken.get(side) {
-            let Some(text) = now.get(side).get(folder) else { continue };
-            let texts = record.before.get_mut(side.other()).entry(folder.clone()).or_default();
-            if !texts.contains(text) {
-                texts.insert(0, text.clone());
-            }
-        }
-    }
+    let rules = touched.into_iter().filter(|(_, key, _)| key.file_name() == IGNORE_FILE);
+    rules.map(|(side, key, is_taken)| (side, folder_of(key.as_str()), is_taken)).collect()
 }
 
-/// Returns the side from which an action takes a file of rules away, and the folder of that.
-fn takes(action: &Action) -> Option<(Side, String)> {
-    let (side, key) = match &action.work {
-        Work::Delete { on, entry, .. } | Work::Rename { on, entry, keep_old: false, .. } => (*on, &entry.key),
-        Work::Copy(copy) if copy.replaces.is_some() => (copy.to, &action.key),
-        Work::KeepBoth { winner, .. } => (winner.other(), &action.key),
-        _ => return None,
-    };
-    (key.file_name() == IGNORE_FILE).then(|| (side, folder_of(key.as_str())))
+fn takes(action: &Action) -> bool {
+    touches(action).iter().any(|(_, _, is_taken)| *is_taken)
 }
 
 /// Takes out of a plan what would take rules away, and returns their names: rules that change while a run is on are left for the
 /// next one, which remembers them first.
 pub(super) fn leave_rules(plan: &mut Plan) -> Vec<Key> {
-    let left = plan.actions.iter().filter(|action| takes(action).is_some()).map(|action| action.key.clone());
+    let left = plan.actions.iter().filter(|action| takes(action)).map(|action| action.key.clone());
     let left = left.collect();
-    plan.actions.retain(|action| takes(action).is_none());
+    plan.actions.retain(|action| !takes(action));
     left
 }
 
@@ -260,8 +204,7 @@ pub(super) fn tell(found: &Survey, recorder: &Recorder) {
             (format!("{} files", held.len()), "stay")
         };
         let message = format!(
-            "{count} at the {side} {stay} excluded, although the rule that excluded them is gone at the {}: {}{}",
-            side.other(),
+            "{count} at the {side} {stay} excluded, although the rule that excluded them is gone: {}{}",
             named.join(", "),
             if held.len() > named.len() { ", ..." } else { "" },
         );
@@ -270,20 +213,56 @@ pub(super) fn tell(found: &Survey, recorder: &Recorder) {
     }
 }
 
+/// Returns the rules that a survey has seen.
+fn seen(found: &Survey, record: &RulesRecord, mode: SyncMode) -> held::Seen {
+    let now = |side: Side| {
+        let listed = &found.rules.get(side).rules;
+        let told = listed.iter().map(|(folder, rules)| (folder.clone(), rules.text().to_owned()));
+        let kept = record.files.get(side).iter().map(|(key, file)| (folder_of(key), file.text.clone()));
+        told.chain(kept).collect()
+    };
+    let decides = |side: Side| !mode.is_mirror() || mode.authority() == Some(side);
+    let is_whole = Sides::new(!found.unreadable.source, !found.unreadable.destination);
+    held::Seen {
+        now: Sides::new(now(Side::Source), now(Side::Destination)),
+        may_change: Sides::new(
+            is_whole.source && decides(Side::Source),
+            is_whole.destination && decides(Side::Destination),
+        ),
+        is_whole,
+        ..held::Seen::default()
+    }
+}
+
+/// Frees what the user of a side has let in, if a survey has found something that is held back. Returns whether there was any.
+pub(super) fn let_in(record: &mut RulesRecord, found: &Survey, mode: SyncMode) -> bool {
+    if Side::BOTH.iter().all(|side| found.held.get(*side).is_empty()) {
+        return false;
+    }
+    let before = record.held.clone();
+    held::free_own(record, &seen(found, record, mode));
+    record.held != before
+}
+
 impl Past {
     /// Remembers the rules that are in force in this run.
     pub(super) fn remember_rules(&mut self, found: &Survey, plan: &Plan, mode: SyncMode, is_accepted: bool) {
-        let counts = |side: Side| {
-            let decides = !mode.is_mirror() || mode.authority() == Some(side);
-            decides && !*found.unreadable.get(side)
-        };
-        let may_change = Sides::new(counts(Side::Source), counts(Side::Destination));
         let mut record = found.rules_record.clone();
-        let mut taken: Sides<BTreeSet<String>> = Sides::default();
-        for (side, folder) in plan.actions.iter().filter_map(takes) {
-            taken.get_mut(side).insert(folder);
+        let mut seen = seen(found, &record, mode);
+        let touched = plan.actions.iter().flat_map(|action| {
+            let is_copy = matches!(action.work, Work::Copy(_));
+            touches(action).into_iter().map(move |touched| (touched, is_copy))
+        });
+        for ((side, folder, is_taken), is_copy) in touched {
+            if is_taken {
+                seen.taken.get_mut(side).insert(folder.clone());
+            }
+            if !is_copy {
+                seen.gone.get_mut(side).insert(folder.clone());
+            }
+            seen.touched.get_mut(side).insert(folder);
         }
-        remember(&mut record, &found.rules, is_accepted, may_change, &taken);
+        held::remember(&mut record, &seen, is_accepted);
         self.record.tail.set_rules(&record);
     }
 }

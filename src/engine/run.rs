@@ -80,7 +80,10 @@ impl SyncEngine {
             Rollback { exchanged: examiner.rollback.exchanged, ..Rollback::default() }
         };
         let examiner = Examiner { clients: prepared.clients.clone(), rollback, ..examiner };
-        let changes = !plan.actions.is_empty() || !found.moving.is_empty() || !found.obsolete.is_empty();
+        let changes = !plan.actions.is_empty()
+            || !found.moving.is_empty()
+            || !found.obsolete.is_empty()
+            || !found.receipts.is_empty();
         let raise = Raise {
             raises: past.is_new
                 || past.record.tail.epochs().is_open()
@@ -279,11 +282,10 @@ pub(super) async fn look(
     recorder: &Recorder,
 ) -> Result<Survey> {
     let mut rules = past.record.tail.rules();
-    let before = if options.accept_rules { Sides::default() } else { rules::before(&rules) };
     let wanted = |rules: &RulesRecord| Wanted {
         command_line: prepared.rules.clone(),
         known: rules::known(rules),
-        before: before.clone(),
+        held: if options.accept_rules { Sides::default() } else { rules::held(rules) },
         leftover_tags: past.record.run_tags.clone(),
         anchors: prepared.anchors,
     };
@@ -298,6 +300,7 @@ pub(super) async fn look(
                 let has_work = !found.items.is_empty();
                 rules::learn(&mut rules, &found.rules, prepared).await?
                     || has_work && rules::have_changed(&found.rules, prepared).await?
+                    || rules::let_in(&mut rules, found, examiner.policy.mode)
             }
             Err(_) => false,
         };

@@ -56,7 +56,9 @@ impl SyncEngine {
             },
             requests: options.tuning.requests,
             part_bytes: options.tuning.part_bytes,
+            memory_bytes: options.tuning.memory_bytes,
             multipart_threshold: options.tuning.multipart_threshold,
+            retry_budget: options.tuning.retry_budget,
             trash,
             strict: options.strict,
             // Without a state on disk there is no place for it.

@@ -35,6 +35,19 @@ pub(super) fn tell(judgement: &Judgement, found: &Survey, recorder: &Recorder) {
         let hint = "they are never synced; remove them by hand if nobody needs them";
         recorder.emit(&Event::Warned(Notice::new(NoticeCode::ForeignTemporaries, message, hint)));
     }
+    // Where a side went back it has what it had.
+    if let Some(first) = found.reappeared.first().filter(|_| !found.went_back) {
+        let (count, are) = if found.reappeared.len() == 1 {
+            ("1 file".into(), "is")
+        } else {
+            (format!("{} files", found.reappeared.len()), "are")
+        };
+        let message = format!(
+            "{count} that an earlier run deleted, such as `{first}`, {are} in the store's listing again, in the very version"
+        );
+        let hint = "the store said yes and did not delete, or lists late; nobody wrote them anew, so they are deleted again";
+        recorder.emit(&Event::Warned(Notice::new(NoticeCode::Reappeared, message, hint)));
+    }
     for refusal in &judgement.refusals {
         recorder.emit(&Event::Refused(refusal.clone()));
     }
@@ -98,15 +111,6 @@ pub(super) fn in_its_place(key: &Key, side: Side) -> Error {
     Error::new(ErrorKind::Invalid, message)
         .with_code(FailureCode::NameCollision)
         .with_hint("move it away, or exclude the path")
-}
-
-/// Returns the error of a file that a store said it took, twice, and does not have.
-pub(super) fn vanished(key: &Key) -> Error {
-    let message =
-        format!("vanished: the store said that it took `{key}`, and does not have it, or not all of it");
-    Error::new(ErrorKind::Unavailable, message)
-        .with_code(FailureCode::Vanished)
-        .with_hint("check the store; the file is sent again in the next run")
 }
 
 pub(super) fn changed_during_sync(key: &Key) -> Error {

@@ -38,7 +38,7 @@ impl SyncEngine {
                 continue;
             }
             let of = (past.record.pair_id.as_str(), past.started.unwrap_or_default(), run.as_str());
-            let parts = manifests(of, (self.clock.now(), keep(pair)), (*number, kept));
+            let parts = manifests(of, (past.moment(self.clock.now()), keep(pair)), (*number, kept));
             *number += u32::try_from(parts.len()).unwrap_or(u32::MAX);
             if let Err(error) = prepared.clients.get(side).announce_trash(parts).await {
                 let message = format!(

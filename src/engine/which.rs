@@ -81,6 +81,12 @@ impl Given<'_> {
         written.filter_map(|side| self.marks.get(side).highest(pair_id)).min().unwrap_or(0)
     }
 
+    /// Returns up to where any written side carries the id of a state: one that does not was put back, if it is that tree.
+    fn led(&self, kept: &Kept) -> u64 {
+        let written = Side::BOTH.into_iter().filter(|side| *self.written.get(*side));
+        written.filter_map(|side| self.marks.get(side).highest(&kept.pair_id)).max().unwrap_or(0)
+    }
+
     /// Returns the ids that all written sides carry.
     fn common(&self) -> impl Iterator<Item = &str> {
         let written = || Side::BOTH.into_iter().filter(|side| *self.written.get(*side));
@@ -137,14 +143,15 @@ impl Given<'_> {
     /// Chooses the state of the sides: the one at `home`, under the name of their locations, or one of the `others`.
     fn choose(&self, home: Option<&Kept>, others: &[Kept]) -> Which {
         // Every run of any pair of a side gets further than all before it, so that what was synced last is the highest.
-        let key = |kept: &&Kept| {
-            (self.reached(kept), self.is_unmoved(kept), kept.at.there.source, kept.at.there.destination)
+        let rank = |reached: u64, kept: &Kept| {
+            (reached, self.is_unmoved(kept), kept.at.there.source, kept.at.there.destination)
         };
+        let key = |kept: &&Kept| rank(self.reached(kept), kept);
         let is_home = |kept: &&Kept| home.is_some_and(|home| home.name == kept.name);
         let fitting = others.iter().filter(|kept| self.fits(kept) && !is_home(kept));
         let best = fitting.max_by_key(key);
-        let own = home.filter(|home| self.fits(home) && self.is_unmoved(home));
-        if let Some(kept) = best.filter(|kept| own.is_none_or(|own| key(&own) < key(kept))) {
+        let own = home.filter(|home| self.led(home) > 0 && self.is_unmoved(home));
+        if let Some(kept) = best.filter(|kept| own.is_none_or(|own| rank(self.led(own), own) < key(kept))) {
             return Which {
                 found: Some(kept.clone()),
                 moved: self.are(kept, Standing::Moved),
@@ -281,7 +288,7 @@ mod tests {
     fn marks(text: &str) -> Marks {
         let name = |word: &str| {
             let (id, epoch) = word.split_once(':').unwrap();
-            Marker::new(id, epoch.parse().unwrap()).to_string()
+            Marker::new(id, epoch.parse().unwrap()).to_string().into()
         };
         Marks::new(text.split_whitespace().map(name))
     }
@@ -313,6 +320,9 @@ mod tests {
             ("/a@7.1 /b@9.1", "A:5 B:9 | B:9", vec![first, "B /a@7.1 /b@9.1 9"], "sd", "B moved "),
             ("/a@7.1 /b@6.1", "A:5 B:9 | A:3", vec!["B /a@7.1 /b@9.1 9", first], "sd", "home"),
             ("/a@7.1 /b@6.1", "A:5 |", vec![first], "sd", "home"),
+            // The source was put back to before the disk got an id of its own.
+            ("/a@7.1 /b@9.1", "A:3 | A:3 B:6", vec!["B /a@7.1 /b@9.1 6", "A /a@7.1 /b@8.1 3"], "sd", "home"),
+            ("/a@7.1 /b@8.1", "A:3 | A:3", vec!["B /a@7.1 /b@9.1 6", "A /a@7.1 /b@8.1 3"], "sd", "A moved "),
             // A clone that has got an id of its own carries both.
             ("/a@7.1 /b@9.1", "A:5 B:9 | A:3 B:9", vec![first, "B /a@7.1 /b@9.1 9"], "sd", "B moved "),
             // Both fit: the one that was synced last; of two that were then, the one that was not moved.

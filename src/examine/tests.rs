@@ -32,7 +32,7 @@ fn object(tag: &str) -> Fingerprint {
 }
 
 fn entry(size: u64, fingerprint: Fingerprint) -> Entry {
-    Entry { key: key("a"), size, modified: Some(at(1)), fingerprint }
+    Entry { key: key("a"), size, modified: Some(at(1)), stored: None, fingerprint }
 }
 
 /// Two trees in memory and what examines them.

@@ -1,8 +1,8 @@
 //! [`Layers`]: what excludes paths while two trees are joined.
 //!
-//! Each side's own rules are judged for themselves, and what either of them excludes is excluded. Rules that a side had before
-//! and has no more still hold files of the *other* side back, until the user accepts that they are gone: whoever
-//! loosens a rule frees what is his.
+//! Each side's own rules are judged for themselves, and what either of them excludes is excluded. Rules that are gone still hold
+//! files back of the side that has not given them up, until the user accepts it: whoever loosens a rule frees what is
+//! his.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -19,7 +19,7 @@ pub type Book = BTreeMap<String, Rules>;
 #[derive(Debug, Default)]
 pub struct Layers {
     own: Sides<Layer>,
-    before: Sides<Vec<Layer>>,
+    held: Sides<Vec<Layer>>,
 }
 
 /// A filter whose rules are known from the beginning, and taken in when the join comes to their folders.
@@ -62,13 +62,13 @@ impl Layers {
         Self::with(command_line, &books, &Sides::default())
     }
 
-    /// As [`Self::new`], with what is known of the sides' own rules, and those they had before.
-    pub fn with(command_line: &Rules, own: &Sides<Book>, before: &Sides<Vec<Book>>) -> Self {
+    /// As [`Self::new`], with what is known of the sides' own rules, and those that are gone and hold files of each side.
+    pub fn with(command_line: &Rules, own: &Sides<Book>, held: &Sides<Vec<Book>>) -> Self {
         let layer = |book: &Book| Layer::new(command_line.clone(), book);
         let layers = |books: &Vec<Book>| books.iter().map(layer).collect();
         Self {
             own: Sides::new(layer(&own.source), layer(&own.destination)),
-            before: Sides::new(layers(&before.source), layers(&before.destination)),
+            held: Sides::new(layers(&held.source), layers(&held.destination)),
         }
     }
 
@@ -76,7 +76,7 @@ impl Layers {
     pub(crate) fn advance(&mut self, to: &str) {
         for side in Side::BOTH {
             self.own.get_mut(side).advance(to);
-            self.before.get_mut(side).iter_mut().for_each(|layer| layer.advance(to));
+            self.held.get_mut(side).iter_mut().for_each(|layer| layer.advance(to));
         }
     }
 
@@ -96,9 +96,9 @@ impl Layers {
         Sides::new(source.filter.decision(key), destination.filter.decision(key))
     }
 
-    /// Returns which rule that the other side had before holds a file of `side` back.
+    /// Returns which rule that is gone holds a file of `side` back.
     pub fn holding(&mut self, side: Side, key: &Key) -> Option<Decision> {
-        let layers = self.before.get_mut(side.other()).iter_mut();
+        let layers = self.held.get_mut(side).iter_mut();
         layers.filter_map(|layer| layer.filter.decision(key)).find(|decision| decision.excludes)
     }
 
@@ -107,9 +107,9 @@ impl Layers {
         self.own.source.filter.excludes_folder(folder) || self.own.destination.filter.excludes_folder(folder)
     }
 
-    /// Returns whether a rule that the other side had before holds a file of `side` back.
+    /// Returns whether a rule that is gone holds a file of `side` back.
     pub(crate) fn holds(&mut self, side: Side, key: &Key) -> bool {
-        self.before.get_mut(side.other()).iter_mut().any(|layer| layer.filter.excludes(key))
+        self.held.get_mut(side).iter_mut().any(|layer| layer.filter.excludes(key))
     }
 }
 
@@ -121,8 +121,8 @@ mod tests {
     fn it_is_known_whose_rule_decided() {
         let book = |text: &str| Book::from([(String::new(), Rules::parse(text).0)]);
         let own = Sides::new(book("*.log\n"), book("!a.log\n"));
-        let before = Sides::new(vec![book("*.key\n")], Vec::new());
-        let mut layers = Layers::with(&Rules::default(), &own, &before);
+        let held = Sides::new(Vec::new(), vec![book("*.key\n")]);
+        let mut layers = Layers::with(&Rules::default(), &own, &held);
         layers.advance("");
         let key = |path| Key::parse(path).unwrap();
         let says = |found: Option<Decision>| found.map(|found| (found.line, found.excludes));

@@ -127,6 +127,7 @@ fn entry(key: &Key, content: u8) -> Entry {
         key: key.clone(),
         size: u64::from(content % SIZES),
         modified: Some(Timestamp::new(i64::from(content), 0)),
+        stored: None,
         fingerprint: Fingerprint::Object(ETag::new(&hash(content).hex())),
     }
 }
@@ -194,7 +195,7 @@ fn item(key: &Key, mut state: State, policy: Policy) -> Item {
     let known = |file: Option<u8>| file.filter(|_| state.hashed).map(hash);
     Item {
         key: key.clone(),
-        base: agreed(key, state.past),
+        base: agreed(key, state.past).map(Box::new),
         found: Sides::new(
             files.source.map(|content| entry(key, content)),
             files.destination.map(|content| entry(key, content)),
@@ -214,6 +215,9 @@ fn planned(world: &World, policy: Policy) -> Plan {
         watch.see(key, Sides::new(file(&state.now.source), file(&state.now.destination)));
         copies.see(key, Sides::new(file(&state.now.source), file(&state.now.destination)));
         let item = item(key, *state, policy);
+        for side in Side::BOTH {
+            item.found.get(side).iter().for_each(|entry| copies.see_version(side, entry));
+        }
         if item.verdict.step != Step::Nothing {
             items.push(item);
         }

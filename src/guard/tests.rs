@@ -18,7 +18,7 @@ const EVERY_FLAG: Limits = Limits {
 
 fn entry(name: &str) -> Entry {
     let fingerprint = Fingerprint::Object(ETag::new("x"));
-    Entry { key: Key::parse(name).unwrap(), size: 1, modified: None, fingerprint }
+    Entry { key: Key::parse(name).unwrap(), size: 1, modified: None, stored: None, fingerprint }
 }
 
 fn plan_of(works: Vec<Work>) -> Plan {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::entry::{Entry, Timestamp};
-use crate::fingerprint::ContentHash;
+use crate::fingerprint::{ContentHash, Fingerprint};
 use crate::key::Key;
 use crate::mode::{Side, Sides};
 
@@ -28,21 +28,40 @@ const MAX_EXTENSION_BYTES: usize = 32;
 /// The first and the last second that are written with four digits for the year.
 const YEARS: (i64, i64) = (-62_167_219_200, 253_402_300_799);
 
+/// The size of a version, and its hash where its listing tells it.
+type Version = (u64, Option<ContentHash>);
+
 /// The conflict copies that the files of a pair have. Fed with every key of both trees.
 #[derive(Debug, Default)]
-pub struct CopyCounts(HashMap<String, BTreeMap<Key, Sides<bool>>>);
+pub struct CopyCounts {
+    /// By the file that they are copies of.
+    named: HashMap<String, BTreeMap<Key, Sides<bool>>>,
+    /// What those have whose listing was seen: their size, and their hash where the listing tells it.
+    versions: HashMap<Key, Sides<Option<Version>>>,
+}
 
 impl CopyCounts {
     /// Counts `key`, which is a file on the sides `on`, if it is the name of a conflict copy.
     pub fn see(&mut self, key: &Key, on: Sides<bool>) {
         if let Some(original) = original_of(key) {
-            self.0.entry(original).or_default().insert(key.clone(), on);
+            self.named.entry(original).or_default().insert(key.clone(), on);
+        }
+    }
+
+    /// Notes which version a side has, if it is one of a conflict copy.
+    pub fn see_version(&mut self, side: Side, entry: &Entry) {
+        if original_of(&entry.key).is_some() {
+            let hash = match &entry.fingerprint {
+                Fingerprint::Object(etag) => etag.whole_md5(),
+                Fingerprint::File(_) => None,
+            };
+            *self.versions.entry(entry.key.clone()).or_default().get_mut(side) = Some((entry.size, hash));
         }
     }
 
     fn of(&self, key: &Key) -> usize {
         let (folder, stem, extension) = split(key);
-        self.0.get(&format!("{folder}{}{extension}", kept(stem, extension))).map_or(0, BTreeMap::len)
+        self.named.get(&format!("{folder}{}{extension}", kept(stem, extension))).map_or(0, BTreeMap::len)
     }
 
     /// Returns whether `key` is the name of a conflict copy, or of a file that has one.
@@ -50,14 +69,25 @@ impl CopyCounts {
         original_of(key).is_some() || self.of(key) > 0
     }
 
-    /// Returns whether `side` has the conflict copy `name` already: a run that was cut off
-    /// where a rename is a copy and a deletion leaves the version under both names.
-    pub fn has(&self, name: &Key, side: Side) -> bool {
+    /// Returns whether `side` has the version `loser`, of this hash, as conflict copy `name` already: a run that was cut off
+    /// where a rename is a copy and a deletion leaves it under both names. That something has the name does not show it:
+    /// a store may have made a stump, or somebody may have written there.
+    pub fn has(&self, name: &Key, side: Side, loser: &Entry, hash: Option<ContentHash>) -> bool {
+        let Some((size, copied)) = self.versions.get(name).and_then(|sides| *sides.get(side)) else {
+            return false;
+        };
+        let is_other =
+            copied.zip(hash.filter(|hash| hash.parts.is_none())).is_some_and(|(copied, hash)| copied != hash);
+        size == loser.size && !is_other
+    }
+
+    /// Returns whether `side` has anything of this name.
+    pub fn is_on(&self, name: &Key, side: Side) -> bool {
         self.find(name).is_some_and(|on| *on.get(side))
     }
 
     fn find(&self, name: &Key) -> Option<&Sides<bool>> {
-        self.0.get(&original_of(name)?)?.get(name)
+        self.named.get(&original_of(name)?)?.get(name)
     }
 }
 
@@ -129,11 +159,17 @@ fn fitting(text: &str, room: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fingerprint::{ETag, Fingerprint, HashForm, Hasher};
+    use crate::fingerprint::{ETag, HashForm, Hasher};
 
     fn entry(key: &Key) -> Entry {
         let fingerprint = Fingerprint::Object(ETag::new("x"));
-        Entry { key: key.clone(), size: 1, modified: Some(Timestamp::new(1_700_000_000, 5)), fingerprint }
+        Entry {
+            key: key.clone(),
+            size: 1,
+            modified: Some(Timestamp::new(1_700_000_000, 5)),
+            stored: None,
+            fingerprint,
+        }
     }
 
     fn named(name: &str, loser: Side, copies: &CopyCounts) -> Option<String> {
@@ -220,9 +256,39 @@ mod tests {
         for name in ["d/a.txt", "a", "a.conflict-20260101T000000Z-source-01234567"] {
             let mut copies = CopyCounts::default();
             let copy = Key::parse(&named(name, Side::Destination, &copies).unwrap()).unwrap();
-            assert!(!copies.has(&copy, Side::Destination), "{name}");
+            let loser = entry(&Key::parse(name).unwrap());
+            let has = |copies: &CopyCounts, side| copies.has(&copy, side, &loser, None);
+            assert!(!has(&copies, Side::Destination), "{name}");
             copies.see(&copy, Sides::new(false, true));
-            assert!(copies.has(&copy, Side::Destination) && !copies.has(&copy, Side::Source), "{name}");
+            assert!(!has(&copies, Side::Destination), "{name}: nobody knows what is there");
+            copies.see_version(Side::Destination, &entry(&copy));
+            assert!(has(&copies, Side::Destination) && !has(&copies, Side::Source), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_only_has_the_name_of_a_copy_is_none() {
+        let copy = Key::parse("a.conflict-20260101T000000Z-source-01234567").unwrap();
+        let loser = entry(&Key::parse("a").unwrap());
+        let hash = |text: &[u8]| {
+            let mut hasher = Hasher::new(HashForm::Whole);
+            hasher.update(text);
+            hasher.finish()
+        };
+        let shown = |size, text: &[u8]| {
+            let fingerprint = Fingerprint::Object(hash(text).etag());
+            Entry { size, fingerprint, ..entry(&copy) }
+        };
+        for (there, expected) in [
+            (shown(1, b"a"), true),
+            (shown(1, b"b"), false),
+            (shown(0, b""), false),
+            // An ETag that is no hash says nothing.
+            (entry(&copy), true),
+        ] {
+            let mut copies = CopyCounts::default();
+            copies.see_version(Side::Source, &there);
+            assert_eq!(copies.has(&copy, Side::Source, &loser, Some(hash(b"a"))), expected, "{there:?}");
         }
     }
 

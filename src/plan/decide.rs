@@ -114,7 +114,7 @@ pub enum Step {
     Unresolved,
     /// Leave a difference that this mode does not touch.
     LeaveAlone,
-    /// Leave both as they are: what would be carried over looks damaged.
+    /// Leave both as they are: what would be carried over looks damaged, or the other side did not keep it.
     Suspect,
 }
 
@@ -180,8 +180,12 @@ pub enum Reason {
     NameClash(Side),
     /// The file already has as many conflict copies as allowed.
     TooManyCopies,
+    /// The name that the loser of a conflict is to get is that of another file.
+    CopyNameTaken,
     /// This side was put back to an earlier state, in which the file was not, or was another one.
     WentBack(Side),
+    /// This side said that it took the version, and does not have it.
+    Vanished(Side),
     /// The file is empty on this side and has the time it had before.
     SuspectEmpty(Side),
 }
@@ -215,7 +219,9 @@ impl fmt::Display for Reason {
             Self::NameCollision(side) => write!(f, "a file and a folder of the same name at {side}"),
             Self::NameClash(side) => write!(f, "two names that the {side} takes for one"),
             Self::TooManyCopies => f.write_str("too many conflict copies of this file"),
+            Self::CopyNameTaken => f.write_str("the name for its conflict copy is that of another file"),
             Self::WentBack(side) => write!(f, "{side} went back to an earlier state"),
+            Self::Vanished(side) => write!(f, "the {side} said that it took it, and does not have it"),
             Self::SuspectEmpty(side) => {
                 write!(f, "empty at {side}, with the modification time it had when it was not")
             }

@@ -1,4 +1,5 @@
-//! Files that a decision leaves as they are, for what they are: rules that are a side's own, and what looks damaged.
+//! Files that a decision leaves as they are, for what they are: rules that are a side's own, what looks damaged, and what a store
+//! did not keep.
 
 use super::decide::{Base, Facts, Policy, Reason, Step, Verdict};
 use crate::filter::IGNORE_FILE;
@@ -15,6 +16,17 @@ pub(crate) fn keep_rules(key: &Key, verdict: Verdict, facts: Facts, policy: Poli
         }
         _ => verdict,
     }
+}
+
+/// What a store said it took and does not have nobody has deleted: it is sent once more, and then stays as it is until somebody
+/// changes it.
+pub(crate) fn keep_vanished(verdict: Verdict, on: Side, is_given_up: bool) -> Verdict {
+    let step = match verdict.step {
+        Step::Copy { to } if to == on && !is_given_up => verdict.step,
+        Step::Copy { .. } | Step::Delete { .. } => Step::Suspect,
+        _ => return verdict,
+    };
+    Verdict { step, reason: Reason::Vanished(on), conflict: false }
 }
 
 /// Keeps a damaged file from being carried over. A two-way sync repairs it from a version that was written since.

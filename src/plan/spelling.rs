@@ -213,7 +213,7 @@ mod tests {
 
     fn entry(name: &str) -> Entry {
         let fingerprint = Fingerprint::Object(ETag::new("x"));
-        Entry { key: key(name), size: 1, modified: None, fingerprint }
+        Entry { key: key(name), size: 1, modified: None, stored: None, fingerprint }
     }
 
     /// Writes a plan for the destination: `+a` makes, `=a` replaces, `-a` deletes, `~a` too, to make room, `a>b` renames.

@@ -35,6 +35,7 @@ pub(super) fn entry(name: &str, content: &str) -> Entry {
         key: key(name),
         size: content.len() as u64,
         modified: Some(Timestamp::new(1_700_000_000, 5)),
+        stored: None,
         fingerprint: Fingerprint::Object(ETag::new(content)),
     }
 }
@@ -60,11 +61,13 @@ pub(super) fn item(name: &str, [base, source, destination]: Contents<'_>, policy
     let seen = |content: &str| Fingerprint::Object(ETag::new(content));
     Item {
         key: key(name),
-        base: base.map(|content| Agreed {
-            size: content.len() as u64,
-            hash: Some(hash(content)),
-            tail: crate::state::RowTail::default(),
-            seen: Sides::new(seen(content), seen(content)),
+        base: base.map(|content| {
+            Box::new(Agreed {
+                size: content.len() as u64,
+                hash: Some(hash(content)),
+                tail: crate::state::RowTail::default(),
+                seen: Sides::new(seen(content), seen(content)),
+            })
         }),
         found: Sides::new(
             source.map(|content| entry(name, content)),

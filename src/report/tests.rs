@@ -347,6 +347,7 @@ fn a_line_counts_what_its_action_moves() {
         key: key("a"),
         size,
         modified: None,
+        stored: None,
         fingerprint: Fingerprint::Object(ETag::new("x")),
     };
     let of = |work| {

@@ -7,12 +7,12 @@
 
 use std::fmt;
 
-use super::{Agreed, BaseRow, RowTail};
+use super::{Agreed, BaseRow, Deleted, RowTail};
 use crate::entry::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{ContentHash, ETag, FileStat, Fingerprint, Parts};
 use crate::key::Key;
-use crate::mode::Sides;
+use crate::mode::{Side, Sides};
 
 /// What is wrong with some bytes of the state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,7 @@ pub(super) type Read<T> = std::result::Result<T, Damage>;
 /// First byte of a row. 0 is left to the journal, for "no row".
 const TOMBSTONE: u8 = 1;
 const AGREED: u8 = 2;
+const DELETED: u8 = 3;
 /// Added to the first byte if a tail follows the row.
 const WITH_TAIL: u8 = 0x80;
 
@@ -133,14 +134,19 @@ impl<'a> Reader<'a> {
 
 /// Refuses a row that could be written but not be read again.
 pub(super) fn check(key: &Key, row: &BaseRow) -> Result<()> {
-    let BaseRow::Agreed(agreed) = row else { return Ok(()) };
-    let parts = agreed.hash.and_then(|hash| hash.parts);
-    let stamps = [&agreed.seen.source, &agreed.seen.destination].into_iter().all(|seen| match seen {
-        Fingerprint::File(stat) => {
-            [stat.modified, stat.changed].iter().all(|time| time.nanoseconds < NANOSECONDS_PER_SECOND)
+    let is_time = |time: Timestamp| time.nanoseconds < NANOSECONDS_PER_SECOND;
+    let (parts, stamps) = match row {
+        BaseRow::Agreed(agreed) => {
+            let are_times = |seen: &Fingerprint| match seen {
+                Fingerprint::File(stat) => is_time(stat.modified) && is_time(stat.changed),
+                Fingerprint::Object(_) => true,
+            };
+            let parts = agreed.hash.and_then(|hash| hash.parts);
+            (parts, are_times(&agreed.seen.source) && are_times(&agreed.seen.destination))
         }
-        Fingerprint::Object(_) => true,
-    });
+        BaseRow::Tombstone(_) => return Ok(()),
+        BaseRow::Deleted(deleted) => (None, is_time(deleted.stored)),
+    };
     if stamps && parts.is_none_or(|parts| parts.count > 0 && parts.size > 0) {
         return Ok(());
     }
@@ -152,10 +158,13 @@ pub(super) fn encode(out: &mut Vec<u8>, row: &BaseRow) {
     let (kind, tail) = match row {
         BaseRow::Agreed(agreed) => (AGREED, &agreed.tail),
         BaseRow::Tombstone(tail) => (TOMBSTONE, tail),
+        BaseRow::Deleted(deleted) => (DELETED, &deleted.tail),
     };
     out.push(if tail.is_empty() { kind } else { kind | WITH_TAIL });
-    if let BaseRow::Agreed(agreed) = row {
-        encode_agreed(out, agreed);
+    match row {
+        BaseRow::Agreed(agreed) => encode_agreed(out, agreed),
+        BaseRow::Tombstone(_) => {}
+        BaseRow::Deleted(deleted) => encode_deleted(out, deleted),
     }
     if !tail.is_empty() {
         tail.encode(out);
@@ -194,6 +203,13 @@ fn encode_agreed(out: &mut Vec<u8>, agreed: &Agreed) {
     }
 }
 
+fn encode_deleted(out: &mut Vec<u8>, deleted: &Deleted) {
+    out.push(number_of(deleted.on));
+    put_bytes(out, deleted.etag.as_str().as_bytes());
+    put_signed(out, deleted.stored.seconds);
+    put_varint(out, u64::from(deleted.stored.nanoseconds));
+}
+
 fn encode_stat(out: &mut Vec<u8>, stat: &FileStat) {
     put_signed(out, stat.modified.seconds);
     put_varint(out, u64::from(stat.modified.nanoseconds));
@@ -209,10 +225,13 @@ pub(super) fn decode(reader: &mut Reader<'_>) -> Read<BaseRow> {
     let mut row = match first & !WITH_TAIL {
         TOMBSTONE => BaseRow::tombstone(),
         AGREED => BaseRow::Agreed(decode_agreed(reader)?),
+        DELETED => BaseRow::Deleted(decode_deleted(reader)?),
         _ => return Err(Damage("a row is of an unknown kind")),
     };
     if first & WITH_TAIL != 0 {
-        let (BaseRow::Agreed(Agreed { tail, .. }) | BaseRow::Tombstone(tail)) = &mut row;
+        let (BaseRow::Agreed(Agreed { tail, .. })
+        | BaseRow::Tombstone(tail)
+        | BaseRow::Deleted(Deleted { tail, .. })) = &mut row;
         *tail = RowTail::decode(reader)?;
     }
     Ok(row)
@@ -242,17 +261,40 @@ fn decode_agreed(reader: &mut Reader<'_>) -> Read<Agreed> {
     Ok(Agreed::new(size, hash, Sides::new(source, destination)))
 }
 
+/// Returns the byte that stands for a side.
+pub(super) fn number_of(side: Side) -> u8 {
+    match side {
+        Side::Source => 0,
+        Side::Destination => 1,
+    }
+}
+
+/// Returns the side that a byte stands for.
+pub(super) fn side_of(number: u8) -> Read<Side> {
+    let side = Side::BOTH.into_iter().find(|side| number_of(*side) == number);
+    side.ok_or(Damage("a row is of an unknown side"))
+}
+
+fn decode_deleted(reader: &mut Reader<'_>) -> Read<Deleted> {
+    let on = side_of(reader.byte()?)?;
+    let etag = decode_etag(reader)?;
+    let stored = Timestamp::new(reader.signed()?, decode_nanoseconds(reader)?);
+    Ok(Deleted { on, etag, stored, tail: RowTail::default() })
+}
+
+fn decode_etag(reader: &mut Reader<'_>) -> Read<ETag> {
+    let text = std::str::from_utf8(reader.bytes()?).map_err(|_| Damage("an ETag is not UTF-8"))?;
+    // `ETag::new` takes one pair of quotes off; any other belongs to the text.
+    Ok(ETag::new(&format!("\"{text}\"")))
+}
+
 fn decode_md5(reader: &mut Reader<'_>) -> Read<[u8; 16]> {
     reader.take(16)?.try_into().map_err(|_| Damage("a hash has a wrong length"))
 }
 
 fn decode_seen(reader: &mut Reader<'_>, form: u8, hash: Option<ContentHash>) -> Read<Fingerprint> {
     Ok(match form {
-        ETAG => {
-            let text = std::str::from_utf8(reader.bytes()?).map_err(|_| Damage("an ETag is not UTF-8"))?;
-            // `ETag::new` takes one pair of quotes off; any other belongs to the text.
-            Fingerprint::Object(ETag::new(&format!("\"{text}\"")))
-        }
+        ETAG => Fingerprint::Object(decode_etag(reader)?),
         ETAG_OF_HASH => {
             Fingerprint::Object(hash.ok_or(Damage("an ETag refers to a hash that is not there"))?.etag())
         }
@@ -324,7 +366,12 @@ pub(super) mod tests {
                 BaseRow::Agreed(Agreed { tail, ..Agreed::new(size, hash, Sides::new(source, destination)) })
             },
         );
-        prop_oneof![1 => tail().prop_map(BaseRow::Tombstone), 8 => agreed]
+        let deleted =
+            (any::<bool>(), "[\"a-f0-9é-]{0,40}", stamp(), tail()).prop_map(|(first, etag, stored, tail)| {
+                let on = if first { Side::Source } else { Side::Destination };
+                BaseRow::Deleted(Deleted { on, etag: ETag::new(&format!("\"{etag}\"")), stored, tail })
+            });
+        prop_oneof![1 => tail().prop_map(BaseRow::Tombstone), 1 => deleted, 8 => agreed]
     }
 
     /// Equality of fingerprints leaves out `settled`; the encoding must not.

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::row::{Damage, Read, Reader, put_bytes, put_varint};
-use crate::mode::Sides;
+use super::row::{Damage, Read, Reader, number_of, put_bytes, put_varint, side_of};
+use crate::mode::{Side, Sides};
 
 /// The first tag that a program must know to read what it is behind.
 pub const MUST_KNOW: u64 = 64;
@@ -22,6 +22,26 @@ const RECOVERY: u64 = 3;
 const BEGAN: u64 = 4;
 const FIRST_SEEN: u64 = 5;
 const RULES: u64 = 6;
+
+/// The tag of rows that this program knows.
+const UNLISTED: u64 = 1;
+
+/// How a row says that the store was seen not to have the file, and that it was sent again in vain.
+const MISSING: u8 = 2;
+const GIVEN_UP: u8 = 1;
+
+/// That a store said it took a version, which no listing has shown since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unlisted {
+    /// The side of the store.
+    pub on: Side,
+    /// Whether the store was seen not to have it.
+    pub is_missing: bool,
+    /// Whether it was sent again, in vain: it is not sent a third time.
+    pub is_given_up: bool,
+    /// The ETag of what the store may have in its place: what it was to replace, or what it made of it.
+    pub instead: Option<String>,
+}
 
 /// Fields behind a row, in ascending order of their tags.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,6 +57,29 @@ impl RowTail {
     pub fn with(mut self, tag: u64, bytes: &[u8]) -> Self {
         self.0.insert(tag, bytes.into());
         self
+    }
+
+    /// Returns whether a store is yet to be seen to have the version of the row.
+    pub fn unlisted(&self) -> Option<Unlisted> {
+        let [on, missing, instead @ ..] = &**self.0.get(&UNLISTED)? else { return None };
+        let instead = std::str::from_utf8(instead).ok().filter(|etag| !etag.is_empty());
+        Some(Unlisted {
+            on: side_of(*on).ok()?,
+            is_missing: *missing > 0,
+            is_given_up: *missing == GIVEN_UP,
+            instead: instead.map(str::to_owned),
+        })
+    }
+
+    /// Remembers whether a store is yet to be seen to have the version of the row.
+    pub fn set_unlisted(&mut self, unlisted: Option<Unlisted>) {
+        self.0.remove(&UNLISTED);
+        if let Some(Unlisted { on, is_missing, is_given_up, instead }) = unlisted {
+            let missing = if is_given_up { GIVEN_UP } else { MISSING * u8::from(is_missing) };
+            let mut bytes = vec![number_of(on), missing];
+            bytes.extend(instead.unwrap_or_default().into_bytes());
+            self.0.insert(UNLISTED, bytes.into());
+        }
     }
 
     /// Appends the fields.
@@ -85,8 +128,13 @@ pub struct Recovery {
 pub struct RulesRecord {
     /// The files of rules in stores, by their names.
     pub files: Sides<BTreeMap<String, RuleFile>>,
-    /// The texts of the rules that were in force, by their folders, the latest last.
-    pub before: Sides<BTreeMap<String, Vec<String>>>,
+    /// The rules that hold files of each side although no rule may exclude them any more: by their folders, as they were together.
+    pub held: Sides<Vec<BTreeMap<String, String>>>,
+    /// The texts that a side's files of rules had when the last run looked, by their folders; behind each what that run meant to
+    /// put in its place.
+    pub last: Sides<BTreeMap<String, Vec<Option<String>>>>,
+    /// Whether there was such a run.
+    pub is_known: bool,
 }
 
 /// A file of rules in a store.
@@ -118,6 +166,11 @@ impl Epochs {
     /// Returns whether a marker was about to be written and is not known to be there: a run was cut off.
     pub fn is_open(&self) -> bool {
         self.meant != self.there
+    }
+
+    /// Returns whether each of these sides is known to have had a marker.
+    pub fn is_known_on(&self, mut sides: impl Iterator<Item = Side>) -> bool {
+        sides.all(|side| *self.there.get(side) > 0)
     }
 
     /// Returns the highest epoch known.
@@ -253,6 +306,28 @@ mod tests {
         ] {
             assert!(read(bytes).is_err_and(|damage| damage != Damage::NEWER), "{what}");
         }
+    }
+
+    #[test]
+    fn a_row_remembers_what_no_listing_has_shown() {
+        let mut tail = RowTail::default().with(63, b"x");
+        let instead = || Some("etag".to_owned());
+        for unlisted in Side::BOTH.into_iter().flat_map(|on| {
+            [None, Some((false, false, None)), Some((true, false, instead())), Some((true, true, instead()))]
+                .map(|told| {
+                    told.map(|(is_missing, is_given_up, instead)| Unlisted {
+                        on,
+                        is_missing,
+                        is_given_up,
+                        instead,
+                    })
+                })
+        }) {
+            tail.set_unlisted(unlisted.clone());
+            assert_eq!((tail.unlisted(), tail.is_empty()), (unlisted, false));
+        }
+        // What a later release may write there says nothing to this one.
+        assert_eq!(RowTail::default().with(1, &[7, 0]).unlisted(), None);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Plans that no planner makes: what a mode does not allow is refused where it would be done.
 
 use super::*;
-use crate::client::StorageClient;
 use crate::client::memory::MemoryClient;
+use crate::client::{Listed, StorageClient};
 use crate::clock::{SystemClock, SystemEntropy};
 use crate::event::Silent;
 use crate::plan::Copy;

@@ -107,6 +107,26 @@ async fn a_clock_that_is_wrong_for_one_run_empties_no_trash() {
     }
 }
 
+/// The pair is older than the clock is wrong, so that the wrong time is one that could have been.
+#[tokio::test]
+async fn a_run_by_a_clock_that_is_behind_dates_its_trash_by_the_run_before() {
+    for into_folder in [true, false] {
+        let mut scene = Scene::new(into_folder);
+        for day in [0, 730] {
+            scene.replace(day).await;
+        }
+        let report = scene.replace(365).await;
+        assert!(has(&report, NoticeCode::ClockJumped), "{report:?}");
+        for day in [731, 732, 733] {
+            scene.replace(day).await;
+        }
+        assert_eq!(scene.kept(), [1, 2, 3, 4, 5]);
+        scene.replace(765).await;
+        scene.replace(766).await;
+        assert_eq!(scene.kept(), [6, 7], "it goes in its time");
+    }
+}
+
 /// It makes room, so it goes in a run that throws nothing away too.
 #[tokio::test]
 async fn what_has_expired_in_a_folder_goes_with_the_next_run() {

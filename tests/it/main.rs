@@ -50,3 +50,5 @@ mod uses;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
 mod versions;
 mod which;
+#[cfg(feature = "s3")]
+mod wire;

@@ -21,14 +21,17 @@ const PARTS: u64 = 6;
 /// Parts that the store takes before it answers no more.
 const TAKEN: u64 = 3;
 
-/// Lets some parts of `large` through and holds the others until the run is killed.
+/// Lets some parts of `large` through and holds the others until the run is killed. Can refuse to put parts together.
 #[derive(Debug, Default)]
-struct Gate(AtomicU64);
+struct Gate(AtomicU64, AtomicBool);
 
 impl Disturb for Gate {
     fn disturb(&self, request: &Request<'_>) -> Disturbance {
         let is_part =
             request.operation == "UploadPart" && request.key.is_some_and(|key| key.ends_with("large"));
+        if request.operation == "CompleteMultipartUpload" && self.1.load(Ordering::SeqCst) {
+            return Disturbance::Refuse(503, "ServiceUnavailable".into());
+        }
         let closed = |left: u64| left.checked_sub(1);
         match is_part.then(|| self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, closed)) {
             Some(Err(_)) => Disturbance::Delay(Duration::from_hours(1)),
@@ -181,6 +184,25 @@ fn i39_a_killed_upload_is_gone_on_with_or_ended() {
             "{what}"
         );
     }
+}
+
+/// I-39: what a store has of a file whose parts it could not put together is not sent again.
+#[test]
+fn i39_an_upload_that_could_not_be_completed_is_gone_on_with() {
+    let halved = Halved::new();
+    halved.gate.1.store(true, Ordering::SeqCst);
+    let failed = Ran::of(&halved.command(&["--retry-budget", "1s"]).output().unwrap());
+    assert_eq!(failed.code, 1, "{failed:?}");
+    let report = failed.document();
+    let failure = &report["failures"][0];
+    assert_eq!((&failure["path"], &report["counts"]["failed"]), (&"large".into(), &1.into()), "{report:#}");
+    assert!(failure["hint"].as_str().unwrap().contains("--retry-budget"), "{report:#}");
+    assert_eq!(halved.bucket.upload_ids().len(), 1);
+    halved.gate.1.store(false, Ordering::SeqCst);
+    let report = halved.sync(&[]);
+    assert_eq!(report["requests"]["multipart"], 1, "the end alone: {report:#}");
+    assert!(halved.bucket.get("large") == std::fs::read(halved.large()).unwrap());
+    assert!(halved.bucket.upload_ids().is_empty());
 }
 
 /// I-39: a run below another prefix leaves a killed upload to the runs it belongs to, but not for ever.

@@ -248,3 +248,82 @@ async fn rules_that_a_run_carries_away_go_on_to_hold_the_files_of_the_side_they_
         }
     }
 }
+
+/// 8.3: however rules are let go, a file that they excluded neither goes nor shows at the other side, unless who uses its side
+/// lets it in. Each step is what users do before a run: `a FILE RULES` with `+` between lines, or `a FILE` for a deletion.
+#[tokio::test]
+async fn only_who_uses_a_side_lets_in_what_was_excluded_there() {
+    let edits: Vec<String> = (0..12).map(|number| format!("a .syncignore #{number}")).collect();
+    let edited: Vec<&str> = ["a .syncignore"].into_iter().chain(edits.iter().map(String::as_str)).collect();
+    let more: Vec<String> = (0..20).map(|number| format!("a .syncignore x{number}")).collect();
+    let replaced: Vec<&str> = more.iter().map(String::as_str).collect();
+    let shared = "a .syncignore sec*+tmp";
+    for (what, begin, steps) in [
+        ("let in by rules of a folder", shared, vec!["a d/.syncignore !sec*"]),
+        (
+            "let in by rules of a folder, and edited",
+            shared,
+            vec!["a d/.syncignore !sec*", "a d/.syncignore !s*"],
+        ),
+        ("let in by a line", shared, vec!["a .syncignore sec*+!sec1"]),
+        ("edited again and again", shared, edited),
+        ("replaced again and again", shared, replaced),
+        ("loosened, and edited there", shared, vec!["a .syncignore tmp", "b .syncignore tmp+# mine"]),
+        ("loosened, and more let in there", shared, vec!["a .syncignore tmp", "b .syncignore tmp+!x"]),
+        ("deleted, and written there", shared, vec!["a .syncignore", "b .syncignore other"]),
+        ("moved into a folder", shared, vec!["a .syncignore tmp; a e/.syncignore sec*"]),
+        ("both made rules, these win", "b .syncignore sec*; a .syncignore key", vec![]),
+        ("both made rules, those win", "a .syncignore key; b .syncignore sec*", vec![]),
+        ("the other one's rules replaced", "b .syncignore sec*", vec!["a .syncignore zz"]),
+    ] {
+        for mode in [SyncMode::TwoWay, SyncMode::SourceToDestination, SyncMode::DestinationToSource] {
+            for trash in [true, false] {
+                let scene = Scene::new();
+                let (a, b) = (Folder::new(scene.dir.path(), "a"), Folder::new(scene.dir.path(), "b"));
+                let act = |step: &str| {
+                    for act in step.split("; ").filter(|act| !act.is_empty()) {
+                        let mut words = act.splitn(3, ' ');
+                        let at = if words.next() == Some("a") { &a } else { &b };
+                        let name = words.next().unwrap();
+                        match words.next() {
+                            Some(rules) => scene.write(at, name, &rules.replace('+', "\n")),
+                            None if at.files().contains_key(name) => at.delete(name),
+                            None => {}
+                        }
+                    }
+                };
+                for name in ["doc", "d/x", "e/y"] {
+                    scene.write(&a, name, "1");
+                    scene.write(&b, name, "1");
+                }
+                act(begin);
+                let pair = SyncPair::with_clients(a.client(), b.client()).mode(mode).trash(trash);
+                let engine = fresh_engine(Found::Nothing);
+                let private = [(&a, "sec-a"), (&b, "sec-b"), (&a, "d/sec-a"), (&b, "d/sec-b")];
+                for (at, name) in private {
+                    scene.write(at, name, "private");
+                }
+                let options =
+                    SyncOptions { allow_mass_delete: true, allow_unseen: true, ..SyncOptions::new() };
+                for (round, step) in [""].iter().chain(&steps).chain(&["", ""]).enumerate() {
+                    act(step);
+                    for _ in 0..2 {
+                        let report = engine.sync_pair(&pair, options.clone()).await.unwrap();
+                        let case = format!("{what}, {mode}, trash {trash}, round {round}: {report:?}");
+                        // Nothing of `b` was let in by its user, nor did `b` let in anything of `a`.
+                        for name in ["sec-b", "d/sec-b"] {
+                            assert!(names(&b).split(' ').any(|there| there == name), "{name} went, {case}");
+                            assert!(!names(&a).split(' ').any(|there| there == name), "{name} came, {case}");
+                        }
+                        // Who lets in what only the receiver of a mirror has lets it go.
+                        let is_receiver = mode == SyncMode::DestinationToSource;
+                        assert!(is_receiver || names(&a).contains("sec-a"), "{case}");
+                    }
+                }
+                if what == "let in by rules of a folder" && mode == SyncMode::TwoWay {
+                    assert!(names(&b).contains("d/sec-a"), "what its user lets in stays out: {}", names(&b));
+                }
+            }
+        }
+    }
+}

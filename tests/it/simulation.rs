@@ -42,7 +42,8 @@ const ODD_REGRESSIONS: &[u64] = &[32_471, 51_799];
 /// As before, of lives with disks that are exchanged and folders that are copied.
 const WHOLE_REGRESSIONS: &[u64] = &[
     217_256, 309_585, 311_696, 344_558, 348_729, 350_425, 352_910, 394_020, 396_238, 1_014_576, 2_015_399,
-    2_067_482, 2_093_571, 2_153_289, 2_166_600, 2_202_400, 2_395_126, 2_530_943,
+    2_067_482, 7_415_305, 2_093_571, 2_153_289, 2_166_600, 2_202_400, 2_395_126, 2_530_943, 10_072_138,
+    10_026_802, 10_180_596, 20_041_412, 20_156_690, 20_228_013, 20_351_485,
 ];
 
 /// What must have happened in any 10,000 lives, and in fewer in proportion; else the simulation is idle. That a state is of
@@ -204,6 +205,38 @@ fn a_file_that_is_got_back_after_a_run_that_was_cut_off_stays() {
                 assert!(call > 20, "{kinds:?}: nothing was cut off");
                 break;
             }
+        }
+    }
+}
+
+/// 8.3: what a side excludes stays there, wherever the power is cut in the run that takes its rules away.
+#[test]
+fn what_a_side_excludes_stays_although_a_run_that_takes_its_rules_loses_power() {
+    for kinds in [[FOLDER, FOLDER], [FOLDER, BUCKET], [BUCKET, FOLDER]] {
+        for mode in [SyncMode::TwoWay, SyncMode::SourceToDestination] {
+            let trials = (1..).flat_map(|call| (1..=5).map(move |seed| (call, seed)));
+            for (call, seed) in trials {
+                let (is_over, tree) = scenes::lose_rules(kinds, mode, (call, seed));
+                assert!(tree.contains_key("secret"), "{kinds:?} {mode} call {call}, seed {seed}: {tree:?}");
+                if is_over {
+                    assert!(call > 20, "{kinds:?} {mode}: nothing was cut off");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// 8.2: wherever the run is cut off in which a copy of a folder gets an id of its own, what the copy lacks after it was put back
+/// nobody has deleted.
+#[test]
+fn a_copy_that_is_put_back_after_a_run_that_was_cut_off_deletes_nothing() {
+    for call in 1.. {
+        let (is_over, trees) = scenes::put_back_a_copy(call);
+        assert!(trees[..2].iter().all(|tree| tree.contains_key("late")), "call {call}: {trees:?}");
+        if is_over {
+            assert!(call > 15, "nothing was cut off");
+            break;
         }
     }
 }

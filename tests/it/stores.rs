@@ -50,6 +50,30 @@ impl Disturb for Fault {
     }
 }
 
+/// XML has no place for most of these; answers that tell them must be readable all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn control_characters_in_a_name_stop_nothing() {
+    let world = World::disturbed(Fault::new("none", "", 0, Disturbance::Pass));
+    let names: Vec<String> = (1..0x20_u8).map(|code| format!("a{}b", char::from(code))).collect();
+    for name in &names {
+        world.folder.write(name, name.as_bytes(), time(0));
+    }
+    world.folder.write("large\u{8}.bin", &vec![7; 17 * MIB], time(0));
+    world.folder.write("plain", b"plain", time(0));
+    for _ in 0..2 {
+        let report = world.sync().await;
+        assert!(report.is_success(), "{:?}", report.failures);
+        assert!(world.folder.files() == world.bucket.files());
+    }
+    for name in names.iter().step_by(2) {
+        world.folder.delete(name);
+    }
+    let report = world.sync().await;
+    assert!(report.is_success(), "{:?}", report.failures);
+    assert_eq!(report.counts.deleted_destination, 16);
+    assert!(world.folder.files() == world.bucket.files());
+}
+
 /// Returns a world that a fault befalls.
 fn befallen(fault: &Arc<Fault>) -> World {
     World::disturbed(Arc::clone(fault) as Arc<dyn Disturb>)
@@ -378,7 +402,7 @@ mod binary {
         let rest = AtRest { dir: bench.path("server"), name: "vault".into() };
         rest.with(|bucket| {
             assert_eq!(bucket.metadata("copy/big")["mtime"], "1600000003.123456789");
-            assert!(bucket.metadata("copy/3/3.txt").into_keys().eq(["mode", "mtime"]));
+            assert!(bucket.metadata("copy/3/3.txt").into_keys().eq(["mode", "mtime", "syncengine-write"]));
         });
         // And back again, to the nanosecond.
         let (code, down) =

@@ -285,6 +285,10 @@ pub(crate) struct RunArgs {
     /// How many bytes a second are copied at most, such as 10M
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, help_heading = "Tuning")]
     pub(crate) bwlimit: Option<String>,
+    /// How long the requests of one file to a store may fail before it is given up, such as 10m; its bytes are sent 5 times at
+    /// most [default: 10m]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, help_heading = "Tuning")]
+    pub(crate) retry_budget: Option<String>,
     /// How much memory copies may use, such as 256M; at least 1M
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, help_heading = "Tuning")]
     pub(crate) memory: Option<String>,

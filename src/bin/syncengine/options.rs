@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use syncengine::filter::Rules;
 use syncengine::key::escape;
@@ -342,10 +343,29 @@ fn tuning(args: &RunArgs) -> Result<Tuning> {
             return Err(invalid(message, "give at least 1M; 256M is the default"));
         }
     }
+    make_room_for_parts(&mut tuning, args)?;
+    if let Some(text) = &args.retry_budget {
+        tuning.retry_budget = Duration::from_secs(durations::seconds("--retry-budget", text)?);
+    }
     if let Some(text) = &args.bwlimit {
         tuning.bytes_per_second = Some(sizes::parse("--bwlimit", text)?);
     }
     Ok(tuning)
+}
+
+/// A part is held in memory while it is sent, and the next one while it is read.
+fn make_room_for_parts(tuning: &mut Tuning, args: &RunArgs) -> Result<()> {
+    let needed = tuning.part_bytes.unwrap_or(0).saturating_mul(2);
+    if tuning.memory_bytes >= needed {
+        return Ok(());
+    }
+    if args.memory.is_none() {
+        tuning.memory_bytes = needed;
+        return Ok(());
+    }
+    let mib = needed.div_ceil(1024 * 1024);
+    let message = "two parts of the size of `--part-size` do not fit into what `--memory` allows";
+    Err(invalid(message, format!("give at least --memory {mib}M, or a smaller --part-size")))
 }
 
 fn part_bytes(option: &str, given: Option<&str>) -> Result<Option<u64>> {

@@ -56,7 +56,7 @@ fn unmappable(folder: &str, name: &[u8], error: KeyError, files: Vec<Unnamed>) -
     let position = if folder.is_empty() { String::new() } else { format!("{folder}/") };
     let shown = format!("{}{}", escape(position.as_bytes()), escape(name));
     let error = Error::new(ErrorKind::Invalid, format!("sync `{shown}`"))
-        .with_hint("give it a shorter name in UTF-8")
+        .with_hint("give it a name in UTF-8 that is not too long")
         .with_source(error);
     Listed::Unmappable { shown, folder: position, error, files }
 }

@@ -75,7 +75,13 @@ pub(super) fn changed(stat: &Stat) -> Timestamp {
 pub(super) fn entry(key: Key, stat: &Stat, now: Timestamp) -> Entry {
     let (modified, changed) = (modified(stat), changed(stat));
     let file = FileStat { modified, changed, inode: inode(stat), settled: is_settled(changed, now) };
-    Entry { key, size: size(stat), modified: Some(modified), fingerprint: Fingerprint::File(file) }
+    Entry {
+        key,
+        size: size(stat),
+        modified: Some(modified),
+        stored: None,
+        fingerprint: Fingerprint::File(file),
+    }
 }
 
 /// Returns whether the stat is of the very version `entry`.

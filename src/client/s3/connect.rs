@@ -239,9 +239,25 @@ pub(super) fn connect_embedded(
     log: RequestLog,
     limits: Limits,
 ) -> Connection {
+    let http = aws_smithy_http_client::Builder::new().build_http();
+    connect_to(http, endpoint, keys, log, limits)
+}
+
+/// Connects to whatever answers requests that are given to `http`.
+pub(super) fn connect_over(http: SharedHttpClient, log: RequestLog) -> Connection {
+    connect_to(http, "http://store.invalid", ("none", "none"), log, Limits::default())
+}
+
+fn connect_to(
+    http: SharedHttpClient,
+    endpoint: &str,
+    keys: (&str, &str),
+    log: RequestLog,
+    limits: Limits,
+) -> Connection {
     let builder = aws_sdk_s3::config::Builder::new()
         .behavior_version(BehaviorVersion::latest())
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .http_client(http)
         .region(Region::new(CUSTOM_REGION))
         .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
             keys.0, keys.1, None, None, "embedded",

@@ -111,6 +111,7 @@ impl S3Client {
                 run_tag: 0,
             };
             let entry = self.copy_here(from, &target).await?;
+            self.prove_passed(from, &entry).await?;
             let old = self.delete_version(&self.object_key(&from.key), &etag_of(from)?).await;
             let Err(fault) = old else { return Ok(entry) };
             // The old one is another version now, or cannot be deleted: then there is no rename.
@@ -122,9 +123,26 @@ impl S3Client {
         renamed.await.map_err(|fault: Fault| fault.error(doing))
     }
 
+    /// Proves that what passed through here has come whole, before the original goes. What has not goes again.
+    async fn prove_passed(&self, from: &Entry, copy: &Entry) -> Result<(), Fault> {
+        if !self.copies_through(&Condition::Absent).await? {
+            return Ok(());
+        }
+        let source = From::new(&self.store.bucket, self.object_key(&from.key), from)?;
+        let key = self.object_key(&copy.key);
+        let proved = Box::pin(self.store.prove_copy(&source, &key, self.capabilities().await?, None)).await;
+        let Err(fault) = proved else { return Ok(()) };
+        if let Some(left) = &fault.left
+            && let Err(fault) = self.delete_version(&key, left).await
+        {
+            tracing::debug!(?fault, key, "a copy that is not whole stays");
+        }
+        Err(fault)
+    }
+
     /// Copies a version of this tree: the store does, or the bytes pass through here.
     async fn copy_here(&self, from: &Entry, target: &Target) -> Result<Entry, Fault> {
-        let writing = self.writing(target, None, None)?;
+        let writing = self.writing(target, from.size, None, None)?;
         if self.copies_through(&writing.condition).await? {
             return Box::pin(self.copy_through(from, target, writing)).await;
         }
@@ -152,7 +170,7 @@ impl S3Client {
 
     /// Lets the store copy a version of a tree that it has.
     async fn copy_to(&self, source: &From, from: &Entry, target: &Target) -> Result<Entry, Fault> {
-        let writing = self.writing(target, None, None)?;
+        let writing = self.writing(target, source.size, None, None)?;
         self.insist(Act::Copy(&writing.condition)).await?;
         let kept = self.make_room(target).await?;
         let turn = self.turn_to_create(target).await?;
@@ -160,8 +178,7 @@ impl S3Client {
         let etag = self.or_undo(self.capabilities().await?, &writing, kept, copied).await?;
         self.check_name(target, &etag).await?;
         drop(turn);
-        let object =
-            Object { etag, size: from.size, mtime: from.modified, last_modified: None, archived: false };
+        let object = Object { etag, size: from.size, mtime: from.modified, last_modified: None, token: None };
         Ok(object.entry(&target.key))
     }
 
@@ -174,11 +191,11 @@ impl S3Client {
             return self.store.copy_version(can, source, &writing.key, Guard::Condition).await;
         }
         self.miss(act.condition());
-        let mut tries = 0;
+        let mut tries = self.store.tries(&writing.budget);
         loop {
             let there = self.store.head(&writing.key).await?;
             let is_done = |object: &Object| object.size == source.size && object.etag == source.etag;
-            if tries > 0 && there.as_ref().is_some_and(is_done) {
+            if tries.is_again() && there.as_ref().is_some_and(is_done) {
                 let told = Some(ToldOfCopy::default());
                 return Box::pin(self.store.prove_copy(source, &writing.key, can, told)).await;
             }
@@ -229,14 +246,24 @@ impl Store {
         to: &str,
         guard: Guard,
     ) -> Result<ETag, Fault> {
+        let told = self.copy_unproved(can, source, to, guard).await?;
+        let told = (guard != Guard::Name).then_some(told);
+        Box::pin(self.prove_copy(source, to, can, told)).await
+    }
+
+    /// Copies a version into this bucket. Nothing may go on account of it before it is proved.
+    pub(super) async fn copy_unproved(
+        &self,
+        can: Capabilities,
+        source: &From,
+        to: &str,
+        guard: Guard,
+    ) -> Result<ToldOfCopy, Fault> {
         if !can.copy_source_if_match {
             self.in_bucket(&source.bucket).expect(&source.key, &source.etag).await?;
         }
         match self.copy_object(source, to, guard).await {
-            Ok(told) => {
-                let told = (guard != Guard::Name).then_some(told);
-                Box::pin(self.prove_copy(source, to, can, told)).await
-            }
+            Ok(told) => Ok(told),
             // Either condition can be the one that does not hold; or our own first try has met it.
             Err(fault) if fault.is_refused_condition() => match self.head(to).await? {
                 Some(there)
@@ -244,8 +271,7 @@ impl Store {
                         && there.etag == source.etag
                         && (!can.folds_names || self.is_listed(to).await?) =>
                 {
-                    let told = Some(ToldOfCopy::default());
-                    Box::pin(self.prove_copy(source, to, can, told)).await
+                    Ok(ToldOfCopy::default())
                 }
                 _ => Err(meanwhile()),
             },

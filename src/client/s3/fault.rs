@@ -37,10 +37,14 @@ pub(super) struct Fault {
     /// The store's code, such as `NoSuchKey`; empty if it sent none.
     pub(super) code: String,
     message: String,
+    /// The request, as S3 names it; empty if none was sent.
+    request: &'static str,
     /// Set for a fault that our own checks found.
     kind: Option<ErrorKind>,
     /// What is there now, if it is ours and not what was sent.
     pub(super) left: Option<ETag>,
+    /// It came again and again.
+    is_tried: bool,
     /// What whoever found it says is to be done.
     told: Option<String>,
 }
@@ -61,6 +65,12 @@ impl Fault {
             _ => 500,
         };
         Self { status, code: code.to_owned(), message: message.to_owned(), ..Self::default() }
+    }
+
+    /// Returns the fault of one key of a request about many that the answer says nothing of.
+    pub(super) fn unanswered() -> Self {
+        let message = "which says nothing of this object".into();
+        Self { status: 200, request: "DeleteObjects", message, ..Self::default() }
     }
 
     /// Returns the fault of a request that was dropped because the run was cancelled.
@@ -117,6 +127,26 @@ impl Fault {
     /// There is no such object, upload or bucket.
     pub(super) fn is_missing(&self) -> bool {
         self.status == 404
+    }
+
+    /// The store did what it was asked, or not; its answer cannot be read.
+    pub(super) fn is_unread_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The clock of this machine and that of the store are too far apart.
+    pub(super) fn is_of_clocks(&self) -> bool {
+        self.code == "RequestTimeTooSkewed"
+    }
+
+    /// Returns the fault of a request that was sent as often as helps.
+    pub(super) fn tried(self) -> Self {
+        Self { is_tried: true, ..self }
+    }
+
+    /// Returns the fault with what is to be done about it.
+    pub(super) fn hinting(self, hint: String) -> Self {
+        Self { told: Some(hint), ..self }
     }
 
     /// The store asks to be left in peace for a while.
@@ -194,6 +224,7 @@ impl Fault {
             Some(hint) => error.with_hint(hint.to_owned()),
             None => error,
         };
+        let error = if self.is_tried { error.tried() } else { error };
         error.with_source(self.shown())
     }
 
@@ -219,7 +250,6 @@ impl Fault {
             (_, "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired") => {
                 "the credentials have expired; renew them and run again"
             }
-            (_, "RequestTimeTooSkewed") => "the clock of this machine differs from the store's; set it right",
             (_, "AuthorizationHeaderMalformed") | (301 | 307 | 308, _) => {
                 "the bucket is in another region or at another address; see --region and --endpoint-url"
             }
@@ -238,6 +268,9 @@ impl Fault {
             (_, "KeyTooLongError") => "the name is too long for the store",
             (401 | 403, _) => "check that the credentials may do this on the bucket and prefix",
             (0, _) if self.kind.is_none() => "check the address and the network; nothing was lost, run again",
+            (501, _) | (_, "NotImplemented") => {
+                "the store does not know this request; an up-to-date version of it may"
+            }
             (500..=599, _) => "the store has trouble; nothing was lost, run again later",
             _ => return None,
         })
@@ -245,10 +278,13 @@ impl Fault {
 
     fn shown(&self) -> String {
         let (message, code) = (short(&self.message), short(&self.code));
+        let request = if self.request.is_empty() { String::new() } else { format!(" to {}", self.request) };
         match (self.status, code.as_str()) {
             (0, _) => message,
-            (status, "") => format!("the store answered {status}{}{message}", colon(&message)),
-            (status, code) => format!("the store answered {status} {code}{}{message}", colon(&message)),
+            (status, "") => format!("the store answered {status}{request}{}{message}", colon(&message)),
+            (status, code) => {
+                format!("the store answered {status} {code}{request}{}{message}", colon(&message))
+            }
         }
     }
 }
@@ -282,14 +318,18 @@ where
     fn from(error: SdkError<E, HttpResponse>) -> Self {
         let status = error.raw_response().map_or(0, |response| response.status().as_u16());
         if let SdkError::ServiceError(service) = &error {
-            let told = service.err();
-            if told.code().is_none() && told.message().is_none() {
-                let message = causes(&error);
-                return Self { status, message, ..Self::default() };
+            let (request, told) = (request_of::<E>(), error.raw_response().and_then(region_hint));
+            let fault = Self { status, request, told, ..Self::default() };
+            let said = service.err();
+            if said.code().is_none() && said.message().is_none() {
+                // An answer to a HEAD says no more than its status.
+                let is_success = fault.is_unread_success();
+                let message = is_success.then(|| format!("which cannot be read: {}", last_cause(&error)));
+                return Self { message: message.unwrap_or_default(), ..fault };
             }
-            let code = told.code().unwrap_or_default().to_owned();
-            let message = told.message().unwrap_or_default().to_owned();
-            return Self { status, code, message, ..Self::default() };
+            let code = said.code().unwrap_or_default().to_owned();
+            let message = said.message().unwrap_or_default().to_owned();
+            return Self { code, message, ..fault };
         }
         let kind = match &error {
             // Nothing was sent: the request itself cannot be made.
@@ -305,6 +345,31 @@ where
             if is_stranger { (STRANGER, Some(ErrorKind::PermissionDenied)) } else { ("", kind) };
         Self { code: code.to_owned(), message, kind, ..Self::default() }
     }
+}
+
+/// Returns the request that errors of this type are of.
+fn request_of<E>() -> &'static str {
+    let name = std::any::type_name::<E>();
+    let name = name.rsplit("::").next().unwrap_or(name);
+    name.strip_suffix("Error").unwrap_or(name)
+}
+
+/// Returns what to do about a bucket that is in another region, where the store names it.
+fn region_hint(response: &HttpResponse) -> Option<String> {
+    let is_elsewhere = matches!(response.status().as_u16(), 301 | 307 | 308 | 400);
+    let region = response.headers().get("x-amz-bucket-region").filter(|_| is_elsewhere)?;
+    let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_region = !region.is_empty() && region.len() <= 64 && region.bytes().all(is_name);
+    is_region.then(|| format!("the bucket is in the region {region}: run with --region {region}"))
+}
+
+/// Returns the innermost cause of an error.
+fn last_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    last.to_string()
 }
 
 /// Returns the messages of an error and its causes. Those of the SDK name hosts and system errors, no secrets.

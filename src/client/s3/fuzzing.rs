@@ -24,7 +24,9 @@ use super::metadata::{MTIME, content_type, mtime_of, read_mode, read_mtime, writ
 use super::page::{Object, Page, Position};
 use super::requests::{ENTRY, whole_listing};
 use crate::error::ErrorKind;
+use crate::fingerprint::ETag;
 use crate::fuzzing::{Choices, is_harmless};
+use crate::timestamp::Timestamp;
 
 /// What bytes that are no printable ASCII stand for in the body of an answer.
 const PIECES: &[&str] = &[
@@ -187,15 +189,20 @@ fn written(page: &Page, prefix: &str) -> Option<String> {
 
 fn written_object(object: &Object) -> Option<String> {
     // The SDK writes microseconds, and reads nanoseconds.
-    let modified = DateTime::from_secs(object.modified.seconds).fmt(Format::DateTime).ok()?;
-    let modified = format!("{}.{:09}Z", modified.trim_end_matches('Z'), object.modified.nanoseconds);
+    let time = |time: Timestamp| {
+        let text = DateTime::from_secs(time.seconds).fmt(Format::DateTime).ok()?;
+        Some(format!("<LastModified>{}.{:09}Z</LastModified>", text.trim_end_matches('Z'), time.nanoseconds))
+    };
+    let modified = match object.modified {
+        Some(modified) => time(modified)?,
+        None => String::new(),
+    };
     let key = object.key.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02X}"));
     Some(format!(
-        "<Contents><Key>{key}</Key><LastModified>{modified}</LastModified><ETag>&quot;{}&quot;</ETag><Size>{}</Size>\
-         <StorageClass>{}</StorageClass></Contents>",
-        referred(object.etag.as_str()),
+        "<Contents><Key>{key}</Key>{modified}<ETag>&quot;{}&quot;</ETag><Size>{}</Size>\
+         <StorageClass>STANDARD</StorageClass></Contents>",
+        referred(object.etag.as_ref().map_or("", ETag::as_str)),
         object.size,
-        if object.is_archived { "GLACIER" } else { "STANDARD" },
     ))
 }
 

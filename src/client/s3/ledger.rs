@@ -96,6 +96,11 @@ impl Ledger {
         Self { dir, file: Mutex::new(None) }
     }
 
+    /// Returns whether a later run will read this.
+    pub(super) fn is_kept(&self) -> bool {
+        self.dir.is_some()
+    }
+
     /// Notes that an upload is about to be asked for, and returns its number here. `name` makes the file's
     /// name if there is none yet.
     pub(super) fn want(&self, wish: Wish, name: impl FnOnce() -> u64) -> Result<u64> {

@@ -13,9 +13,10 @@ use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint}
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
-use http_body_util::Limited;
+use http_body_util::{BodyExt, Limited};
 
 use super::requests::operation;
+use crate::xml::escape_controls;
 
 /// How slowly a body may be taken by the store before its request counts as stuck, in bytes a second: a
 /// sixteenth of a megabit line, which 16 requests may share.
@@ -102,6 +103,8 @@ impl Intercept for Limits {
         let response = context.response_mut();
         if let Some(most) = self.most_bytes(operation(config), response.status().is_success()) {
             let body = Limited::new(response.take_body(), most);
+            // Other servers than S3 write names as they are.
+            let body = body.map_frame(|frame| frame.map_data(escape_controls));
             *response.body_mut() = SdkBody::from_body_1_x(body);
         }
         Ok(())

@@ -12,11 +12,12 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use super::S3Client;
 use super::page::{Object, Page, Position};
 use super::walk::{self, PAGE_KEYS, Walk};
-use crate::client::{ListRequest, Listed, SkipReason, Unnamed};
+use crate::client::{ListRequest, Listed, Unnamed};
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::key::{Key, KeyError, RESERVED_FOLDER, escape, is_reserved_name};
+use crate::marker::ListedMarker;
 
 /// The markers, below the prefix.
 const PAIRS: &str = ".syncengine/pairs/";
@@ -109,31 +110,34 @@ impl S3Client {
         items.try_flatten().boxed()
     }
 
-    /// Returns the ids in `.syncengine/pairs/`, without a request if the page of [`Self::bucket_exists`] shows them.
-    pub(super) async fn marker_ids(&self) -> Result<Vec<String>> {
+    /// Lists what is in `.syncengine/pairs/`, without a request if the page of [`Self::bucket_exists`] shows them.
+    pub(super) async fn list_markers(&self) -> Result<Vec<ListedMarker>> {
         let (store, root) = (&self.store, &self.at.prefix);
         let now = store.ports.clock.monotonic();
-        if let Some(ids) = store.first_page.peek(now, root, |page| markers_on(page, root)) {
-            return Ok(ids);
+        if let Some(listed) = store.first_page.peek(now, root, |page| markers_on(page, root)) {
+            return Ok(listed);
         }
         let prefix = format!("{root}{PAIRS}");
         let pages = Walk::in_any_order(store, &prefix, None).pages();
-        let ids = pages.map_ok(|objects| ids(&objects, &prefix)).try_concat().await;
-        ids.map_err(|fault| fault.error(format!("list the markers of `{}`", self.location)))
+        let listed = pages.map_ok(|objects| markers(&objects, &prefix)).try_concat().await;
+        listed.map_err(|fault| fault.error(format!("list the markers of `{}`", self.location)))
     }
 }
 
-/// Returns the ids of the markers if the page is sure to show them all: it is the whole listing, or one in
+/// Returns the markers if the page is sure to show them all: it is the whole listing, or one in
 /// byte order, or folder by folder, that has come past them.
-fn markers_on(page: &Page, root: &str) -> Option<Vec<String>> {
+fn markers_on(page: &Page, root: &str) -> Option<Vec<ListedMarker>> {
     let behind = format!("{root}{BEHIND_PAIRS}");
     let is_past = walk::is_ordered(page) && page.objects.last().is_some_and(|last| last.key > behind);
-    (page.next.is_none() || is_past).then(|| ids(&page.objects, &format!("{root}{PAIRS}")))
+    (page.next.is_none() || is_past).then(|| markers(&page.objects, &format!("{root}{PAIRS}")))
 }
 
-fn ids(objects: &[Object], prefix: &str) -> Vec<String> {
-    let names = objects.iter().filter_map(|object| object.key.strip_prefix(prefix));
-    names.filter(|id| !id.is_empty() && !id.contains('/')).map(str::to_owned).collect()
+fn markers(objects: &[Object], prefix: &str) -> Vec<ListedMarker> {
+    let marker = |object: &Object| {
+        let name = object.key.strip_prefix(prefix).filter(|name| !name.is_empty() && !name.contains('/'))?;
+        Some(ListedMarker { name: name.to_owned(), stored: object.modified })
+    };
+    objects.iter().filter_map(marker).collect()
 }
 
 /// Turns objects, in byte order, into what the engine is told of them.
@@ -164,12 +168,17 @@ impl View {
                 (!is_folder_marker(name, object.size)).then(|| unmappable(name, error, object.size))
             }
             Ok(key) if key.is_reserved() => self.foreign(key),
-            Ok(key) if object.is_archived => Some(Listed::Skipped(key, SkipReason::Archived)),
-            Ok(key) => {
-                let fingerprint = Fingerprint::Object(object.etag);
+            Ok(key) => Some(match object.etag {
                 // The store's time says when it got the object, which tells nothing about the file.
-                Some(Listed::File(Entry { key, size: object.size, modified: None, fingerprint }))
-            }
+                Some(etag) => Listed::File(Entry {
+                    key,
+                    size: object.size,
+                    modified: None,
+                    stored: object.modified,
+                    fingerprint: Fingerprint::Object(etag),
+                }),
+                None => Listed::Unknown(key, unversioned()),
+            }),
         }
     }
 
@@ -203,6 +212,12 @@ fn reserved_part(name: &str) -> &str {
         end += 1;
     }
     name
+}
+
+/// Without an ETag nobody can tell one version from another.
+fn unversioned() -> Error {
+    Error::new(ErrorKind::Unavailable, "the store lists it without an ETag")
+        .with_hint("look at the object in the store; writing it again may help")
 }
 
 /// Its position is the name itself: between the names around it, as the store has it.

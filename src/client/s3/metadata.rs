@@ -9,6 +9,14 @@ use crate::entry::Timestamp;
 /// The name under which rclone and others keep the time of modification, and so do we.
 pub(super) const MTIME: &str = "mtime";
 
+/// The name under which is kept which write an object is of, so that one whose answer was lost is not taken for somebody else's.
+pub(super) const TOKEN: &str = "syncengine-write";
+
+/// Returns the write that an object says it is of.
+pub(super) fn token_of(metadata: Option<&HashMap<String, String>>) -> Option<String> {
+    metadata?.iter().find(|(name, _)| name.eq_ignore_ascii_case(TOKEN)).map(|(_, token)| token.clone())
+}
+
 /// No file is from after the year 9999; a larger number is not a time.
 const MAX_SECONDS: i64 = 253_402_300_799;
 

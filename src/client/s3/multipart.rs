@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -13,6 +12,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use md5::{Digest, Md5};
 
 use super::S3Client;
+use super::budget::Budget;
 use super::fault::Fault;
 use super::ledger::{Shape, Wish};
 use super::metadata::write_mtime;
@@ -22,7 +22,7 @@ use super::proof::{Told, hides_hash, is_other_content};
 use super::stage::{Writing, checksum, wrong_length};
 use super::store::Store;
 use crate::client::{Body, Target};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{ContentHash, ETag, Parts};
 
 const MIB: u64 = 1024 * 1024;
@@ -36,13 +36,19 @@ const PART_BYTES: u64 = 8 * MIB;
 /// A store takes 10,000 parts; some room is left.
 const MAX_PARTS: u64 = 9000;
 
-/// Parts of one file under way at once.
+/// Parts of one file under way at once, as far as there is memory for them.
 pub(super) const PARTS_IN_FLIGHT: usize = 4;
 
 /// Returns the size of the parts of a file of `size` bytes.
 pub(super) fn part_bytes(size: u64, wanted: Option<u64>) -> u64 {
     let least = size.div_ceil(MAX_PARTS).div_ceil(MIB) * MIB;
     wanted.unwrap_or(PART_BYTES).max(least)
+}
+
+/// Returns how many parts of one file are under way at once: all of them and the next, which is being read, are in memory.
+pub(super) fn parts_in_flight(part_bytes: u64, memory_bytes: u64) -> usize {
+    let room = usize::try_from(memory_bytes / part_bytes.max(1)).unwrap_or(usize::MAX);
+    room.saturating_sub(1).clamp(1, PARTS_IN_FLIGHT)
 }
 
 /// An upload under way.
@@ -87,10 +93,10 @@ impl S3Client {
         let upload = if let Some(upload) = self.go_on(&writing.key, &shape).await.map_err(fail)? {
             upload
         } else {
-            let (metadata, kind) = (writing.metadata(), writing.content_type());
+            let (metadata, kind) = (Some(writing.metadata()), writing.content_type());
             self.store.begin_upload(&writing.key, kind, metadata, Some(shape)).await.map_err(fail)?
         };
-        let uploaded = self.send_parts(target, (can, &upload), part, body).await;
+        let uploaded = self.send_parts(target, (can, &upload, &writing.budget), part, body).await;
         let completed = match uploaded {
             Err(error) => Err(error),
             Ok(uploaded) => match self.make_room(target).await {
@@ -101,7 +107,11 @@ impl S3Client {
                 }
             },
         };
-        self.store.end_upload(upload, completed.is_ok()).await;
+        // What the store has by now the next run need not send again.
+        let is_given_up = |error: &Error| error.kind() == ErrorKind::Unavailable && !error.is_worth_a_try();
+        if !completed.as_ref().is_err_and(is_given_up) || !self.store.ledger.is_kept() {
+            self.store.end_upload(upload, completed.is_ok()).await;
+        }
         completed
     }
 
@@ -109,7 +119,7 @@ impl S3Client {
     async fn send_parts(
         &self,
         target: &Target,
-        (can, upload): (Capabilities, &Upload),
+        (can, upload, budget): (Capabilities, &Upload, &Budget),
         part_bytes: u64,
         mut body: Body,
     ) -> Result<(Vec<Part>, u64)> {
@@ -117,12 +127,17 @@ impl S3Client {
         let room = usize::try_from(part_bytes).unwrap_or(usize::MAX);
         let mut sending = FuturesUnordered::new();
         let mut sent: Vec<Part> = Vec::new();
+        let most = parts_in_flight(part_bytes, self.setup.memory_bytes);
         let mut filling = BytesMut::new();
         let (mut total, mut number, mut ended) = (0, 0, false);
         while !ended {
             match body.chunks.try_next().await? {
                 Some(chunk) => {
                     total += chunk.len() as u64;
+                    // All at once: what grows is copied, and then there twice for a while.
+                    if filling.is_empty() {
+                        filling.reserve(room.min(usize::try_from(body.size).unwrap_or(room)) + chunk.len());
+                    }
                     filling.extend_from_slice(&chunk);
                 }
                 None => ended = true,
@@ -133,8 +148,8 @@ impl S3Client {
             while filling.len() >= room || (ended && !filling.is_empty()) {
                 number += 1;
                 let bytes = filling.split_to(room.min(filling.len())).freeze();
-                sending.push(self.store.send_part(can, upload, number, bytes));
-                if sending.len() >= PARTS_IN_FLIGHT
+                sending.push(self.store.send_part(can, (upload, budget), number, bytes));
+                if sending.len() >= most
                     && let Some(part) = sending.next().await
                 {
                     sent.push(part.map_err(fail)?);
@@ -261,7 +276,7 @@ impl Store {
     async fn send_part(
         &self,
         can: Capabilities,
-        upload: &Upload,
+        (upload, budget): (&Upload, &Budget),
         number: i32,
         bytes: Bytes,
     ) -> Result<Part, Fault> {
@@ -274,13 +289,15 @@ impl Store {
         let mut has_tried = false;
         loop {
             let answer = self
-                .send(|| async {
+                .send_within(budget, || async {
+                    let (body, progress) = budget.body(bytes.clone());
                     let request = self.sdk().upload_part().bucket(&self.bucket).key(&upload.key);
                     let request = request.upload_id(&upload.id).part_number(number).checksum_crc32(&crc);
                     let request = request.set_content_md5(content_md5.clone());
-                    let request = request.body(ByteStream::from(bytes.clone()));
+                    let request = request.body(body);
                     let request = request.customize().disable_payload_signing();
-                    Ok(request.config_override(self.limits().patient(bytes.len() as u64)).send().await?)
+                    let request = request.config_override(self.limits().patient(bytes.len() as u64));
+                    self.unless_stuck(&progress, request.send()).await
                 })
                 .await?;
             let customer = answer.sse_customer_algorithm.as_deref();
@@ -320,7 +337,7 @@ impl Store {
     /// listed where a store finds none by a prefix.
     pub(super) async fn uploads_of(&self, key: &str) -> Result<Vec<(String, Option<i64>)>, Fault> {
         let answer = self
-            .send(|| async {
+            .send_even_if_cancelled(|| async {
                 Ok(self.sdk().list_multipart_uploads().bucket(&self.bucket).prefix(key).send().await?)
             })
             .await?;
@@ -347,6 +364,15 @@ async fn digest(bytes: Bytes) -> Result<(Bytes, [u8; 16], String), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_many_parts_are_under_way_as_fit_beside_the_one_that_is_read() {
+        for (part, memory, expected) in
+            [(8, 256, 4), (8, 40, 4), (8, 24, 2), (8, 16, 1), (8, 1, 1), (256, 128, 1), (64, 256, 3)]
+        {
+            assert_eq!(parts_in_flight(part * MIB, memory * MIB), expected, "{part} {memory}");
+        }
+    }
 
     #[test]
     fn parts_grow_so_that_there_are_never_more_than_a_store_takes() {

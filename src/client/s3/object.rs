@@ -1,9 +1,15 @@
 //! One object as it is now, and what a write may meet there.
 
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::ChecksumMode;
+
 use super::fault::Fault;
-use super::metadata::{mtime_of, timestamp};
+use super::metadata::{mtime_of, timestamp, token_of};
+use super::page::Position;
 use super::store::Store;
-use crate::client::{Listed, SkipReason};
+use super::walk::PAGE_KEYS;
+use crate::client::Listed;
 use crate::entry::{Entry, Timestamp};
 use crate::error::ErrorKind;
 use crate::fingerprint::{ETag, Fingerprint};
@@ -17,7 +23,8 @@ pub(super) struct Object {
     /// From its metadata.
     pub(super) mtime: Option<Timestamp>,
     pub(super) last_modified: Option<Timestamp>,
-    pub(super) archived: bool,
+    /// Which write it is of.
+    pub(super) token: Option<String>,
 }
 
 /// What must be at a key for a write or a deletion to go ahead.
@@ -63,68 +70,84 @@ pub(super) fn etag_of(entry: &Entry) -> Result<ETag, Fault> {
     }
 }
 
-/// Returns whether an object of this storage class must be restored before it can be read.
-pub(super) fn is_archived(storage_class: Option<&str>) -> bool {
-    matches!(storage_class, Some("GLACIER" | "DEEP_ARCHIVE"))
-}
-
 impl Object {
     /// Returns the object under the name it has in the tree.
     pub(super) fn listed(self, key: &Key) -> Listed {
-        if self.archived {
-            return Listed::Skipped(key.clone(), SkipReason::Archived);
-        }
         Listed::File(self.entry(key))
+    }
+
+    /// Returns whether it is of the write with this token.
+    pub(super) fn is_of(&self, token: &str) -> bool {
+        self.token.as_deref() == Some(token)
     }
 
     pub(super) fn entry(self, key: &Key) -> Entry {
         let fingerprint = Fingerprint::Object(self.etag);
-        Entry { key: key.clone(), size: self.size, modified: self.mtime, fingerprint }
+        Entry { key: key.clone(), size: self.size, modified: self.mtime, stored: None, fingerprint }
     }
 }
 
 impl Store {
     /// Looks at an object; `None` if there is none.
     pub(super) async fn head(&self, key: &str) -> Result<Option<Object>, Fault> {
-        let looked = self
-            .send(|| async {
-                let request = self.sdk().head_object().bucket(&self.bucket).key(key);
-                Ok(request.send().await?)
-            })
-            .await;
-        let answer = match looked {
-            Err(fault) if fault.is_missing() => return Ok(None),
-            Err(fault) => return Err(self.explained(fault).await),
-            Ok(answer) => answer,
-        };
-        let size = answer.content_length.and_then(|length| u64::try_from(length).ok());
-        let (Some(etag), Some(size)) = (answer.e_tag.as_deref().and_then(ETag::parse), size) else {
+        let Some(found) = self.look(key, None).await? else { return Ok(None) };
+        let size = found.content_length.and_then(|length| u64::try_from(length).ok());
+        let (Some(etag), Some(size)) = (found.e_tag.as_deref().and_then(ETag::parse), size) else {
             return Err(Fault::new(ErrorKind::Unavailable, "the store tells no ETag or size of the object"));
         };
         Ok(Some(Object {
             etag,
             size,
-            mtime: mtime_of(answer.metadata.as_ref()),
-            last_modified: answer.last_modified.as_ref().map(timestamp),
-            archived: is_archived(answer.storage_class.as_ref().map(aws_sdk_s3::types::StorageClass::as_str))
-                && answer.restore.as_deref().is_none_or(|told| !told.contains("ongoing-request=\"false\"")),
+            mtime: mtime_of(found.metadata.as_ref()),
+            last_modified: found.last_modified.as_ref().map(timestamp),
+            token: token_of(found.metadata.as_ref()),
         }))
     }
 
-    /// Returns why a look at an object was refused: the answer to a HEAD has no room for it, that to a listing has. Only that
-    /// credentials are not taken any more counts; who may list may still not look.
-    pub(super) async fn explained(&self, fault: Fault) -> Fault {
-        if fault.status != 403 || !fault.code.is_empty() {
-            return fault;
+    /// Asks what is known of an object, with its checksums if they are wanted; `None` if there is none.
+    pub(super) async fn look(
+        &self,
+        key: &str,
+        checksums: Option<ChecksumMode>,
+    ) -> Result<Option<HeadObjectOutput>, Fault> {
+        let looked = self
+            .ask(&self.budget_of(0), || async {
+                let request = self.sdk().head_object().bucket(&self.bucket).key(key);
+                Ok(request.set_checksum_mode(checksums.clone()).send().await?)
+            })
+            .await;
+        match looked {
+            Err(fault) if fault.is_missing() => Ok(None),
+            // Who may list only below a prefix gets 403 for what is not there, and the answer to a HEAD has no room for a reason.
+            Err(fault) if fault.status == 403 => self.as_listed(key, fault).await,
+            // Stores leave out the length of what is empty.
+            Ok(mut found) if found.content_length.is_none() => {
+                let what = "the store does not tell the size of the object";
+                let listed = self.as_listed(key, Fault::new(ErrorKind::Unavailable, what)).await?;
+                found.content_length = listed.and_then(|listed| listed.content_length);
+                Ok(Some(found))
+            }
+            looked => looked.map(Some),
         }
-        let listed = self.send_once(|| async {
-            let request = self.sdk().list_objects_v2().bucket(&self.bucket).max_keys(1);
-            Ok(request.send().await?)
-        });
-        match listed.await {
-            Err(told) if told.kind() == ErrorKind::Unauthenticated => told,
-            _ => fault,
-        }
+    }
+
+    /// Returns what the listing tells of an object, where a look at it ended with `fault`.
+    async fn as_listed(&self, key: &str, fault: Fault) -> Result<Option<HeadObjectOutput>, Fault> {
+        let page = match self.page(key, &Position::Start, PAGE_KEYS).await {
+            Err(told) if told.kind() == ErrorKind::Unauthenticated => return Err(told),
+            Err(_) => return Err(fault),
+            Ok(page) => page,
+        };
+        // A name comes before all that begin with it.
+        let is_shown = page.next.is_none() || !self.listing.is_disordered();
+        let Some(found) = page.objects.into_iter().find(|object| object.key == key) else {
+            return if is_shown { Ok(None) } else { Err(fault) };
+        };
+        let (Some(etag), Ok(size)) = (found.etag, i64::try_from(found.size)) else { return Err(fault) };
+        let modified =
+            found.modified.map(|time| DateTime::from_secs_and_nanos(time.seconds, time.nanoseconds));
+        let found = HeadObjectOutput::builder().e_tag(etag.as_str()).content_length(size);
+        Ok(Some(found.set_last_modified(modified).build()))
     }
 
     /// Returns how many bytes the first part of a multipart object has, if the store tells.

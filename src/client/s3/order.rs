@@ -20,7 +20,7 @@ pub(super) const BOUND: usize = 64 * 1024 * 1024;
 /// How much of a run is read at once. With 1,000 runs, 200 million objects, these are 64 MiB too.
 const BLOCK_BYTES: usize = 64 * 1024;
 
-/// The bytes of an entry besides its name and ETag: two lengths, size, time, archived.
+/// The bytes of an entry besides its name and ETag: two lengths, size, time, whether it has one.
 const FIXED_BYTES: usize = 4 + 4 + 8 + 8 + 4 + 1;
 
 /// Collects entries in any order.
@@ -81,7 +81,9 @@ impl Sorter {
     /// Takes entries in.
     pub(super) fn extend(&mut self, objects: impl IntoIterator<Item = Object>) {
         for object in objects {
-            self.used += size_of::<Object>() + object.key.len() + object.etag.as_str().len();
+            self.used += size_of::<Object>()
+                + object.key.len()
+                + object.etag.as_ref().map_or(0, |etag| etag.as_str().len());
             self.entries.push(object);
         }
     }
@@ -209,15 +211,16 @@ impl PartialEq for Head {
 impl Eq for Head {}
 
 fn encode(object: &Object, out: &mut Vec<u8>) -> io::Result<()> {
-    let etag = object.etag.as_str();
+    let etag = object.etag.as_ref().map_or("", ETag::as_str);
     for text in [&object.key, etag] {
         let length = u32::try_from(text.len()).map_err(|_| invalid("a name is too long"))?;
         out.extend(length.to_le_bytes());
     }
     out.extend(object.size.to_le_bytes());
-    out.extend(object.modified.seconds.to_le_bytes());
-    out.extend(object.modified.nanoseconds.to_le_bytes());
-    out.push(object.is_archived.into());
+    let time = object.modified.unwrap_or_default();
+    out.extend(time.seconds.to_le_bytes());
+    out.extend(time.nanoseconds.to_le_bytes());
+    out.push(object.modified.is_some().into());
     out.extend(object.key.as_bytes());
     out.extend(etag.as_bytes());
     Ok(())
@@ -234,11 +237,11 @@ impl Reader {
         let size = u64::from_le_bytes(array(&mut fixed)?);
         let seconds = i64::from_le_bytes(array(&mut fixed)?);
         let nanoseconds = u32::from_le_bytes(array(&mut fixed)?);
-        let [is_archived] = array(&mut fixed)?;
+        let [has_time] = array(&mut fixed)?;
         let key = self.text(key_length)?;
-        let etag = ETag::new(&self.text(etag_length)?);
-        let modified = Timestamp::new(seconds, nanoseconds);
-        Ok(Some(Object { key, size, etag, modified, is_archived: is_archived != 0 }))
+        let etag = ETag::parse(&self.text(etag_length)?);
+        let modified = (has_time != 0).then_some(Timestamp::new(seconds, nanoseconds));
+        Ok(Some(Object { key, size, etag, modified }))
     }
 
     fn text(&mut self, length: u32) -> io::Result<String> {
@@ -293,9 +296,8 @@ mod tests {
         Object {
             key: key.into(),
             size: number,
-            etag: ETag::new(&format!("{number:x}-é")),
-            modified: Timestamp::new(-5, 7),
-            is_archived: number.is_multiple_of(2),
+            etag: (!number.is_multiple_of(3)).then(|| ETag::new(&format!("{number:x}-é"))),
+            modified: number.is_multiple_of(2).then_some(Timestamp::new(-5, 7)),
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
-use aws_sdk_s3::types::{EncodingType, ObjectStorageClass};
+use aws_sdk_s3::types::EncodingType;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
     AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextRef,
@@ -39,11 +39,10 @@ pub(super) struct Object {
     /// Its whole name in the bucket.
     pub(super) key: String,
     pub(super) size: u64,
-    pub(super) etag: ETag,
-    /// When the store got it; not when its content was modified.
-    pub(super) modified: Timestamp,
-    /// It must be restored before it can be read.
-    pub(super) is_archived: bool,
+    /// `None` if the listing does not tell it.
+    pub(super) etag: Option<ETag>,
+    /// When the store got it, if it says so; not when its content was modified.
+    pub(super) modified: Option<Timestamp>,
 }
 
 /// Where in a listing a page begins.
@@ -68,10 +67,7 @@ pub(super) struct Page {
 impl Store {
     /// Asks for the part of the listing of `prefix` that begins at `position`.
     pub(super) async fn page(&self, prefix: &str, position: &Position, max_keys: i32) -> Result<Page, Fault> {
-        let result = self.send(|| self.page_once(prefix, position, max_keys)).await;
-        result.map_err(
-            |fault| if fault.status == 200 && self.asks_plainly(position) { unlistable() } else { fault },
-        )
+        self.send(|| self.page_once(prefix, position, max_keys)).await
     }
 
     fn asks_plainly(&self, position: &Position) -> bool {
@@ -109,12 +105,6 @@ impl Store {
         let answer = request.set_encoding_type(encoding).customize().interceptor(watch).send().await?;
         Ok((answer, entries.load(Ordering::Relaxed)))
     }
-}
-
-/// An answer came again and again that is no XML.
-fn unlistable() -> Fault {
-    let message = "LocalStack cannot show names with control characters behind the first page of a listing";
-    Fault::new(ErrorKind::Unsupported, message)
 }
 
 /// What listings have shown about the store, shared by all that list it.
@@ -244,14 +234,9 @@ fn object(told: aws_sdk_s3::types::Object, encoded: bool, prefix: &str) -> Resul
     }
     let size = told.size.and_then(|size| u64::try_from(size).ok());
     let size = size.ok_or_else(|| format!("`{}` has no possible size", shown()))?;
-    let Some(etag) = told.e_tag.as_deref().and_then(ETag::parse) else {
-        return Err(format!("`{}` has no ETag", shown()));
-    };
-    let modified = told.last_modified.ok_or_else(|| format!("`{}` has no time", shown()))?;
-    let modified = Timestamp::new(modified.secs(), modified.subsec_nanos());
-    let is_archived =
-        matches!(told.storage_class, Some(ObjectStorageClass::Glacier | ObjectStorageClass::DeepArchive));
-    Ok(Object { key, size, etag, modified, is_archived })
+    let etag = told.e_tag.as_deref().and_then(ETag::parse);
+    let modified = told.last_modified.map(|time| Timestamp::new(time.secs(), time.subsec_nanos()));
+    Ok(Object { key, size, etag, modified })
 }
 
 /// Returns where the next page begins. A token with U+FFFD is a name that XML cannot carry: SeaweedFS (4.48)
@@ -284,7 +269,7 @@ fn digit(byte: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_s3::types::{CommonPrefix, Object as Told};
+    use aws_sdk_s3::types::{CommonPrefix, Object as Told, ObjectStorageClass};
     use aws_smithy_types::DateTime;
 
     use super::*;
@@ -360,9 +345,8 @@ mod tests {
         let object = Object {
             key: "p/a".into(),
             size: 5,
-            etag: ETag::new("abc"),
-            modified: Timestamp::new(7, 8_000_000),
-            is_archived: false,
+            etag: Some(ETag::new("abc")),
+            modified: Some(Timestamp::new(7, 8_000_000)),
         };
         let second = Object { key: "p/b".into(), ..object.clone() };
         assert_eq!(page, Page { objects: vec![object, second], next: None });
@@ -416,14 +400,11 @@ mod tests {
     #[test]
     fn b56_an_impossible_object_is_refused() {
         type Change = fn(&mut Told);
-        let rows: [(&str, Change); 11] = [
+        let rows: [(&str, Change); 8] = [
             ("B-56 negative size", |o| o.size = Some(-5)),
             ("B-56 no size", |o| o.size = None),
             ("B-56 no key", |o| o.key = None),
             ("B-56 empty key", |o| o.key = Some(String::new())),
-            ("no ETag", |o| o.e_tag = None),
-            ("empty ETag", |o| o.e_tag = Some("\"\"".into())),
-            ("no time", |o| o.last_modified = None),
             ("F-36, B-17 outside the prefix", |o| o.key = Some("q/a".into())),
             ("B-17 beside the prefix", |o| o.key = Some("p".into())),
             ("B-14 not UTF-8", |o| o.key = Some("p/%ff".into())),
@@ -465,13 +446,19 @@ mod tests {
     }
 
     #[test]
-    fn only_what_must_be_restored_is_archived() {
-        use ObjectStorageClass::*;
-        for (class, expected) in
-            [(Glacier, true), (DeepArchive, true), (GlacierIr, false), (IntelligentTiering, false)]
-        {
-            let page = judged_object(|object| object.storage_class = Some(class.clone())).unwrap();
-            assert_eq!(page.objects[1].is_archived, expected, "{class}");
+    fn what_a_listing_need_not_tell_may_be_missing() {
+        type Change = fn(&mut Told);
+        let rows: [(Change, bool, bool); 4] = [
+            (|o| o.e_tag = None, false, true),
+            (|o| o.e_tag = Some("\"\"".into()), false, true),
+            (|o| o.e_tag = Some("W/\"abc\"".into()), true, true),
+            (|o| o.last_modified = None, true, false),
+        ];
+        for (change, has_etag, has_time) in rows {
+            let page = judged_object(change).unwrap();
+            let told = &page.objects[1];
+            assert_eq!((told.etag.is_some(), told.modified.is_some()), (has_etag, has_time));
+            assert_eq!(page.objects[0].etag, Some(ETag::new("abc")));
         }
     }
 

@@ -118,17 +118,7 @@ impl Store {
 
     /// Looks at an object with its checksums; `None` if there is none.
     pub(super) async fn look_closely(&self, key: &str) -> Result<Option<HeadObjectOutput>, Fault> {
-        let looked = self
-            .send(|| async {
-                let request = self.sdk().head_object().bucket(&self.bucket).key(key);
-                Ok(request.checksum_mode(ChecksumMode::Enabled).send().await?)
-            })
-            .await;
-        match looked {
-            Err(fault) if fault.is_missing() => Ok(None),
-            Err(fault) => Err(self.explained(fault).await),
-            Ok(answer) => Ok(Some(answer)),
-        }
+        self.look(key, Some(ChecksumMode::Enabled)).await
     }
 }
 
@@ -146,7 +136,7 @@ impl Version {
     }
 
     /// Reads the whole object and returns the hash of its content.
-    async fn content(&self, form: HashForm) -> Result<ContentHash, Fault> {
+    pub(super) async fn content(&self, form: HashForm) -> Result<ContentHash, Fault> {
         let mut hasher = Hasher::new(form);
         let first = self.first();
         let answer = self.store.send(|| self.get(&first)).await?;

@@ -5,75 +5,88 @@
 //! which begins at the next name that was not looked for yet, so that one request answers for a thousand names
 //! that lie together and none takes more than one. What no page shows is asked for by its name.
 
+use std::collections::BTreeMap;
+
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::S3Client;
 use super::fault::Fault;
-use super::page::Position;
+use super::page::{Object, Position};
+use super::store::Store;
 use super::walk::PAGE_KEYS;
-use crate::client::{Listed, NotKept, Written};
+use crate::client::{Kept, Listed, Written};
+use crate::entry::Entry;
 use crate::error::Result;
 use crate::fingerprint::Fingerprint;
+use crate::key::Key;
 
 /// How many names are asked for at once.
 const AT_ONCE: usize = 32;
 
-/// With fewer names each is asked for: a look at one object is less work for a store than a page.
-const LEAST_LISTED: usize = 3;
-
 impl S3Client {
-    /// Returns which of the files that were just written are not there, not whole, or still are what they replaced, and what is
-    /// there.
-    pub(super) async fn find_missing(&self, written: &[Written]) -> Result<Vec<NotKept>> {
-        let mut written = written.to_vec();
-        written.sort_unstable_by(|one, other| one.entry.key.cmp(&other.entry.key));
-        // Of a name that was written twice the last write counts.
-        written.reverse();
-        written.dedup_by(|one, other| one.entry.key == other.entry.key);
-        written.reverse();
-        if written.len() >= LEAST_LISTED && !self.store.listing.is_disordered() {
-            // Where the listing does not come each is asked for.
-            written = self.unlisted(written.clone()).await.unwrap_or(written);
-        }
-        let looks = stream::iter(written).map(|file| async move {
-            let key = file.entry.key.clone();
-            match self.head_key(&key).await {
-                Ok(Some(Listed::File(now))) => {
-                    let is_wrong = !file.is_kept_by(&now.fingerprint, now.size);
-                    Ok(is_wrong.then_some(NotKept { key, there: Some(now) }))
-                }
-                Err(error) if error.ends_the_run() => Err(error),
-                // Nobody can tell; the next run will see.
-                Ok(Some(Listed::Unknown(..))) | Err(_) => Ok(None),
-                Ok(_) => Ok(Some(NotKept { key, there: None })),
-            }
-        });
-        looks.buffered(AT_ONCE).try_filter_map(|wrong| async move { Ok(wrong) }).try_collect().await
+    async fn md5_etags(&self) -> bool {
+        self.capabilities().await.is_ok_and(|can| can.md5_etags)
     }
 
-    /// Returns which of these files, in ascending order, the listing does not show as they should be.
-    async fn unlisted(&self, written: Vec<Written>) -> Result<Vec<Written>, Fault> {
+    /// Returns which of the files that were just written, in ascending order, the listing does not show as they were, and what has
+    /// become of them. Where a store lists in an order of its own, a look at each says as much.
+    pub(super) async fn ask_for(&self, written: &[Written]) -> Result<BTreeMap<Key, Kept>> {
+        let is_listed = !self.store.listing.is_disordered();
+        let unlisted = if is_listed {
+            let name = |file: &Written| self.object_key(&file.entry.key);
+            let is_kept = |file: &Written, shown: &Object| {
+                shown.etag.clone().map(Fingerprint::Object).as_ref() == Some(&file.entry.fingerprint)
+                    && file.entry.size == shown.size
+            };
+            let unlisted = self.store.unlisted(&self.at.prefix, written.to_vec(), name, is_kept);
+            // Where the listing does not come each is asked for.
+            unlisted.await.unwrap_or_else(|_| written.to_vec())
+        } else {
+            written.to_vec()
+        };
+        let looks = stream::iter(unlisted).map(|file| async move {
+            let key = file.entry.key.clone();
+            match self.head_key(&key).await {
+                Ok(Some(Listed::File(now))) if !file.is_kept_by(&now, self.md5_etags().await) => {
+                    let is_ours = self.is_written_here(&self.object_key(&key)).await;
+                    Ok(Some((key, if is_ours { Kept::Damaged(now) } else { Kept::Not(Some(now)) })))
+                }
+                Ok(Some(Listed::File(_))) if !is_listed => Ok(None),
+                Ok(Some(Listed::File(_))) => Ok(Some((key, Kept::Unlisted))),
+                Err(error) if error.ends_the_run() => Err(error),
+                Ok(Some(Listed::Unknown(_, error))) | Err(error) => Ok(Some((key, Kept::Unknown(error)))),
+                Ok(_) => Ok(Some((key, Kept::Not(None)))),
+            }
+        });
+        looks.buffered(AT_ONCE).try_filter_map(|kept| async move { Ok(kept) }).try_collect().await
+    }
+}
+
+impl Store {
+    /// Returns which of some objects, in ascending order of their names, the listing below a prefix does not show as they should
+    /// be.
+    pub(super) async fn unlisted<T>(
+        &self,
+        prefix: &str,
+        written: Vec<T>,
+        name: impl Fn(&T) -> String + Sync,
+        is_kept: impl Fn(&T, &Object) -> bool + Sync,
+    ) -> Result<Vec<T>, Fault> {
         let mut unlisted = Vec::new();
         let mut waiting = written.into_iter().peekable();
         while let Some(next) = waiting.peek() {
-            let before = before(&self.object_key(&next.entry.key));
-            let page = self.store.page(&self.at.prefix, &Position::After(before), PAGE_KEYS).await?;
+            let page = self.page(prefix, &Position::After(before(&name(next))), PAGE_KEYS).await?;
             // A page says nothing of what lies behind its last name, unless it is the last page.
             let end = page.next.is_some().then(|| page.objects.last().map(|object| object.key.clone()));
             let mut covered = 0;
-            while let Some(file) = waiting.next_if(|file| {
-                let name = self.object_key(&file.entry.key);
-                end.as_ref().is_none_or(|end| end.as_ref().is_some_and(|end| name <= *end))
+            while let Some(one) = waiting.next_if(|one| {
+                end.as_ref().is_none_or(|end| end.as_ref().is_some_and(|end| name(one) <= *end))
             }) {
                 covered += 1;
-                let name = self.object_key(&file.entry.key);
+                let name = name(&one);
                 let at = page.objects.binary_search_by(|object| object.key.as_str().cmp(&name));
-                let is_kept = at.is_ok_and(|at| {
-                    let shown = &page.objects[at];
-                    file.is_kept_by(&Fingerprint::Object(shown.etag.clone()), shown.size)
-                });
-                if !is_kept {
-                    unlisted.push(file);
+                if !at.is_ok_and(|at| is_kept(&one, &page.objects[at])) {
+                    unlisted.push(one);
                 }
             }
             if covered == 0 {
@@ -86,10 +99,12 @@ impl S3Client {
 
 impl Written {
     /// Returns whether what a store shows can be what was written, or what somebody wrote after: it is not the version that was
-    /// replaced, nor one with the ETag of what was written and another size.
-    fn is_kept_by(&self, shown: &Fingerprint, size: u64) -> bool {
-        let is_old = self.replaces.as_ref().is_some_and(|old| old.fingerprint == *shown);
-        !is_old && (self.entry.fingerprint != *shown || self.entry.size == size)
+    /// replaced, and what has our time is ours, with all its bytes and, where ETags are hashes, with its ETag.
+    fn is_kept_by(&self, shown: &Entry, has_hashes: bool) -> bool {
+        let is_old = self.replaces.as_ref().is_some_and(|old| old.fingerprint == shown.fingerprint);
+        let is_same = self.entry.fingerprint == shown.fingerprint;
+        let is_ours = is_same || shown.modified.is_some() && shown.modified == self.entry.modified;
+        !is_old && (!is_ours || shown.size == self.entry.size && (is_same || !has_hashes))
     }
 }
 

@@ -18,7 +18,7 @@ use super::store::Store;
 use super::strict::Act;
 use crate::client::{Disposal, Target};
 use crate::entry::Entry;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::fingerprint::ETag;
 use crate::key::Key;
 
@@ -34,6 +34,9 @@ pub(super) const OBJECTS_PER_DELETE: usize = 1000;
 /// Requests of one batch of removals under way at once; the limiter decides how many are sent.
 const AT_ONCE: usize = 64;
 
+/// A single copy in the trash is looked at by its name; more may be on one page.
+const LEAST_LISTED: usize = 2;
+
 /// Waits for all of these, several at once, and returns what came of them in their order.
 async fn all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
     stream::iter(futures.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await
@@ -48,9 +51,20 @@ pub(super) struct Doomed {
     kept: Option<String>,
 }
 
-impl std::convert::From<Object> for Doomed {
-    fn from(object: Object) -> Self {
-        Self { key: object.key, etag: object.etag, kept: None }
+/// A copy in the trash.
+#[derive(Debug, Clone)]
+struct InTrash {
+    run: String,
+    /// As its manifest calls it.
+    name: String,
+    key: String,
+    from: From,
+}
+
+impl Doomed {
+    /// Returns the object, if its listing tells which version it is.
+    pub(super) fn listed(object: Object) -> Option<Self> {
+        Some(Self { key: object.key, etag: object.etag?, kept: None })
     }
 }
 
@@ -61,7 +75,9 @@ impl S3Client {
             Ok(()) => self.must_copy(disposal).await,
             Err(fault) => Err(fault),
         };
-        let kept = all(entries.iter().map(|entry| self.keep(entry, disposal, must_copy.clone()))).await;
+        let copied =
+            all(entries.iter().map(|entry| self.copy_doomed(entry, disposal, must_copy.clone()))).await;
+        let kept = self.prove_kept(copied).await;
         let mut results: Vec<Option<Fault>> = Vec::with_capacity(kept.len());
         let mut doomed = BTreeMap::new();
         for (index, kept) in kept.into_iter().enumerate() {
@@ -92,44 +108,94 @@ impl S3Client {
     pub(super) async fn make_room(&self, target: &Target) -> Result<Option<String>, Fault> {
         let Some(entry) = &target.replaces else { return Ok(None) };
         let must_copy = self.must_copy(&target.disposal).await;
-        Ok(self.keep(entry, &target.disposal, must_copy).await?.kept)
+        let copied = self.copy_doomed(entry, &target.disposal, must_copy).await;
+        Ok(self.prove_kept(vec![copied]).await.pop().transpose()?.and_then(|doomed| doomed.kept))
     }
 
-    /// Makes sure that a version can be had back, if it is to be.
-    async fn keep(
+    /// Copies a version into the trash, if it is to be kept. No other run has the name there, so nothing can be in its way.
+    async fn copy_doomed(
         &self,
         entry: &Entry,
         disposal: &Disposal,
         must_copy: Result<bool, Fault>,
-    ) -> Result<Doomed, Fault> {
+    ) -> Result<(Doomed, Option<InTrash>), Fault> {
         let mut doomed = Doomed { key: self.object_key(&entry.key), etag: etag_of(entry)?, kept: None };
-        if must_copy? && let Disposal::Trash { run } = disposal {
-            let to = self.trash_key(run, &entry.key);
-            let from = From::new(&self.store.bucket, doomed.key.clone(), entry)?;
-            let etag = self.copy_to_trash(&from, &to).await?;
-            let folder = format!("{}{run}", self.trash_prefix());
-            self.announced.note(run, fitting(&folder, entry.key.as_str()).into_owned(), &etag);
-            doomed.kept = Some(to);
-        }
-        Ok(doomed)
+        let (true, Disposal::Trash { run }) = (must_copy?, disposal) else { return Ok((doomed, None)) };
+        let key = self.trash_key(run, &entry.key);
+        let from = From::new(&self.store.bucket, doomed.key.clone(), entry)?;
+        let can = self.capabilities().await?;
+        let copied = self.trash_store().copy_unproved(can, &from, &key, Guard::Name).await;
+        copied.map_err(|fault| self.of_trash(fault))?;
+        doomed.kept = Some(key.clone());
+        let folder = format!("{}{run}", self.trash_prefix());
+        let name = fitting(&folder, entry.key.as_str()).into_owned();
+        Ok((doomed, Some(InTrash { run: run.clone(), name, key, from })))
     }
 
-    /// Copies a version into the trash. No other run has the name, so nothing can be in its way.
-    async fn copy_to_trash(&self, from: &From, key: &str) -> Result<ETag, Fault> {
-        let can = self.capabilities().await?;
-        let store = self.trash_store();
-        let copied = store.copy_version(can, from, key, Guard::Name).await;
-        if let Err(Fault { left: Some(left), .. }) = &copied {
-            // Nobody would know in the trash that it is no whole version.
-            let stump = Doomed { key: key.to_owned(), etag: left.clone(), kept: None };
-            if let Err(fault) = store.delete_one(&stump, None).await {
-                tracing::debug!(?fault, key, "a copy that is not whole stays in the trash");
+    /// Proves that copies in the trash are whole: by pages of its listing, and what those do not prove one by one.
+    async fn prove_kept(
+        &self,
+        copied: Vec<Result<(Doomed, Option<InTrash>), Fault>>,
+    ) -> Vec<Result<Doomed, Fault>> {
+        let mut doubtful = Vec::new();
+        let mut kept = Vec::with_capacity(copied.len());
+        for (index, copied) in copied.into_iter().enumerate() {
+            kept.push(copied.map(|(doomed, copy)| {
+                doubtful.extend(copy.map(|copy| (index, copy)));
+                doomed
+            }));
+        }
+        let unproved = self.unproved(doubtful).await;
+        for (index, proved) in
+            all(unproved.iter().map(|(index, copy)| async { (*index, self.prove(copy).await) })).await
+        {
+            if let Err(fault) = proved {
+                kept[index] = Err(fault);
             }
         }
-        copied.map_err(|fault| match &self.setup.trash {
+        kept
+    }
+
+    /// Returns which copies in the trash a listing does not show with the size and ETag of their originals.
+    async fn unproved(&self, mut copies: Vec<(usize, InTrash)>) -> Vec<(usize, InTrash)> {
+        let store = self.trash_store();
+        let has_hashes = self.capabilities().await.is_ok_and(|can| can.md5_etags);
+        if copies.len() < LEAST_LISTED || !has_hashes || store.listing.is_disordered() {
+            return copies;
+        }
+        copies.sort_unstable_by(|(_, one), (_, other)| one.key.cmp(&other.key));
+        let is_whole = |(_, copy): &(usize, InTrash), shown: &Object| {
+            let is_whole = shown.size == copy.from.size && shown.etag.as_ref() == Some(&copy.from.etag);
+            if is_whole {
+                self.announced.note(&copy.run, copy.name.clone(), &copy.from.etag);
+            }
+            is_whole
+        };
+        let prefix = self.trash_prefix();
+        let listed = store.unlisted(&prefix, copies.clone(), |(_, copy)| copy.key.clone(), is_whole);
+        listed.await.unwrap_or(copies)
+    }
+
+    /// Proves that a copy in the trash is whole.
+    async fn prove(&self, copy: &InTrash) -> Result<(), Fault> {
+        let store = self.trash_store();
+        let proved = store.prove_copy(&copy.from, &copy.key, self.capabilities().await?, None).await;
+        if let Err(Fault { left: Some(left), .. }) = &proved {
+            // Nobody would know in the trash that it is no whole version.
+            let stump = Doomed { key: copy.key.clone(), etag: left.clone(), kept: None };
+            if let Err(fault) = store.delete_one(&stump, None).await {
+                tracing::debug!(?fault, key = copy.key, "a copy that is not whole stays in the trash");
+            }
+        }
+        self.announced.note(&copy.run, copy.name.clone(), &proved.map_err(|fault| self.of_trash(fault))?);
+        Ok(())
+    }
+
+    fn of_trash(&self, fault: Fault) -> Fault {
+        match &self.setup.trash {
             Some(trash) if fault.code == "NoSuchBucket" => Fault::no_trash(&trash.name),
             _ => fault,
-        })
+        }
     }
 
     /// Returns a name in the trash that this run has not used yet.
@@ -232,6 +298,11 @@ impl Store {
     async fn delete_many(&self, objects: Vec<Doomed>, guarded: bool) -> Vec<Result<(), Fault>> {
         let failed = match self.delete_objects(&objects, guarded).await {
             Ok(failed) => failed,
+            // What became of each can be found out one by one.
+            Err(fault) if fault.is_unread_success() => {
+                let looks = objects.iter().map(|object| self.judge_unread_delete(object, fault.clone()));
+                return all(looks).await;
+            }
             // Old MinIO demands an MD5 header that the SDK does not send. It knows no conditions here either: where
             // they are honoured the refusal is about something else, and nothing is deleted without them.
             Err(fault) if !guarded && (fault.status == 400 || fault.is_unsupported()) => {
@@ -259,8 +330,20 @@ impl Store {
         }
     }
 
+    /// A deletion whose answer cannot be read was done or not.
+    async fn judge_unread_delete(&self, object: &Doomed, fault: Fault) -> Result<(), Fault> {
+        match self.head(&object.key).await? {
+            None => Ok(()),
+            Some(now) if now.etag == object.etag => Err(fault),
+            Some(_) => Err(meanwhile()),
+        }
+    }
+
     /// A deletion that was refused may have been done by an earlier try of ours, whose answer was lost.
     async fn judge_failed_delete(&self, object: &Doomed, fault: Fault) -> Result<(), Fault> {
+        if fault.is_unread_success() {
+            return self.judge_unread_delete(object, fault).await;
+        }
         if !fault.is_refused_condition() && !fault.is_missing() {
             return Err(fault);
         }
@@ -288,9 +371,14 @@ impl Store {
         let delete = Delete::builder().set_objects(Some(wanted)).build().map_err(super::unbuildable)?;
         let answer = self
             .send(|| async {
-                Ok(self.sdk().delete_objects().bucket(&self.bucket).delete(delete.clone()).send().await?)
+                let request = self.sdk().delete_objects().bucket(&self.bucket).delete(delete.clone());
+                match request.send().await.map_err(Fault::from) {
+                    // Asked again, a store would tell of what is gone by now.
+                    Err(fault) if fault.is_unread_success() => Ok(Err(fault)),
+                    answer => answer.map(Ok),
+                }
             })
-            .await?;
+            .await??;
         let done: BTreeSet<&str> = answer.deleted().iter().filter_map(|object| object.key()).collect();
         let told = answer.errors().iter().filter_map(|error| Some((error.key()?, error)));
         let told: BTreeMap<&str, _> = told.collect();
@@ -300,10 +388,7 @@ impl Store {
                 Some((object.key.clone(), Fault::of_key(code, message)))
             }
             None if done.contains(object.key.as_str()) => None,
-            None => Some((
-                object.key.clone(),
-                Fault::new(ErrorKind::Unavailable, "the store did not answer for it"),
-            )),
+            None => Some((object.key.clone(), Fault::unanswered())),
         });
         Ok(failed.collect())
     }

@@ -5,18 +5,20 @@
 //! another try: a condition that our own first try has met must not look like somebody else's write.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use aws_sdk_s3::primitives::ByteStream;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 
 use super::S3Client;
+use super::budget::Budget;
 use super::copy::{From, Guard};
 use super::fault::Fault;
-use super::metadata::{MODE, MTIME, content_type, write_mode, write_mtime};
+use super::metadata::{MODE, MTIME, TOKEN, content_type, write_mode, write_mtime};
 use super::object::{Condition, Object};
 use super::probe::Capabilities;
 use super::proof::{Told, hides_hash, is_other_content};
@@ -38,8 +40,12 @@ pub(super) struct Writing {
     /// The permission bits of the file.
     pub(super) mode: Option<u32>,
     pub(super) condition: Condition,
+    /// What tells this write from those of everybody else.
+    pub(super) token: String,
     /// What an object has that is given another name; it keeps that.
     pub(super) carried: Option<Carried>,
+    /// What may be spent on it.
+    pub(super) budget: Budget,
 }
 
 /// What is kept with an object.
@@ -57,14 +63,16 @@ impl Writing {
     }
 
     /// Returns what is kept with the object.
-    pub(super) fn metadata(&self) -> Option<HashMap<String, String>> {
-        if let Some(carried) = &self.carried {
-            return carried.metadata.clone();
-        }
-        let time = self.modified.map(|time| (MTIME.to_owned(), write_mtime(time)));
-        let mode = self.mode.map(|mode| (MODE.to_owned(), write_mode(mode)));
-        let metadata: HashMap<_, _> = time.into_iter().chain(mode).collect();
-        (!metadata.is_empty()).then_some(metadata)
+    pub(super) fn metadata(&self) -> HashMap<String, String> {
+        let mut metadata = if let Some(carried) = &self.carried {
+            carried.metadata.clone().unwrap_or_default()
+        } else {
+            let time = self.modified.map(|time| (MTIME.to_owned(), write_mtime(time)));
+            let mode = self.mode.map(|mode| (MODE.to_owned(), write_mode(mode)));
+            time.into_iter().chain(mode).collect()
+        };
+        metadata.insert(TOKEN.to_owned(), self.token.clone());
+        metadata
     }
 }
 
@@ -72,8 +80,9 @@ impl S3Client {
     /// Writes a version.
     pub(super) async fn stage_object(&self, target: Target, body: Body) -> Result<Staged> {
         let doing = || format!("write `{}`", target.key);
-        let writing =
-            self.writing(&target, body.modified, body.mode).map_err(|fault| fault.error(doing()))?;
+        let writing = self
+            .writing(&target, body.size, body.modified, body.mode)
+            .map_err(|fault| fault.error(doing()))?;
         self.stage_as(target, writing, body).await
     }
 
@@ -98,15 +107,29 @@ impl S3Client {
         };
         self.check_name(&target, &etag).await.map_err(|fault| fault.error(doing()))?;
         drop(turn);
+        self.note_token(&writing.key, &writing.token);
         let entry =
-            Object { etag, size, mtime: modified, last_modified: None, archived: false }.entry(&target.key);
+            Object { etag, size, mtime: modified, last_modified: None, token: None }.entry(&target.key);
         Ok(Staged { target, size, hash: Some(hash), held: Held::Published(entry) })
+    }
+
+    fn note_token(&self, key: &str, token: &str) {
+        let digest = self.read_once.1.hash_one((key, token));
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
+    }
+
+    /// Returns whether an object is of a write of this client, whatever content it has.
+    pub(super) async fn is_written_here(&self, key: &str) -> bool {
+        let Ok(Some(Object { token: Some(token), .. })) = self.store.head(key).await else { return false };
+        let digest = self.read_once.1.hash_one((key, token.as_str()));
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).contains(&digest)
     }
 
     /// Returns what a write to `target` is, if it can be.
     pub(super) fn writing(
         &self,
         target: &Target,
+        size: u64,
         modified: Option<Timestamp>,
         mode: Option<u32>,
     ) -> Result<Writing, Fault> {
@@ -119,7 +142,9 @@ impl S3Client {
             return Err(Fault::new(ErrorKind::Invalid, what));
         }
         let condition = Condition::of(target.replaces.as_ref())?;
-        Ok(Writing { key, modified, mode, condition, carried: None })
+        let token = format!("{:016x}", self.store.ports.entropy.next_u64());
+        let budget = self.store.budget_of(size);
+        Ok(Writing { key, modified, mode, condition, token, carried: None, budget })
     }
 
     /// Writes bytes with one request.
@@ -139,20 +164,21 @@ impl S3Client {
         let size = bytes.len() as u64;
         let send = |if_none_match, if_match| {
             let store = &self.store;
+            let (body, progress) = writing.budget.body(bytes.clone());
             let request = store.sdk().put_object().bucket(&store.bucket).key(&writing.key);
             let request = request
-                .body(ByteStream::from(bytes.clone()))
+                .body(body)
                 .checksum_crc32(&crc)
                 .set_content_md5(md5.clone())
                 .content_type(writing.content_type())
-                .set_metadata(writing.metadata())
+                .set_metadata(Some(writing.metadata()))
                 .set_if_none_match(if_none_match)
                 .set_if_match(if_match);
             // The checksum above protects the bytes; hashing them for the signature too costs as much again.
             let request =
                 request.customize().disable_payload_signing().config_override(store.limits().patient(size));
             async move {
-                let answer = request.send().await?;
+                let answer = store.unless_stuck(&progress, request.send()).await?;
                 let customer = answer.sse_customer_algorithm.as_deref();
                 let is_encrypted = hides_hash(answer.server_side_encryption.as_ref(), customer);
                 Ok(Told { etag: answer.e_tag, is_encrypted })
@@ -193,12 +219,17 @@ impl S3Client {
         if unguarded {
             self.miss(writing.condition.name());
         }
-        let mut tries = 0;
+        let mut tries = self.store.tries(&writing.budget);
         loop {
             if unguarded {
                 let there = self.store.head(&writing.key).await?;
-                if tries > 0 && there.as_ref().is_some_and(|object| is_mine(object, mine)) {
+                if tries.is_again() && there.as_ref().is_some_and(|object| is_mine(object, mine)) {
                     return self.ours(can, writing, mine).await;
+                }
+                if let Some(object) =
+                    there.as_ref().filter(|object| tries.is_again() && object.is_of(&writing.token))
+                {
+                    return self.settle(can, writing, object, mine).await;
                 }
                 if !writing.condition.holds(there.as_ref()) {
                     return Err(meanwhile());
@@ -206,25 +237,46 @@ impl S3Client {
             }
             let sent = self.store.send_once(|| send(if_none_match.clone(), if_match.clone())).await;
             let fault = match sent {
-                Ok(told) => return self.confirm(can, writing, told, mine).await,
+                Ok(told) => {
+                    self.store.note_success();
+                    return self.confirm(can, writing, told, mine).await;
+                }
                 Err(fault) => fault,
             };
             let refused = fault.is_refused_condition() || (if_match.is_some() && fault.code == "NoSuchKey");
             if !refused && !fault.is_passing() {
                 return Err(fault);
             }
-            if refused && tries == 0 {
+            if refused && !tries.is_again() {
                 return Err(meanwhile());
             }
             // Did an earlier try get there, although nobody said so?
             match self.store.head(&writing.key).await? {
                 Some(object) if is_mine(&object, mine) => return self.ours(can, writing, mine).await,
+                // Ours by its token, and not what was sent, or with an ETag that is made of something else.
+                Some(object) if object.is_of(&writing.token) => {
+                    return self.settle(can, writing, &object, mine).await;
+                }
                 there if writing.condition.holds(there.as_ref()) => {
                     self.store.wait(&mut tries, fault).await?;
                 }
                 _ => return Err(meanwhile()),
             }
         }
+    }
+
+    /// Judges an object that bears the token of a write whose answer was lost.
+    async fn settle(
+        &self,
+        can: Capabilities,
+        writing: &Writing,
+        object: &Object,
+        mine: (&ETag, u64),
+    ) -> Result<ETag, Fault> {
+        if object.size == mine.1 && !is_other_content(can, &object.etag, mine.0) {
+            return Ok(object.etag.clone());
+        }
+        self.judge_other(writing, &object.etag, mine).await
     }
 
     /// Returns the ETag of an object that is what was sent. Where names are folded it may be somebody else's, of another name.
@@ -306,7 +358,7 @@ impl S3Client {
             }
             // Nobody says whose it is: perhaps of somebody who wrote after us.
             Some(object) if told.is_none() && is_other(&object.etag) => Err(meanwhile()),
-            Some(object) if object.size == mine.1 && !is_of_another_time(&object, writing) => {
+            Some(object) if object.size == mine.1 && is_ours(&object, writing, told.as_ref()) => {
                 // Where it is not made of the content, but is the one that is told, looking once is enough.
                 self.tells_etags.fetch_or(told.as_ref() == Some(&object.etag), Ordering::Relaxed);
                 Ok(object.etag)
@@ -337,9 +389,14 @@ impl S3Client {
     }
 }
 
-/// Returns whether an object says that it is of another file than the one written.
-fn is_of_another_time(object: &Object, writing: &Writing) -> bool {
-    object.mtime.is_some() && object.mtime != writing.modified
+/// Returns whether an object is the one that was written, and not of somebody who wrote after us: by its token, by the ETag that
+/// was told, or where a store keeps and tells neither, by its time.
+fn is_ours(object: &Object, writing: &Writing, told: Option<&ETag>) -> bool {
+    match (&object.token, told) {
+        (Some(token), _) => *token == writing.token,
+        (None, Some(told)) => object.etag == *told,
+        (None, None) => object.mtime.is_none() || object.mtime == writing.modified,
+    }
 }
 
 fn is_mine(object: &Object, (etag, size): (&ETag, u64)) -> bool {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::Setup;
+use super::budget::Budget;
 use super::connect::Connection;
 use super::fault::Fault;
 use super::ledger::Ledger;
@@ -20,6 +22,14 @@ use crate::retry::Schedule;
 /// Tries of one request, and how far apart: about a minute in all, which outlasts a restart of a server.
 const SCHEDULE: Schedule =
     Schedule { attempts: 8, first: Duration::from_millis(200), longest: Duration::from_secs(20) };
+
+/// Tries of a request that bears bytes of a file. They are as many as the budget of the file allows; a store that takes them and then
+/// says that it is busy is left in peace for longer.
+const CARRYING: Schedule =
+    Schedule { attempts: 8, first: Duration::from_secs(1), longest: Duration::from_secs(20) };
+
+/// Tries of a request that is refused because of the time it bears: clocks do not mend within a run.
+const CLOCK_TRIES: u32 = 2;
 
 /// MiB of objects that pass through here at once, as far as each is not larger. Ours: beside the memory that copies get.
 const PASSING_MIB: usize = 64;
@@ -54,32 +64,32 @@ pub(super) struct Store {
     /// Which uploads are under way.
     pub(super) ledger: Arc<Ledger>,
     limiter: Arc<Limiter>,
+    /// How long a file may fail, and the run.
+    budget: Duration,
     silence: Arc<Silence>,
+    /// How long nothing has succeeded but looking.
+    failing: Arc<Silence>,
     /// Room for objects that come here only to be compared, or written again under another name.
     passing: Arc<Semaphore>,
 }
 
 impl Store {
-    /// Returns the bucket, with at most `requests` in flight, or as many as turn out best.
-    pub(super) fn new(
-        connection: Connection,
-        bucket: String,
-        log: RequestLog,
-        ports: Ports,
-        requests: Option<usize>,
-    ) -> Self {
+    /// Returns the bucket, with as many requests in flight and as much time for what fails as `setup` says.
+    pub(super) fn new(connection: Connection, bucket: String, log: RequestLog, setup: &Setup) -> Self {
         let (listing, first_page) = (Arc::default(), Arc::default());
-        let limiter = Arc::new(Limiter::new(requests));
+        let limiter = Arc::new(Limiter::new(setup.requests));
         Self {
             connection,
             bucket,
             log,
-            ports,
+            ports: setup.ports.clone(),
             listing,
             first_page,
             ledger: Arc::default(),
             limiter,
+            budget: setup.retry_budget,
             silence: Arc::default(),
+            failing: Arc::default(),
             passing: Arc::new(Semaphore::new(PASSING_MIB)),
         }
     }
@@ -116,13 +126,46 @@ impl Store {
     where
         F: Future<Output = Result<T, Fault>>,
     {
-        let mut tries = 0;
+        self.send_within(&self.budget_of(0), request).await
+    }
+
+    /// As [`Self::send`], with the budget of a file.
+    pub(super) async fn send_within<T, F>(&self, budget: &Budget, request: impl Fn() -> F) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        let answer = Box::pin(self.ask(budget, request)).await?;
+        self.note_success();
+        Ok(answer)
+    }
+
+    /// As [`Self::send_within`], for a request that only looks: that it succeeds shows nothing of others.
+    pub(super) async fn ask<T, F>(&self, budget: &Budget, request: impl Fn() -> F) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        let mut tries = self.tries(budget);
         loop {
             match self.send_once(&request).await {
                 Err(fault) if fault.is_passing() => self.wait(&mut tries, fault).await?,
                 result => return result,
             }
         }
+    }
+
+    /// Returns the budget of a file of this size.
+    pub(super) fn budget_of(&self, size: u64) -> Budget {
+        Budget::new(self.budget, size)
+    }
+
+    /// Returns the tries of a request, of which none was made.
+    pub(super) fn tries(&self, budget: &Budget) -> Tries {
+        Tries { count: 0, began: self.ports.clock.monotonic(), budget: budget.clone() }
+    }
+
+    /// Notes that something was done that could have failed.
+    pub(super) fn note_success(&self) {
+        self.failing.note(self.ports.clock.monotonic(), true);
     }
 
     /// Sends a request that tidies up, once more if need be, although the run may be cancelled.
@@ -173,17 +216,57 @@ impl Store {
     }
 
     /// Waits before another try; returns `fault` if there has been enough of them.
-    pub(super) async fn wait(&self, tries: &mut u32, fault: Fault) -> Result<(), Fault> {
-        *tries += 1;
-        let Some(wait) = SCHEDULE.wait(*tries, self.ports.entropy.next_u64()) else { return Err(fault) };
-        if self.silence.is_long(self.ports.clock.monotonic()) {
-            return Err(fault);
+    pub(super) async fn wait(&self, tries: &mut Tries, fault: Fault) -> Result<(), Fault> {
+        tries.count += 1;
+        if fault.is_of_clocks() && tries.count >= CLOCK_TRIES {
+            let here = self.ports.clock.now();
+            let there = self.log.time().map_or_else(|| "not told".to_owned(), |time| time.to_string());
+            let hint = format!(
+                "the clock of this machine shows {here}, that of the store {there}: set the wrong one right"
+            );
+            return Err(fault.hinting(hint).tried());
+        }
+        let now = self.ports.clock.monotonic();
+        self.failing.note(now, false);
+        let schedule = if tries.budget.has_sent() { CARRYING } else { SCHEDULE };
+        let Some(wait) = schedule.wait(tries.count, self.ports.entropy.next_u64()) else {
+            return Err(fault.tried());
+        };
+        if self.silence.is_long(now, LONG_SILENCE) || tries.budget.is_sent_out() {
+            return Err(fault.tried());
+        }
+        let is_spent = !tries.budget.spend(now.saturating_sub(tries.began).saturating_add(wait));
+        if is_spent || self.failing.is_long(now, self.budget) {
+            let most = tries.budget.most().as_secs();
+            let hint = format!(
+                "it failed for {most} s, which is what --retry-budget allows; nothing was lost, run again"
+            );
+            return Err(fault.hinting(hint).tried());
         }
         tracing::debug!(?fault, wait_ms = wait.as_millis(), "trying again");
         tokio::select! {
-            () = self.ports.clock.sleep(wait) => Ok(()),
-            () = self.ports.control.cancelled() => Err(Fault::cancelled()),
+            () = self.ports.clock.sleep(wait) => {}
+            () = self.ports.control.cancelled() => return Err(Fault::cancelled()),
         }
+        tries.began = self.ports.clock.monotonic();
+        Ok(())
+    }
+}
+
+/// The tries of a request.
+#[derive(Debug)]
+pub(super) struct Tries {
+    /// Those that failed.
+    count: u32,
+    /// When the one under way began.
+    began: Duration,
+    budget: Budget,
+}
+
+impl Tries {
+    /// Returns whether one was made before.
+    pub(super) fn is_again(&self) -> bool {
+        self.count > 0
     }
 }
 
@@ -199,9 +282,9 @@ impl Silence {
         *since = if answered { None } else { since.or(Some(now)) };
     }
 
-    fn is_long(&self, now: Duration) -> bool {
+    fn is_long(&self, now: Duration, limit: Duration) -> bool {
         let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        since.is_some_and(|since| now.saturating_sub(since) > LONG_SILENCE)
+        since.is_some_and(|since| now.saturating_sub(since) > limit)
     }
 }
 
@@ -213,12 +296,12 @@ mod tests {
     fn a_store_that_is_gone_is_not_waited_for_by_every_request() {
         let second = Duration::from_secs(1);
         let silence = Silence::default();
-        assert!(!silence.is_long(second));
+        assert!(!silence.is_long(second, LONG_SILENCE));
         silence.note(second, false);
         silence.note(second * 50, false);
-        assert!(!silence.is_long(second + LONG_SILENCE));
-        assert!(silence.is_long(second * 2 + LONG_SILENCE));
+        assert!(!silence.is_long(second + LONG_SILENCE, LONG_SILENCE));
+        assert!(silence.is_long(second * 2 + LONG_SILENCE, LONG_SILENCE));
         silence.note(second * 80, true);
-        assert!(!silence.is_long(second * 1000));
+        assert!(!silence.is_long(second * 1000, LONG_SILENCE));
     }
 }

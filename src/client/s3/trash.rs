@@ -154,7 +154,8 @@ impl S3Client {
         let mut pages = std::pin::pin!(Walk::in_any_order(store, prefix, None).pages());
         while let Some(objects) = pages.try_next().await? {
             let is_listed = |object: &Object| of(prefix, object).is_some_and(|kept| listed.has(&kept));
-            let doomed: Vec<Doomed> = objects.into_iter().filter(is_listed).map(Doomed::from).collect();
+            let doomed: Vec<Doomed> =
+                objects.into_iter().filter(is_listed).filter_map(Doomed::listed).collect();
             for chunk in doomed.chunks(OBJECTS_PER_DELETE) {
                 for deleted in self.delete_in(store, chunk.to_vec()).await {
                     // What is something else by now stays.
@@ -200,5 +201,10 @@ impl S3Client {
 
 fn of(prefix: &str, object: &Object) -> Option<Kept> {
     let name = object.key.strip_prefix(prefix)?.to_owned();
-    Some(Kept { name, size: object.size, etag: Some(object.etag.as_str().to_owned()), modified: None })
+    Some(Kept {
+        name,
+        size: object.size,
+        etag: object.etag.as_ref().map(|etag| etag.as_str().to_owned()),
+        modified: None,
+    })
 }

@@ -116,7 +116,7 @@ fn i16_what_a_cut_off_rename_of_an_edited_file_left_is_finished() {
         let item = |(name, contents): &(&str, Contents<'static>)| {
             let mut item = item(name, side_of(side, *contents), TWO_WAY);
             if announced && name.starts_with("new") {
-                item.base = item.base.map(|base| base.announced(side.other(), &key("old")));
+                item.base = item.base.map(|base| Box::new(base.announced(side.other(), &key("old"))));
             }
             item
         };
@@ -153,7 +153,10 @@ fn what_cannot_be_read_takes_with_it_what_may_have_been_renamed() {
     let edit = Some("edited");
     let of_parts = |announced: bool| {
         let mut new = item("new", [X, X, edit], TWO_WAY);
-        new.base = new.base.filter(|_| announced).map(|base| base.announced(Side::Destination, &key("old")));
+        new.base = new
+            .base
+            .filter(|_| announced)
+            .map(|base| Box::new(base.announced(Side::Destination, &key("old"))));
         vec![new, item("old", [X, None, edit], TWO_WAY)]
     };
     let appeared =

@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use syncengine::embedded::Disturbance;
 use syncengine::{ComparisonMode, Outcome, SyncMode, Timestamp};
 
 use super::Meddled;
@@ -130,4 +131,37 @@ fn h49_an_unchanged_file_is_not_read_again() {
     bytes_read(&bench).unwrap();
     let later = bytes_read(&bench).unwrap();
     assert!(later < whole / 4, "{later} bytes");
+}
+
+/// Nobody has written there, so nobody has asked what its ETags are made of: those that fit say it.
+#[test]
+fn two_damaged_downloads_among_good_ones_are_damaged() {
+    let world = Meddled::new();
+    world.act("b write a 1; b write b 2; b write c 3; b write d 4");
+    world.meddle(|operation, key| match operation {
+        "GetObject" if key.ends_with('a') || key.ends_with('b') => Disturbance::Flip(0),
+        _ => Disturbance::Pass,
+    });
+    let report = world.mode(SyncMode::DestinationToSource);
+    assert_eq!(report.counts.failed, 2, "{report:?}");
+    world.calm();
+    world.has("c=3 d=4", "a=1 b=2 c=3 d=4");
+    world.mode(SyncMode::DestinationToSource);
+    world.agrees("a=1 b=2 c=3 d=4");
+}
+
+/// What a store garbles on its first day, what it is asked included, shows nothing of its ETags.
+#[test]
+fn a_store_that_garbles_from_its_first_day_is_noticed() {
+    let world = Meddled::new();
+    world.act("a write f first");
+    world.meddle_with_ours(|operation, _| match operation {
+        "PutObject" => Disturbance::Corrupt(0),
+        _ => Disturbance::Pass,
+    });
+    let report = world.sync();
+    assert_eq!(report.counts.failed, 1, "{report:?}");
+    world.calm();
+    world.sync();
+    world.agrees("f=first");
 }

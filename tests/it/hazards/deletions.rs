@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
+use syncengine::embedded::Disturbance;
 use syncengine::{ErrorKind, InitialSyncPreference, Outcome, SyncMode, SyncOptions, SyncPair};
 
 use super::{Meddled, codes, sync};
@@ -167,5 +168,35 @@ fn h17_a_file_that_became_a_link_is_not_deleted() {
         assert_eq!((report.counts.failed, report.failures[0].path.as_str()), (1, "f"), "{mode}");
         assert_eq!(Root::files(&world.bucket), tree("f=first g=second"), "{mode}");
         assert_eq!(fs::read_link(world.bench.path("a/f")).unwrap().to_str(), Some("../elsewhere"), "{mode}");
+    }
+}
+
+/// A deletion that did nothing leaves an old marker there; a backup that is put over a bucket brings one back.
+#[test]
+fn a_marker_that_the_store_kept_tells_of_no_backup() {
+    for is_kept in [true, false] {
+        let world = Meddled::synced("a write gone 1; a write kept 1; a write same 1");
+        let then = world.bucket.objects();
+        if is_kept {
+            world.meddle_with_ours(|operation, key| match operation {
+                "DeleteObject" if key.contains("/pairs/") => Disturbance::Pretend,
+                _ => Disturbance::Pass,
+            });
+        }
+        for (script, expected) in
+            [("a write kept 2", "gone=1 kept=2 same=1"), ("a rm gone; b write kept 3", "kept=3 same=1")]
+        {
+            world.act(script);
+            let report = world.sync();
+            assert_eq!(codes(&report.warnings), [""; 0], "{report:?}");
+            world.agrees(expected);
+        }
+        if !is_kept {
+            for (name, bytes) in then {
+                world.bucket.put(&name, &bytes, None);
+            }
+            let report = world.sync();
+            assert_eq!(codes(&report.warnings), ["rolled-back"], "{report:?}");
+        }
     }
 }

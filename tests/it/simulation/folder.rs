@@ -18,11 +18,12 @@ use syncengine::code::FailureCode;
 use syncengine::entry::Entry;
 use syncengine::filter::{IGNORE_FILE, Rules};
 use syncengine::fingerprint::Fingerprint;
+use syncengine::marker::ListedMarker;
 use syncengine::{Error, ErrorKind, Key, Result, StorageClient, Timestamp};
 
 use super::place::{File, Inodes, Kind, are_alike, prefixes};
 use super::port::{Fate, Port, changed, lost};
-use super::store::{SimStore, mark, marker};
+use super::store::{SimStore, listed_markers, mark, marker};
 
 #[derive(Debug)]
 pub(crate) struct SimFolder {
@@ -546,12 +547,8 @@ impl StorageClient for SimFolder {
         async move { Ok(self.port.world.inner().purge(self.port.place, &expiry)) }.boxed()
     }
 
-    fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>> {
-        async {
-            self.port.call("markers", "").await?;
-            Ok(self.port.world.inner().places[self.port.place].markers.iter().cloned().collect())
-        }
-        .boxed()
+    fn markers(&self) -> BoxFuture<'_, Result<Vec<ListedMarker>>> {
+        async { listed_markers(&self.port).await }.boxed()
     }
 
     fn read_marker<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>>> {

@@ -1,6 +1,6 @@
 //! Machines and the engine on them: one run, what a crash leaves, and what an undisturbed run must come to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -13,6 +13,7 @@ use futures::FutureExt;
 use syncengine::code::{FailureCode, NoticeCode};
 use syncengine::event::Failure;
 use syncengine::filter::IGNORE_FILE;
+use syncengine::fingerprint::ETag;
 use syncengine::mode::AcceptRollback;
 use syncengine::state::{BaseRow, FirstSync, Found, StateStore};
 use syncengine::{
@@ -73,9 +74,9 @@ pub(crate) struct Owner {
     pub(crate) has_lost: bool,
 }
 
-/// Returns whether nothing failed but names that collide, each of which is told with the one it collides with, or is there; and
-/// what has no place because one of them keeps its old name there.
-fn are_collisions(report: &Report, places: &[Place]) -> bool {
+/// Returns what failed besides names that collide, each of which is told with the one it collides with, or is there; and what has no
+/// place because one of them keeps its old name there.
+fn beside_collisions<'a>(report: &'a Report, places: &[Place]) -> Vec<&'a Failure> {
     let clashes = |failure: &&Failure| failure.code == FailureCode::NameClash;
     let mut clashing: Vec<&str> =
         report.failures.iter().filter(clashes).map(|failure| failure.path.as_str()).collect();
@@ -86,11 +87,16 @@ fn are_collisions(report: &Report, places: &[Place]) -> bool {
         let is_one = |name: &String| are_below(name, path) || are_below(path, name);
         is_held && !clashing.is_empty() && places.iter().any(|place| place.files.keys().any(is_one))
     };
-    report.failures.iter().all(|failure| match failure.code {
+    let is_collision = |failure: &&Failure| match failure.code {
         FailureCode::NameClash => clashing.iter().any(|other| are_alike(other, &failure.path)),
         FailureCode::NameCollision => true,
+        // Deleted by a user in a store where nobody has ever seen it, and only here now.
+        FailureCode::Vanished => {
+            places.iter().any(|place| !place.is_folder() && place.unlisted.contains_key(&failure.path))
+        }
         _ => is_in_the_way(&failure.path),
-    })
+    };
+    report.failures.iter().filter(|failure| !is_collision(failure)).collect()
 }
 
 /// Returns whether a name is below another.
@@ -248,6 +254,7 @@ impl Machines {
             mode: owner.mode,
             conflict: owner.conflict,
             copy: Sides::new(owner.pair.allows_download(), owner.pair.allows_upload()),
+            has_past: record.is_some(),
             has_winner: acts && owner.mode == SyncMode::TwoWay && owner.preference.winner().is_some(),
             written: world.machines[machine].written,
             rules: Sides::new(world.rules_at(sides.source), world.rules_at(sides.destination)),
@@ -256,8 +263,31 @@ impl Machines {
         }
     }
 
+    /// Where the state is lost and no pair has a marker on both sides, nothing is left that could tell of a side that was put back.
+    fn give_up_evidence(&self, machine: usize) {
+        if self.owners[machine].states.current().pair_record().is_some() {
+            return;
+        }
+        let mut world = self.world.inner();
+        let sides = world.machines[machine].sides;
+        let pairs = |place: usize| -> BTreeSet<String> {
+            let ids = world.places[place].markers.iter().map(|name| name.split('.').next().unwrap_or(name));
+            ids.map(str::to_owned).collect()
+        };
+        if !pairs(sides.source).is_disjoint(&pairs(sides.destination)) {
+            return;
+        }
+        for side in Side::BOTH {
+            let place = &mut world.places[*sides.get(side)];
+            if place.doubted_by.remove(&machine) {
+                place.unseen_by.insert(machine);
+            }
+        }
+    }
+
     /// Runs the engine once.
     pub(crate) async fn run(&self, machine: usize) -> Ended {
+        self.give_up_evidence(machine);
         let view = self.view(machine);
         let owner = &self.owners[machine];
         {
@@ -338,6 +368,11 @@ impl Machines {
         for side in Side::BOTH {
             let place = &mut world.places[*sides.get(side)];
             place.back_up();
+            let is_own = |_: &String, (by, _): &mut (usize, ETag)| *by == machine;
+            let listed: BTreeMap<_, _> = place.listed.extract_if(.., is_own).collect();
+            if matches!(ended, Ended::Told(_)) {
+                place.unlisted.retain(|name, written| listed.get(name) != Some(written));
+            }
             if matches!(ended, Ended::Told(report) if report.outcome == Outcome::Synced) {
                 place.doubted_by.remove(&machine);
                 place.unseen_by.remove(&machine);
@@ -378,6 +413,18 @@ impl Machines {
         world.pass(Duration::from_secs(5));
     }
 
+    /// A run of the first machine in which nothing happens but that the machine crashes before a call.
+    pub(crate) async fn run_to(&mut self, call: u64, is_power_cut: bool) -> Ended {
+        self.calm_down();
+        {
+            let here = &mut self.world.inner().machines[0];
+            here.crash_at = Some(here.calls + call);
+        }
+        let ended = self.run(0).await;
+        self.after(0, &ended, is_power_cut);
+        ended
+    }
+
     async fn calm_run_through(&mut self, machine: usize) -> Ended {
         self.calm_down();
         let ended = self.run(machine).await;
@@ -408,17 +455,16 @@ impl Machines {
         }
         let report = match ended {
             Ended::Told(report) if report.counts.failed == 0 => report,
-            Ended::Told(report) if are_collisions(&report, &self.world.inner().places) => {
-                self.world.inner().note(collides.unwrap_or(CASE));
-                return None;
-            }
-            Ended::Told(report) if self.world.inner().are_beside_ruled(&report) => {
-                self.world.inner().note("folders with excluded files in the way");
-                return None;
-            }
             Ended::Told(report) => {
-                let failures = &report.failures;
-                self.world.inner().broken(format!("an undisturbed run fails: {failures:?}"));
+                let mut world = self.world.inner();
+                let rest = beside_collisions(&report, &world.places);
+                if rest.is_empty() {
+                    world.note(collides.unwrap_or(CASE));
+                } else if world.are_beside_ruled(&rest) {
+                    world.note("folders with excluded files in the way");
+                } else {
+                    world.broken(format!("an undisturbed run fails: {rest:?}"));
+                }
                 return None;
             }
             other => {
@@ -495,7 +541,9 @@ impl Machines {
             world.broken(format!("I-19: after {mode}, {outcome:?}: {source:?} and {destination:?}"));
         }
         if owner.mode == SyncMode::TwoWay && is_synced {
-            let rows = owner.states.current().content().rows;
+            let mut rows = owner.states.current().content().rows;
+            // The receipt of a deletion says nothing of what the sides have.
+            rows.retain(|_, row| !matches!(row, BaseRow::Deleted(_)));
             let named: Vec<&str> =
                 rows.keys().map(syncengine::Key::as_str).filter(|name| !world.is_ruled(name)).collect();
             let agreed = rows.values().all(|row| matches!(row, BaseRow::Agreed(_)));
@@ -513,7 +561,7 @@ impl Inner {
     }
 
     /// Returns whether nothing failed but files in whose place the other side has a folder with excluded files.
-    fn are_beside_ruled(&self, report: &Report) -> bool {
+    fn are_beside_ruled(&self, failures: &[&Failure]) -> bool {
         let has_ruled = |folder: &str| {
             let below = format!("{folder}/");
             let mut names = self.places.iter().flat_map(|place| place.files.keys());
@@ -528,7 +576,7 @@ impl Inner {
         let contents = |path: &str| -> Vec<&Bytes> {
             self.places.iter().filter_map(|place| Some(&place.files.get(path)?.content)).collect()
         };
-        let blocked = report.failures.iter().filter(|failure| has_ruled(&failure.path));
+        let blocked = failures.iter().filter(|failure| has_ruled(&failure.path));
         let blocked: Vec<&Bytes> = blocked.flat_map(|failure| contents(&failure.path)).collect();
         let is_old_name = |path: &str| {
             let has_been =
@@ -538,7 +586,7 @@ impl Inner {
         // On a disk that came from elsewhere nobody knows whose temporaries are in a folder.
         let is_of_strangers =
             |path: &str| self.disk.is_some() && self.places.iter().any(|place| place.is_folder_of_ours(path));
-        report.failures.iter().all(|failure| {
+        failures.iter().all(|failure| {
             let path = &failure.path;
             has_ruled(path) || has_alike(path) || is_old_name(path) || is_of_strangers(path)
         })

@@ -117,6 +117,10 @@ pub(crate) struct Place {
     pub(crate) written_anew: BTreeSet<String>,
     /// Names that a run has given files here, and no user since.
     pub(crate) brought: BTreeSet<String>,
+    /// Names that a machine has given objects here, and that no run of it which came to its end has seen listed since.
+    pub(crate) unlisted: BTreeMap<String, (usize, ETag)>,
+    /// Those of them that a run under way has seen listed.
+    pub(crate) listed: BTreeMap<String, (usize, ETag)>,
     ever: BTreeSet<Bytes>,
     shown: BTreeMap<(String, Print), BTreeSet<Bytes>>,
     taken_since: BTreeMap<String, u64>,
@@ -145,6 +149,8 @@ impl Place {
             taken_away: BTreeSet::new(),
             written_anew: BTreeSet::new(),
             brought: BTreeSet::new(),
+            unlisted: BTreeMap::new(),
+            listed: BTreeMap::new(),
             ever: BTreeSet::new(),
             shown: BTreeMap::new(),
             taken_since: BTreeMap::new(),
@@ -277,7 +283,8 @@ impl Place {
             Fingerprint::Object(file.etag.clone())
         };
         let modified = Some(file.modified);
-        Entry { key: Key::parse(name).unwrap(), size: file.content.len() as u64, modified, fingerprint }
+        let (key, size) = (Key::parse(name).unwrap(), file.content.len() as u64);
+        Entry { key, size, modified, stored: None, fingerprint }
     }
 
     /// Returns the file `entry` is about, if it still is that version.

@@ -222,6 +222,9 @@ impl Observer for Ports {
             if line.conflict {
                 world.note("conflicts");
             }
+            if line.action == syncengine::code::ActionCode::Conflict {
+                world.machines[self.machine].left_to_user.insert(line.path.to_string());
+            }
             world.tell(|| format!("done: {} {} ({})", line.action, line.path, line.reason));
         }
     }

@@ -24,6 +24,8 @@ pub(crate) struct RunView {
     pub(crate) mode: SyncMode,
     pub(crate) conflict: ConflictStrategy,
     pub(crate) copy: Sides<bool>,
+    /// There is a state. Without one, which is told, every difference is a conflict, and goes as the user has said.
+    pub(crate) has_past: bool,
     /// The sides that have got a marker.
     pub(crate) marked: Sides<bool>,
     /// A first-sync preference decides, so that one-sided files may go.
@@ -78,6 +80,7 @@ impl Default for RunView {
             mode: SyncMode::TwoWay,
             conflict: ConflictStrategy::Manual,
             copy: Sides::new(true, true),
+            has_past: true,
             marked: Sides::default(),
             has_winner: false,
             written: Sides::new(true, true),
@@ -120,9 +123,14 @@ impl Inner {
             *run.copy.get(side) && *run.written.get(side) && is_old
         };
         match run.mode.authority() {
+            _ if !run.has_past => false,
             None => !run.has_winner && (is_back(side) || is_back(side.other())),
-            // What the other side has a mode with an authority overwrites in any case.
-            Some(authority) => !run.mode.is_mirror() && is_back(authority),
+            // What the other side has a mode with an authority overwrites in any case. Who was told of a conflict, and then
+            // runs such a mode, settles it.
+            Some(authority) => {
+                let was_told = self.machines[machine].left_to_user.contains(name);
+                !run.mode.is_mirror() && !was_told && is_back(authority)
+            }
         }
     }
 
@@ -276,8 +284,8 @@ impl Inner {
         let beyond = &self.places[self.other(machine, place)].files;
         let is_live = lost == *new || beyond.values().any(|file| file.content == lost);
         let is_given_up = self.given_up.contains(&lost) || is_live;
-        if overruled && !was_common {
-            // A conflict, settled as the user wants it; what is left of it elsewhere goes too.
+        if (overruled && !was_common) || (is_beside && !is_elsewhere) {
+            // A conflict, settled as the user wants it, or whose copy he has written over; what is left elsewhere goes too.
             self.given_up.insert(lost.clone());
         }
         // What no run ever came to agree on has no base, and goes as the strategy says.

@@ -148,6 +148,7 @@ impl Scene {
         let rows = rows_then.iter().map(|(key, row)| match row {
             syncengine::state::BaseRow::Agreed(row) => format!("{key} {} {:?}", row.size, row.hash),
             syncengine::state::BaseRow::Tombstone(_) => format!("{key} gone"),
+            syncengine::state::BaseRow::Deleted(row) => format!("{key} deleted at {}", row.on),
         });
         let (rows, broken) = (rows.collect(), std::mem::take(&mut inner.broken));
         let calls = [second - first, inner.machines[0].calls - second];
@@ -236,18 +237,76 @@ pub(crate) fn get_back(
         machines.calm_run(0).await;
         let backup = world.inner().places[1].moments.len() - 1;
         world.inner().delete(1, "got back");
-        machines.calm_down();
-        {
-            let here = &mut world.inner().machines[0];
-            here.crash_at = Some(here.calls + call);
-        }
-        let ended = machines.run(0).await;
-        machines.after(0, &ended, false);
-        world.inner().machines[0].crash_at = None;
+        let ended = machines.run_to(call, false).await;
         world.inner().put_back_to(1, backup);
         machines.calm_down();
         let last = machines.run(0).await;
         assert!(matches!(last, Ended::Told(_)), "{last:?}");
+        (matches!(ended, Ended::Told(_)), machines.trees())
+    })
+}
+
+/// The other side excludes a file that this side has deleted, and its rules lose against those of this side. The power is cut
+/// before a call of the run that takes them. Returns whether the run had ended before, and what the other side has
+/// after two more runs.
+pub(crate) fn lose_rules(
+    kinds: [Kind; 2],
+    mode: SyncMode,
+    (call, seed): (u64, u64),
+) -> (bool, std::collections::BTreeMap<String, Bytes>) {
+    on_paused_time(async {
+        let pairs = [Sides::new(0, 1)];
+        let world = Arc::new(Universe::new(seed, kinds.map(Place::new).into(), &pairs, false));
+        let mut machines = Machines::new(&world, &pairs);
+        machines.set(0, mode, ConflictStrategy::SourceWins, InitialSyncPreference::Merge);
+        for name in ["secret", "stays"] {
+            world.inner().place_file(0, name, name);
+        }
+        machines.calm_run(0).await;
+        {
+            let mut world = world.inner();
+            world.place_file(1, ".syncignore", "secret\n");
+            world.delete(0, "secret");
+            world.place_file(0, ".syncignore", "# nothing\n");
+        }
+        let ended = machines.run_to(call, true).await;
+        for _ in 0..2 {
+            machines.calm_down();
+            let ended = machines.run(0).await;
+            assert!(matches!(ended, Ended::Told(_)), "{ended:?}");
+        }
+        (matches!(ended, Ended::Told(_)), machines.trees().swap_remove(1))
+    })
+}
+
+/// An older copy of a folder, which has got the same new file, takes its place; the run that gives it an id of its own is cut off
+/// before a call, and the copy is put back to a moment when it had not that file yet. Returns whether the run had ended
+/// before, and what the places have after two more.
+pub(crate) fn put_back_a_copy(call: u64) -> (bool, Vec<std::collections::BTreeMap<String, Bytes>>) {
+    on_paused_time(async {
+        let pairs = [Sides::new(0, 1)];
+        let places = [FOLDER, BUCKET, FOLDER].map(Place::new).into();
+        let world = Arc::new(Universe::new(1, places, &pairs, false));
+        let mut machines = Machines::new(&world, &pairs);
+        machines.set(0, SyncMode::TwoWay, ConflictStrategy::KeepBoth, InitialSyncPreference::Merge);
+        world.inner().place_file(0, "stays", "stays");
+        machines.calm_run(0).await;
+        let early = world.inner().places[0].moments.len() - 1;
+        world.inner().copy_root(0, 2);
+        world.inner().place_file(0, "late", "late");
+        machines.calm_run(0).await;
+        {
+            let mut world = world.inner();
+            world.places.swap(0, 2);
+            world.place_file(0, "late", "late");
+        }
+        let ended = machines.run_to(call, false).await;
+        world.inner().put_back_to(0, early);
+        for _ in 0..2 {
+            machines.calm_down();
+            let ended = machines.run(0).await;
+            assert!(matches!(ended, Ended::Told(_)), "{ended:?}");
+        }
         (matches!(ended, Ended::Told(_)), machines.trees())
     })
 }

@@ -11,6 +11,7 @@ use syncengine::client::{
     Body, Disposal, Expiry, Held, ListRequest, Listed, Purged, RootIdentity, Staged, Target,
 };
 use syncengine::entry::Entry;
+use syncengine::marker::ListedMarker;
 use syncengine::{Error, ErrorKind, Key, Result, StorageClient, Timestamp};
 
 use super::place::{File, Ignored, Kind, LARGE, hash};
@@ -93,7 +94,7 @@ impl SimStore {
         if !is_raced {
             world.judge_showing(self.port.machine, self.port.place, name, &content, replaces);
         }
-        let old = world.show(self.port.place, name, content, modified);
+        let old = world.show((self.port.machine, self.port.place), name, content, modified);
         if is_raced {
             world.forfeit(old);
         }
@@ -184,7 +185,13 @@ impl SimStore {
             if world.places[self.port.place].expect(&entry).is_some() {
                 let tick = world.tick;
                 let copy = world.places[self.port.place].take(to.as_str(), tick);
-                world.disown(copy.map(|file| file.content));
+                // Who wrote over the original gave it up; whoever copied the copy meanwhile may be cut off before it lasts.
+                let copy = copy.map(|file| file.content);
+                if copy.as_ref().is_some_and(|content| world.given_up.contains(content)) {
+                    world.forfeit(copy);
+                } else {
+                    world.disown(copy);
+                }
                 // It was there for a moment, and nobody put it there to stay.
                 world.places[self.port.place].taken_away.insert(to.as_str().to_owned());
             }
@@ -213,8 +220,15 @@ impl SimStore {
             }
             _ => now_there,
         };
+        let place = &mut world.places[self.port.place];
+        if let Some(file) = &seen {
+            place.listed.insert(name.clone(), (self.port.machine, file.etag.clone()));
+        }
         let place = &world.places[self.port.place];
-        let entry = seen.map(|file| Entry { modified: None, ..place.entry(&name, &file, now) });
+        let entry = seen.map(|file| {
+            let stored = Some(file.changed);
+            Entry { modified: None, stored, ..place.entry(&name, &file, now) }
+        });
         Some((name, entry))
     }
 }
@@ -223,7 +237,7 @@ impl Inner {
     /// Makes a version visible and returns the content it replaced.
     pub(crate) fn show(
         &mut self,
-        place: usize,
+        (machine, place): (usize, usize),
         name: &str,
         content: Bytes,
         modified: Timestamp,
@@ -233,6 +247,7 @@ impl Inner {
         let old = place.files.get(name).map(|file| file.content.clone());
         let (modified, changed) = (place.stamp(modified), place.stamp(now));
         let etag = place.etag(&content, inode);
+        place.unlisted.insert(name.to_owned(), (machine, etag.clone()));
         place.set(name, File { content, modified, changed, inode, etag }, tick);
         old
     }
@@ -347,12 +362,8 @@ impl StorageClient for SimStore {
         async move { Ok(self.port.world.inner().purge(self.port.place, &expiry)) }.boxed()
     }
 
-    fn markers(&self) -> BoxFuture<'_, Result<Vec<String>>> {
-        async {
-            self.port.call("markers", "").await?;
-            Ok(self.port.world.inner().places[self.port.place].markers.iter().cloned().collect())
-        }
-        .boxed()
+    fn markers(&self) -> BoxFuture<'_, Result<Vec<ListedMarker>>> {
+        async { listed_markers(&self.port).await }.boxed()
     }
 
     fn read_marker<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>>> {
@@ -374,6 +385,13 @@ impl StorageClient for SimStore {
     fn hashes_what_it_stages(&self) -> bool {
         true
     }
+}
+
+/// Lists the markers.
+pub(crate) async fn listed_markers(port: &Port) -> Result<Vec<ListedMarker>> {
+    port.call("markers", "").await?;
+    let names = port.world.inner().places[port.place].markers.clone();
+    Ok(names.into_iter().map(ListedMarker::from).collect())
 }
 
 /// Reads a marker.

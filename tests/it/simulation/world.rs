@@ -80,6 +80,8 @@ pub(crate) struct Machine {
     pub(crate) written: Sides<bool>,
     /// Whether its state was put back to an earlier one, and it has not come to rest since.
     pub(crate) is_put_back: bool,
+    /// The conflicts that a run has told its user and left to him, since a side was last put back.
+    pub(crate) left_to_user: BTreeSet<String>,
     /// What its clock shows beyond the world's time, in seconds.
     pub(crate) skew: i64,
     entropy: Random,
@@ -98,6 +100,7 @@ impl Machine {
             crashed: false,
             written: Sides::new(false, false),
             is_put_back: false,
+            left_to_user: BTreeSet::new(),
             skew: 0,
             entropy: Random::new(seed ^ 0x5eed),
         }
@@ -478,6 +481,7 @@ impl Inner {
             };
             let (doubted_by, unseen_by) = (0..self.machines.len()).partition(has_written);
             (self.places[at].doubted_by, self.places[at].unseen_by) = (doubted_by, unseen_by);
+            self.machines.iter_mut().for_each(|machine| machine.left_to_user.clear());
         }
         self.disown_what_is_gone();
     }

@@ -1,5 +1,6 @@
 //! What a run did, in a few lines.
 
+use syncengine::code::NoticeCode;
 use syncengine::{Outcome, Report, SyncPair};
 
 use super::{SHOWN, more, safe, words};
@@ -80,7 +81,7 @@ fn rows(report: &Report, pair: &SyncPair) -> Vec<(&'static str, String)> {
     row(counts.deleted_source, "deleted", at(counts.deleted_source, &source) + fate);
     row(counts.deleted_destination, "deleted", at(counts.deleted_destination, &destination) + fate);
     let settled = counts.conflicts.saturating_sub(counts.unresolved);
-    row(settled, "conflicts", format!("{} settled by {}", words::count(settled), strategy(pair)));
+    row(settled, "conflicts", format!("{} settled {}", words::count(settled), how_settled(report, pair)));
     row(
         counts.unresolved,
         "conflicts",
@@ -97,9 +98,13 @@ fn rows(report: &Report, pair: &SyncPair) -> Vec<(&'static str, String)> {
     rows
 }
 
-fn strategy(pair: &SyncPair) -> String {
+fn how_settled(report: &Report, pair: &SyncPair) -> String {
     match pair.mode.authority() {
-        None => pair.conflict.to_string(),
-        Some(side) => format!("mode {}: the {side} wins", pair.mode),
+        // Whatever the strategy.
+        None if report.warnings.iter().any(|warning| warning.code == NoticeCode::RolledBack) => {
+            "by keeping both versions".into()
+        }
+        None => format!("by {}", pair.conflict),
+        Some(side) => format!("by mode {}: the {side} wins", pair.mode),
     }
 }

@@ -400,6 +400,7 @@ fn reasons_are_words_for_people() {
         (Reason::FileAgainstFolder, "a file on one side, a folder on the other"),
         (Reason::NameCollision(source), "a file and a folder of the same name at source"),
         (Reason::TooManyCopies, "too many conflict copies of this file"),
+        (Reason::CopyNameTaken, "the name for its conflict copy is that of another file"),
     ] {
         assert_eq!(reason.to_string(), words);
     }

@@ -27,6 +27,7 @@ impl Moment {
                 let _ = match row {
                     BaseRow::Agreed(agreed) => write!(text, " {key} {agreed:?}"),
                     BaseRow::Tombstone(_) => write!(text, " {key} gone"),
+                    BaseRow::Deleted(row) => write!(text, " {key} deleted at {}", row.on),
                 };
             }
             if let Some(record) = &content.record {
