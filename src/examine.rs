@@ -124,7 +124,7 @@ impl Examiner {
     async fn try_examine(&self, change: Change) -> Result<Item> {
         let Change { key, base, mut sides } = change;
         let doubt = self.doubt(&key, base.as_ref(), &mut sides).await?;
-        let again = again(base.as_ref(), &sides);
+        let again = again(base.as_ref(), &sides, &self.rollback);
         let (known, base) = match base {
             Some(BaseRow::Agreed(agreed)) if agreed.is_only_announced(is_file(&sides)) => (Base::None, None),
             Some(BaseRow::Agreed(agreed)) => (Base::Agreed, Some(agreed)),
@@ -518,7 +518,7 @@ fn as_first_seen(sight: Sight) -> Sight {
 }
 
 /// Returns on which sides a file is empty that was not, although its modification time is still that of the base: no
-/// program writes so, but a disk after a power cut does. A stamp without a fraction of a second proves too little.
+/// program writes so, but a disk after a power cut does.
 fn damaged(base: Option<&Agreed>, sides: &Sides<Observed>) -> Sides<bool> {
     let on = |side: Side| {
         let (Some(base), Observed::File(entry)) = (base, sides.get(side)) else { return false };
@@ -526,9 +526,14 @@ fn damaged(base: Option<&Agreed>, sides: &Sides<Observed>) -> Sides<bool> {
         else {
             return false;
         };
-        entry.size == 0 && base.size > 0 && was.modified == is.modified && is.modified.nanoseconds != 0
+        entry.size == 0 && base.size > 0 && was.modified == is.modified && tells_versions_apart(is.modified)
     };
     Sides::new(on(Side::Source), on(Side::Destination))
+}
+
+/// Returns whether no other version is likely to have a time: one without a fraction of a second proves too little.
+pub(crate) fn tells_versions_apart(modified: Timestamp) -> bool {
+    modified.nanoseconds != 0
 }
 
 fn is_file(sides: &Sides<Observed>) -> Sides<bool> {

@@ -24,6 +24,7 @@ use crate::report::Recorder;
 use crate::state::{BaseRow, RowChange, RulesRecord, StateStore};
 use crate::unplaced::Unplaced;
 
+mod emptied;
 mod hidden;
 mod obstacle;
 pub(crate) mod renames;
@@ -148,6 +149,9 @@ pub(crate) async fn survey(
     found.collisions = watch.finish();
     hidden::find(&examiner.clients, &mut found.collisions, control).await?;
     count_strays(&mut found, examiner);
+    let emptied = emptied::spare_renamed(&mut found.items, examiner.policy);
+    found.emptied.source += emptied.source;
+    found.emptied.destination += emptied.destination;
     let held = renames::look(examiner, &mut found.items, &found.copies, control, recorder).await?;
     found.obsolete.extend(held.never_renamed);
     found.moving.extend(held.moving);
@@ -285,7 +289,10 @@ impl Surveyor<'_> {
             Some(BaseRow::Deleted(deleted)) => match change.sides.get(deleted.on) {
                 // Its store has seen to it; from now on a file of this name is a new one.
                 Observed::Absent => found.receipts.push(change.key.clone()),
-                Observed::File(entry) if deleted.is(entry) => found.reappeared.push(change.key.clone()),
+                // A side that went back has what it had then; nobody has failed to delete it.
+                Observed::File(entry) if deleted.is(entry) && !self.examiner.rollback.on.get(deleted.on) => {
+                    found.reappeared.push(change.key.clone());
+                }
                 Observed::File(_) | Observed::Unknown => {}
             },
             Some(BaseRow::Tombstone(_)) | None => {}

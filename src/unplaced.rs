@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::client::Unnamed;
 use crate::entry::Entry;
-use crate::examine::listed_hashes;
+use crate::examine::{listed_hashes, tells_versions_apart};
 use crate::fingerprint::{ContentHash, Fingerprint};
 use crate::key::Key;
 use crate::mode::{Side, Sides};
@@ -126,7 +126,10 @@ impl Version {
             let has_hash = row.hash.is_none_or(|hash| self.hashes.contains(&hash));
             let may_be_any = self.hashes.is_empty() && (self.is_unread || modified == self.modified);
             let is_alike = has_hash || may_be_any;
-            return self.inode == inode || (self.size == row.size && is_alike);
+            // What a disk left of it has its time.
+            let is_emptied =
+                self.size == 0 && modified == self.modified && modified.is_some_and(tells_versions_apart);
+            return self.inode == inode || is_emptied || (self.size == row.size && is_alike);
         }
         self.size == row.size && self.may_have(row.hash.as_slice())
     }

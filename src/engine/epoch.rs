@@ -120,6 +120,10 @@ async fn went_back(
         }
         let Some(known) = known(record, side, root_differs) else { continue };
         let shown = marks.get(side).highest(&record.pair_id);
+        if is_behind_the_other(record, side, marks) {
+            *back.get_mut(side) = true;
+            continue;
+        }
         if *root_differs.get(side) && shown > Some(record.tail.epochs().highest()) {
             // A later state took this folder for the pair's; what this one remembers is about another.
             *back.get_mut(side) = true;
@@ -133,6 +137,13 @@ async fn went_back(
         *back.get_mut(side) = found.is_none();
     }
     Ok(back)
+}
+
+/// Returns whether a side and the other one have both come further than the state knows of, and this one less far: every run
+/// leaves both at one epoch, so it was put back to a time between.
+fn is_behind_the_other(record: &PairRecord, side: Side, marks: &Sides<Marks>) -> bool {
+    let shown = |side: Side| marks.get(side).highest(&record.pair_id);
+    shown(side) > Some(record.tail.epochs().highest()) && shown(side) < shown(side.other())
 }
 
 /// Returns a note if a side has come further than the state knows of.

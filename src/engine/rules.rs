@@ -4,7 +4,7 @@
 //! others they are read, and both sides are surveyed once more. Rules that were in force stay known when they are
 //! gone, and hold files back until the user accepts it (`held`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
 
@@ -24,7 +24,7 @@ use crate::key::Key;
 use crate::mode::{Side, Sides, SyncMode};
 use crate::plan::{Action, Plan, Work};
 use crate::report::Recorder;
-use crate::state::{RuleFile, RulesRecord};
+use crate::state::{BaseRow, RuleFile, RulesRecord};
 use crate::survey::Survey;
 
 mod held;
@@ -161,7 +161,7 @@ async fn text_of(side: Side, entry: &Entry, prepared: &Prepared) -> Result<Strin
 }
 
 /// Returns what files of rules an action changes, on which side, and whether one goes or is replaced.
-fn touches(action: &Action) -> Vec<(Side, String, bool)> {
+fn touches(action: &Action) -> Vec<(Side, Key, bool)> {
     let touched = match &action.work {
         Work::Delete { on, entry, .. } => vec![(*on, &entry.key, true)],
         Work::Rename { on, entry, keep_old, edited, .. } => {
@@ -174,7 +174,7 @@ fn touches(action: &Action) -> Vec<(Side, String, bool)> {
         _ => Vec::new(),
     };
     let rules = touched.into_iter().filter(|(_, key, _)| key.file_name() == IGNORE_FILE);
-    rules.map(|(side, key, is_taken)| (side, folder_of(key.as_str()), is_taken)).collect()
+    rules.map(|(side, key, is_taken)| (side, key.clone(), is_taken)).collect()
 }
 
 fn takes(action: &Action) -> bool {
@@ -244,16 +244,36 @@ pub(super) fn let_in(record: &mut RulesRecord, found: &Survey, mode: SyncMode) -
     record.held != before
 }
 
+/// A file of rules that a run means to change.
+#[derive(Debug)]
+pub(super) struct Meant {
+    /// On which side.
+    side: Side,
+    key: Key,
+    /// What the other side has of it.
+    there: Option<Fingerprint>,
+}
+
 impl Past {
-    /// Remembers the rules that are in force in this run.
-    pub(super) fn remember_rules(&mut self, found: &Survey, plan: &Plan, mode: SyncMode, is_accepted: bool) {
+    /// Remembers the rules that are in force in this run. Returns those that it means to change.
+    pub(super) fn remember_rules(
+        &mut self,
+        found: &Survey,
+        plan: &Plan,
+        mode: SyncMode,
+        is_accepted: bool,
+    ) -> Vec<Meant> {
         let mut record = found.rules_record.clone();
         let mut seen = seen(found, &record, mode);
         let touched = plan.actions.iter().flat_map(|action| {
             let is_copy = matches!(action.work, Work::Copy(_));
             touches(action).into_iter().map(move |touched| (touched, is_copy))
         });
-        for ((side, folder, is_taken), is_copy) in touched {
+        let mut meant = Vec::new();
+        for ((side, key, is_taken), is_copy) in touched {
+            let folder = folder_of(key.as_str());
+            let there = found.rules.get(side.other()).files.get(&key).map(|entry| entry.fingerprint.clone());
+            meant.push(Meant { side, key, there });
             if is_taken {
                 seen.taken.get_mut(side).insert(folder.clone());
             }
@@ -264,5 +284,30 @@ impl Past {
         }
         held::remember(&mut record, &seen, is_accepted);
         self.record.tail.set_rules(&record);
+        meant
+    }
+
+    /// Notes which of the rules that a run meant to put somewhere are there, by what it has recorded.
+    ///
+    /// # Errors
+    /// A base that could not be read.
+    pub(super) async fn note_arrived(&mut self, meant: Vec<Meant>) -> Result<()> {
+        let mut arrived = Sides::<BTreeSet<String>>::default();
+        for Meant { side, key, there } in meant {
+            let has_arrived = match (self.state.get(&key).await?, there) {
+                (Some(BaseRow::Agreed(row)), Some(there)) => *row.fingerprint(side.other()) == there,
+                (Some(BaseRow::Agreed(_)), None) | (_, Some(_)) => false,
+                (_, None) => true,
+            };
+            if has_arrived {
+                arrived.get_mut(side).insert(folder_of(key.as_str()));
+            }
+        }
+        if arrived != Sides::default() {
+            let mut record = self.record.tail.rules();
+            held::arrive(&mut record, &arrived);
+            self.record.tail.set_rules(&record);
+        }
+        Ok(())
     }
 }

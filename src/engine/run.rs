@@ -94,7 +94,7 @@ impl SyncEngine {
             is_unsure: past.rollback.is_total
                 || (found.went_back || past.rollback.has_exchanged()) && !found.is_sure,
         };
-        past.remember_rules(&found, &plan, pair.mode, options.accept_rules);
+        let meant = past.remember_rules(&found, &plan, pair.mode, options.accept_rules);
         if changes || raise.raises || past.rollback.has_exchanged() {
             self.begin(&mut past, (pair, options), prepared, raise, recorder).await?;
         }
@@ -121,6 +121,7 @@ impl SyncEngine {
                 }
                 self.clear_up(pair, prepared, &mut past, &purging, recorder).await;
                 past.learn(renumbered);
+                past.note_arrived(meant).await?;
                 self.end(past, pair, prepared, swept, recorder).await
             }
             Err(error) => {

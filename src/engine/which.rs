@@ -126,13 +126,18 @@ impl Given<'_> {
         self.carry(kept) && Side::BOTH.into_iter().all(fits)
     }
 
-    /// Returns whether each side is, where a state left it or moved, the other one of it.
-    fn are_turned(&self, kept: &Kept) -> bool {
-        Side::BOTH.into_iter().all(|side| {
-            let (place, then) = (kept.at.locations.get(side.other()), kept.at.roots.get(side.other()));
-            let is_there = self.identities.get(side) == place;
-            is_there || matches!((self.roots.get(side), then), (Some(now), Some(then)) if now.is_moved(then))
-        })
+    /// Returns whether a side is, where a state left it or moved, the other one of it.
+    fn is_turned(&self, side: Side, kept: &Kept) -> bool {
+        let (place, then) = (kept.at.locations.get(side.other()), kept.at.roots.get(side.other()));
+        let is_there = self.identities.get(side) == place;
+        is_there || matches!((self.roots.get(side), then), (Some(now), Some(then)) if now.is_moved(then))
+    }
+
+    /// Returns which sides are neither of the two of a state.
+    fn strangers(&self, kept: &Kept) -> Sides<bool> {
+        let is_neither =
+            |side| self.standing(side, kept) == Standing::Elsewhere && !self.is_turned(side, kept);
+        Sides::new(is_neither(Side::Source), is_neither(Side::Destination))
     }
 
     /// Returns whether both sides are where a state left them.
@@ -164,7 +169,7 @@ impl Given<'_> {
             let moved = if is_stale { self.are(home, Standing::Moved) } else { Sides::default() };
             return Which { found: is_stale.then(|| home.clone()), moved, ..Which::default() };
         }
-        if others.iter().any(|kept| self.are_turned(kept)) {
+        if others.iter().any(|kept| Side::BOTH.into_iter().all(|side| self.is_turned(side, kept))) {
             return Which { is_turned: true, ..Which::default() };
         }
         let is_copy = |kept: &&Kept| {
@@ -175,7 +180,7 @@ impl Given<'_> {
                 })
         };
         let copied = others.iter().filter(is_copy).max_by_key(key);
-        let copy = copied.map(|kept| (kept.clone(), self.are(kept, Standing::Elsewhere)));
+        let copy = copied.map(|kept| (kept.clone(), self.strangers(kept)));
         Which { copy, ..Which::default() }
     }
 }
@@ -241,17 +246,22 @@ pub(super) fn tell(which: &Which, prepared: &Prepared, recorder: &Recorder) {
     if let Some((kept, sides)) = &which.copy {
         for side in Side::BOTH.into_iter().filter(|side| *sides.get(*side)) {
             let (from, to) = places(kept, side);
+            let other = crate::location::shown(kept.at.locations.get(side.other()));
+            // Nothing tells which of the two.
             let message = format!(
-                "the {side} `{}` is a copy of `{}`, and is synced as a pair of its own",
+                "the {side} `{}` is a copy of `{}` or `{}`, which are synced with each other; it is synced as a pair of its own",
                 shown(&to),
-                shown(&from)
+                shown(&from),
+                shown(&other),
             );
             let hint = format!(
-                "if it takes the place of that one: syncengine state move {} {} (with the options of this run)",
+                "if it takes the place of `{}`: syncengine state move {} {} (with the options of this run)",
+                shown(&from),
                 quoted(&from),
                 quoted(&to)
             );
-            note(NoticeCode::RootCopied, message, hint);
+            let is_in_use = kept.at.locations.get(side) == prepared.identities().get(side.other());
+            note(NoticeCode::RootCopied, message, if is_in_use { String::new() } else { hint });
         }
     }
 }
@@ -312,6 +322,10 @@ mod tests {
             ("/x@9.1 /b@8.1", "A:5 | A:5", vec![first], "sd", "copy of A s"),
             ("/x@-.1 /b@8.1", "A:5 | A:5", vec!["A /a@-.1 /b@8.1 5"], "sd", "copy of A s"),
             ("/a@7.1 s3://y@", "A:5 | A:5", vec!["A /a@7.1 s3://x@ 5"], "sd", "copy of A d"),
+            // Of two that are synced with each other one is no copy, on whichever side it is given.
+            ("/b@8.1 /x@7.2", "A:5 | A:5", vec![first], "sd", "copy of A d"),
+            ("/x@7.2 /a@7.1", "A:5 | A:5", vec![first], "sd", "copy of A s"),
+            ("/x@7.2 /y@7.3", "A:5 | A:5", vec![first], "sd", "copy of A sd"),
             // Another source that is not written is another pair.
             ("/x@7.2 /b@8.1", "| A:5", vec![first], "d", "home"),
             ("/x@7.2 /b@8.1", "|", vec![first], "sd", "home"),

@@ -8,6 +8,7 @@ use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 use crate::mode::{Side, Sides};
 use crate::plan::Sight;
+use crate::plan::rollback::Rollback;
 use crate::state::{Agreed, BaseRow, Unlisted};
 
 /// What a store has of a file that it said it took, and does not list.
@@ -82,9 +83,9 @@ pub(super) fn has_changed(base: &Agreed, side: Side, sides: &Sides<Observed>, si
     is_touched || sight == Sight::Changed
 }
 
-/// Returns on which side a file is that we deleted there, in the very version.
-pub(super) fn again(base: Option<&BaseRow>, sides: &Sides<Observed>) -> Option<Side> {
+/// Returns on which side a file is that we deleted there, in the very version. One that went back has it from then.
+pub(super) fn again(base: Option<&BaseRow>, sides: &Sides<Observed>, rollback: &Rollback) -> Option<Side> {
     let Some(BaseRow::Deleted(deleted)) = base else { return None };
     let is_again = |observed: &Observed| matches!(observed, Observed::File(entry) if deleted.is(entry));
-    is_again(sides.get(deleted.on)).then_some(deleted.on)
+    (!rollback.on.get(deleted.on) && is_again(sides.get(deleted.on))).then_some(deleted.on)
 }

@@ -2,13 +2,14 @@
 //! deleted nor overwritten for it. And files that a crash of the machine has emptied.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use syncengine::code::{FailureCode, NoticeCode};
 use syncengine::event::{Event, Observer};
 use syncengine::mode::AcceptRollback;
 use syncengine::{
-    ConflictStrategy, InitialSyncPreference, Outcome, SyncController, SyncMode, SyncOptions, Timestamp,
+    ConflictStrategy, InitialSyncPreference, Outcome, Side, SyncController, SyncMode, SyncOptions, Timestamp,
 };
 
 use crate::support::scene::{Scene, codes, copy_into};
@@ -99,6 +100,37 @@ async fn such_a_backup_is_noticed_after_a_run_that_was_broken_off_too() {
     assert!(codes(&report).contains(&NoticeCode::RolledBack), "{report:?}");
     for folder in ["a", "b"] {
         assert!(scene.shown(folder).contains("kept=2!"), "{folder}: {}", scene.shown(folder));
+    }
+}
+
+/// The state of a laptop is a year old, and one of the sides is from half a year ago: what was done since stays done.
+#[tokio::test]
+async fn a_state_from_before_a_side_was_put_back_neither_deletes_nor_overwrites() {
+    for side in ["a", "b"] {
+        let mut scene = Scene::new(SyncMode::TwoWay);
+        for name in ["edited", "gone", "same"] {
+            scene.write("a", name, "1");
+        }
+        scene.sync().await;
+        scene.copy("state", "state-then");
+        scene.delete("a", "gone");
+        scene.write("a", "edited", "draft");
+        scene.write("a", "again", "1");
+        scene.sync().await;
+        scene.copy(side, "side-then");
+        // What was undone is what the old state knows.
+        scene.write("a", "gone", "1");
+        scene.write("a", "edited", "1");
+        scene.sync().await;
+        scene.put_back("side-then", side);
+        scene.put_back("state-then", "state");
+        let report = scene.sync().await;
+        assert_eq!(codes(&report), [NoticeCode::RolledBack], "{side}: {report:?}");
+        for folder in ["a", "b"] {
+            let shown = scene.shown(folder);
+            assert!(shown.contains("gone=1") && shown.contains("=draft"), "{side} {folder}: {shown}");
+            assert!(shown.contains("edited=1") || shown.contains("edited*=1"), "{side} {folder}: {shown}");
+        }
     }
 }
 
@@ -269,11 +301,7 @@ async fn each_written_side_carries_one_marker_and_a_run_that_changes_nothing_lea
     ] {
         let mut scene = Scene::new(mode);
         for text in ["1", "2!", "3!!"] {
-            scene.write(
-                if mode.authority() == Some(syncengine::Side::Destination) { "b" } else { "a" },
-                "f",
-                text,
-            );
+            scene.write(if mode.authority() == Some(Side::Destination) { "b" } else { "a" }, "f", text);
             scene.sync().await;
             let carried = [scene.markers("a"), scene.markers("b")];
             assert_eq!(carried.clone().map(|names| names.len()), written, "{mode} {carried:?}");
@@ -315,6 +343,59 @@ async fn a_file_that_was_emptied_without_a_trace_is_not_carried_over() {
                 set_modified(&path, Timestamp::new(scene.clock + 60, 1));
                 scene.sync().await;
                 assert_eq!(scene.shown(other), "f=", "{mode} {damaged}");
+            }
+        }
+    }
+}
+
+/// Renames a file that lost its content, or a folder above it, or copies it as a file manager does.
+fn carry_off(at: &Path, how: &str) {
+    fs::create_dir(at.join("e")).unwrap();
+    match how {
+        "the folder" => {
+            fs::remove_dir(at.join("e")).unwrap();
+            fs::rename(at.join("d"), at.join("e")).unwrap();
+        }
+        "the file" => fs::rename(at.join("d/f"), at.join("e/g")).unwrap(),
+        _ => {
+            let modified = fs::metadata(at.join("d/f")).unwrap().modified().unwrap();
+            fs::write(at.join("e/f"), "").unwrap();
+            fs::File::options().write(true).open(at.join("e/f")).unwrap().set_modified(modified).unwrap();
+            fs::remove_file(at.join("d/f")).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_emptied_and_then_got_another_name_is_not_carried_over() {
+    for mode in SyncMode::ALL.iter().copied() {
+        for damaged in ["a", "b"] {
+            for how in ["the folder", "the file", "a copy"] {
+                let case = format!("{mode} {damaged} {how}");
+                let mut scene = Scene::new(mode);
+                scene.write("a", "d/f", "invoice");
+                scene.write("b", "d/f", "invoice");
+                scene.sync().await;
+                let path = scene.path(damaged);
+                let then = fs::metadata(path.join("d/f")).unwrap().modified().unwrap();
+                fs::write(path.join("d/f"), "").unwrap();
+                fs::File::options().write(true).open(path.join("d/f")).unwrap().set_modified(then).unwrap();
+                carry_off(&path, how);
+                let other = if damaged == "a" { "b" } else { "a" };
+                // Where it is only a copy the first run gives it its content again, under the old name.
+                let is_copy = mode.authority().is_some_and(|side| (side == Side::Source) != (damaged == "a"));
+                for _ in 0..if is_copy { 1 } else { 2 } {
+                    let report = scene.run().await;
+                    assert_eq!(scene.shown(other), "d/f=invoice", "{case}: {report:?}");
+                    let to = if damaged == "a" { Side::Destination } else { Side::Source };
+                    let decides = scene.pair.allows_copy_to(to);
+                    let failures: Vec<_> = report.failures.iter().map(|failure| failure.code).collect();
+                    assert_eq!(
+                        failures,
+                        vec![FailureCode::SuspectEmpty; decides.into()],
+                        "{case}: {report:?}"
+                    );
+                }
             }
         }
     }
@@ -368,7 +449,27 @@ async fn many_emptied_files_stop_a_run() {
     }
     let refused = scene.run().await;
     assert_eq!((refused.outcome, codes(&refused)), (Outcome::Refused, vec![NoticeCode::MassEmpty]));
+    // A folder that is renamed then makes them no others.
+    scene.put_back("b", "a");
+    for number in 0..30 {
+        scene.write("a", &format!("d/f{number}"), "text");
+        scene.delete("a", &format!("f{number}"));
+    }
+    scene.sync().await;
+    for number in 0..21 {
+        let path = scene.path(&format!("a/d/f{number}"));
+        let then = fs::metadata(&path).unwrap().modified().unwrap();
+        fs::write(&path, "").unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(then).unwrap();
+    }
+    scene.move_to("a/d", "a/e");
+    let refused = scene.run().await;
+    assert!(codes(&refused).contains(&NoticeCode::MassEmpty), "{refused:?}");
     scene.options.allow_mass_empty = true;
+    scene.options.allow_mass_delete = true;
+    for number in 0..21 {
+        scene.write("a", &format!("e/f{number}"), "");
+    }
     scene.sync().await;
     assert_eq!(scene.destination.files().values().filter(|text| text.is_empty()).count(), 21);
 }

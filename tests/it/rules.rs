@@ -201,6 +201,28 @@ async fn a_rule_that_one_machine_deletes_frees_nothing_of_the_other() {
     assert_eq!(names(&scene.store), "doc private/a private/b");
 }
 
+/// As soon as a rule has come, who uses the side can let go of it: what it held there is his.
+#[tokio::test]
+async fn a_rule_that_came_when_a_machine_joined_is_let_go_by_deleting_it() {
+    for quiet_runs in [0, 1] {
+        let scene = Scene::new();
+        let (first, second) = (scene.machine("a", SyncMode::TwoWay), scene.machine("b", SyncMode::TwoWay));
+        scene.write(&first.folder, ".syncignore", "*.log");
+        scene.write(&first.folder, "doc", "1");
+        first.sync().await;
+        scene.write(&second.folder, "b.log", "1");
+        for _ in 0..=quiet_runs {
+            second.sync().await;
+        }
+        second.folder.delete(".syncignore");
+        for _ in 0..2 {
+            let report = second.sync().await;
+            assert_eq!(widened(&report), [""; 0], "{quiet_runs}");
+        }
+        assert_eq!(names(&scene.store), "b.log doc", "{quiet_runs}");
+    }
+}
+
 /// What a user of the other side did to rules that both had: taken away, changed, renamed with their folder, deleted with it.
 #[tokio::test]
 async fn rules_that_a_run_carries_away_go_on_to_hold_the_files_of_the_side_they_are_taken_from() {

@@ -99,6 +99,18 @@ fn note_last(record: &mut RulesRecord, seen: &Seen, side: Side) {
     }
 }
 
+/// Notes that what a run meant to put into folders is there, so that whatever else is there later its user has put there.
+pub(super) fn arrive(record: &mut RulesRecord, arrived: &Sides<BTreeSet<String>>) {
+    for side in Side::BOTH {
+        // Where it changed both sides neither tells what the other one has got.
+        for folder in arrived.get(side).difference(arrived.get(side.other())) {
+            let there = record.last.get(side.other()).get(folder);
+            let text = there.and_then(|texts| texts.first().cloned()).flatten();
+            record.last.get_mut(side).insert(folder.clone(), vec![text]);
+        }
+    }
+}
+
 fn folders<'a, T, U>(
     one: &'a BTreeMap<String, T>,
     other: &'a BTreeMap<String, U>,

@@ -10,6 +10,7 @@ use super::{Meddled, codes, sync};
 use crate::bad_input::unprivileged::Unprivileged;
 use crate::scenarios::{act, tree};
 use crate::support::bucket::Embedded;
+use crate::support::scene::Scene;
 use crate::support::{Folder, Root, read_tree};
 
 #[test]
@@ -198,5 +199,28 @@ fn a_marker_that_the_store_kept_tells_of_no_backup() {
             let report = world.sync();
             assert_eq!(codes(&report.warnings), ["rolled-back"], "{report:?}");
         }
+    }
+}
+
+/// A store keeps the time and the ETag of what is put back with it; a deletion that did nothing looks the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_put_back_does_not_lose_again_what_was_deleted_since() {
+    for mode in [SyncMode::TwoWay, SyncMode::SourceBackup] {
+        let mut scene = Scene::new(mode);
+        scene.pair.destination = "embedded://vault".into();
+        scene.pair.destination_store.embedded_dir = Some(scene.path("store"));
+        for name in ["gone", "same"] {
+            scene.write("a", name, "1");
+        }
+        scene.sync().await;
+        scene.copy("store", "store-then");
+        scene.delete("a", "gone");
+        scene.write("a", "new", "1");
+        scene.sync().await;
+        scene.put_back("store-then", "store");
+        let report = scene.sync().await;
+        let back = if mode == SyncMode::TwoWay { "gone=1 " } else { "" };
+        assert_eq!(scene.shown("a"), format!("{back}new=1 same=1"), "{mode}: {report:?}");
+        assert_eq!(report.counts.deleted_source + report.counts.deleted_destination, 0, "{mode}: {report:?}");
     }
 }
