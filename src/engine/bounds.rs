@@ -11,7 +11,7 @@ use futures::future::join_all;
 
 use super::past::Past;
 use super::prepare::Prepared;
-use super::{SyncEngine, SyncOptions};
+use super::{SyncEngine, SyncOptions, clock};
 use crate::client::StorageClient;
 use crate::code::NoticeCode;
 use crate::error::{Error, Result};
@@ -150,7 +150,7 @@ impl SyncEngine {
             // A temporary of this run may have resisted its removal: its tag stays until a run has looked.
             record.run_tags.retain(|tag| Some(*tag) == past.tag);
         }
-        record.last_sync_seconds = Some(self.clock.now().seconds);
+        clock::end(self.clock.now(), record);
         let mut recovery = record.tail.recovery();
         let failed =
             recorder.with(|report| report.failures.iter().map(|f| f.path.clone()).collect::<BTreeSet<_>>());

@@ -38,12 +38,20 @@ pub(super) fn check(now: Timestamp, past: &Past, prepared: &Prepared, recorder: 
 }
 
 impl Past {
-    /// Returns by which moment what this run throws away is dated: no run is before the one that was before it, whatever the clock
-    /// shows.
+    /// Returns by which moment what this run throws away is dated: whatever the clock shows, no run is before the one that was
+    /// before it, nor before what two runs in a row have agreed on.
     pub(super) fn moment(&self, now: Timestamp) -> Timestamp {
-        let last = self.record.last_sync_seconds.map(|last| Timestamp::new(last, 0));
-        last.map_or(now, |last| last.max(now))
+        let known = self.record.last_sync_seconds.max(self.record.tail.agreed_time());
+        known.map_or(now, |known| Timestamp::new(known, 0).max(now))
     }
+}
+
+/// Remembers when a run ended.
+pub(super) fn end(now: Timestamp, record: &mut PairRecord) {
+    if let Some(last) = record.last_sync_seconds {
+        record.tail.agree_on_time(last.min(now.seconds));
+    }
+    record.last_sync_seconds = Some(now.seconds);
 }
 
 /// Says when the pair began, if nobody has.

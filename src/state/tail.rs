@@ -22,6 +22,7 @@ const RECOVERY: u64 = 3;
 const BEGAN: u64 = 4;
 const FIRST_SEEN: u64 = 5;
 const RULES: u64 = 6;
+const AGREED_TIME: u64 = 7;
 
 /// The tag of rows that this program knows.
 const UNLISTED: u64 = 1;
@@ -250,6 +251,16 @@ impl RecordTail {
     /// Remembers when the pair began.
     pub fn set_began(&mut self, seconds: i64) {
         self.write(BEGAN, &Some(seconds));
+    }
+
+    /// Returns the latest moment that the clocks of two runs in a row have reached, in seconds since 1970.
+    pub fn agreed_time(&self) -> Option<i64> {
+        self.read(AGREED_TIME)
+    }
+
+    /// Remembers which moment the clocks of two runs in a row have reached, if it is later than what is known.
+    pub fn agree_on_time(&mut self, seconds: i64) {
+        self.write(AGREED_TIME, &self.agreed_time().max(Some(seconds)));
     }
 
     /// Returns when runs whose names are not believed were first seen in the trash of each side.

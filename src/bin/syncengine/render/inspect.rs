@@ -54,7 +54,7 @@ pub(crate) fn status(report: &StatusReport) -> String {
             format!("{failed} cannot be synced, nothing else pending: {unchanged} unchanged\n")
         }
         0 => format!("nothing pending: {unchanged} unchanged\n"),
-        pending => format!("{} pending, {unchanged} unchanged\n", words::plural(pending, "path")),
+        pending => format!("{} pending, {unchanged} unchanged\n", words::plural(pending, "change")),
     };
     text
 }
