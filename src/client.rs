@@ -162,6 +162,13 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
     /// Removes versions, and the folders this leaves empty. Results in the order given.
     fn remove<'a>(&'a self, entries: Vec<Entry>, disposal: &'a Disposal) -> BoxFuture<'a, Vec<Result<()>>>;
 
+    /// Returns whether the last removal of this name, by this client, was seen to hide the version behind a marker, where
+    /// whoever takes the marker away has it back. To be asked once.
+    fn has_hidden(&self, key: &Key) -> bool {
+        let _ = key;
+        false
+    }
+
     /// Removes leftover temporaries that [`Listed::Leftover`] reported.
     fn sweep(&self, leftovers: Vec<Key>) -> BoxFuture<'_, Result<()>>;
 

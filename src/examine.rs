@@ -123,6 +123,7 @@ impl Examiner {
 
     async fn try_examine(&self, change: Change) -> Result<Item> {
         let Change { key, base, mut sides } = change;
+        self.look_for_what_is_nowhere(&key, base.as_ref(), &mut sides).await?;
         let doubt = self.doubt(&key, base.as_ref(), &mut sides).await?;
         let again = again(base.as_ref(), &sides, &self.rollback);
         let (known, base) = match base {

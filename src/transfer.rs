@@ -47,7 +47,6 @@ use body::Throttle;
 pub(crate) use memory::Memory;
 pub(crate) use phases::Removal;
 use phases::{Phases, parted};
-use receipt::receipt_of;
 pub(crate) use receipt::vanished;
 
 /// Rows recorded between two flushes, at most; a power cut costs the work of one batch.
@@ -510,7 +509,7 @@ impl<'a> Transfer<'a> {
         for (removal, result) in certain.into_iter().zip(results) {
             match result {
                 Ok(()) => {
-                    rows.push((removal.entry.key.clone(), receipt_of(side, &removal.entry)));
+                    rows.push((removal.entry.key.clone(), self.receipt_of(side, &removal.entry)));
                     lines.push(removal.line.clone());
                 }
                 Err(error) => {

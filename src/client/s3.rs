@@ -147,6 +147,8 @@ pub struct S3Client {
     unfinished: Unfinished,
     /// The names this run has used in the trash.
     trashed: Mutex<BTreeSet<String>>,
+    /// Objects of this tree that this client deleted and that a delete marker hides.
+    hidden: Mutex<BTreeSet<String>>,
     /// What was written down of that.
     announced: Announced,
     /// When the run before this one ended, by its clock, in seconds since 1970.
@@ -249,6 +251,7 @@ impl S3Client {
             read_once: (Mutex::default(), RandomState::new()),
             unfinished: Unfinished::default(),
             trashed: Mutex::default(),
+            hidden: Mutex::default(),
             announced: Announced::default(),
             last_run: AtomicI64::new(i64::MIN),
             unguarded: Mutex::default(),
@@ -427,6 +430,10 @@ impl StorageClient for S3Client {
 
     fn remove<'a>(&'a self, entries: Vec<Entry>, disposal: &'a Disposal) -> BoxFuture<'a, Vec<Result<()>>> {
         self.remove_objects(entries, disposal).boxed()
+    }
+
+    fn has_hidden(&self, key: &Key) -> bool {
+        self.take_hidden(key)
     }
 
     fn sweep(&self, leftovers: Vec<Key>) -> BoxFuture<'_, Result<()>> {

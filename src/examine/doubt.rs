@@ -28,6 +28,24 @@ pub(super) enum Doubt {
 }
 
 impl Examiner {
+    /// Asks stores by name for a file that both sides had and neither lists: a listing that is late says of a file that was deleted
+    /// on the other side meanwhile that it is nowhere.
+    pub(super) async fn look_for_what_is_nowhere(
+        &self,
+        key: &Key,
+        base: Option<&BaseRow>,
+        sides: &mut Sides<Observed>,
+    ) -> Result<()> {
+        let is_nowhere = Side::BOTH.into_iter().all(|side| *sides.get(side) == Observed::Absent);
+        if !is_nowhere || !matches!(base, Some(BaseRow::Agreed(_))) {
+            return Ok(());
+        }
+        for side in Side::BOTH.into_iter().filter(|side| !self.clients.get(*side).is_folder()) {
+            *sides.get_mut(side) = look_again(&self.clients, side, key).await?;
+        }
+        Ok(())
+    }
+
     /// Asks a store for a file that it said it took, that its listing does not show or shows as it was before, and that the other
     /// side has: nobody need have deleted it, or put the old one back.
     pub(super) async fn doubt(

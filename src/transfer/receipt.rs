@@ -110,6 +110,13 @@ impl Transfer<'_> {
         }
     }
 
+    /// Returns the row of a file that was deleted on a side. One that is hidden behind a marker comes back when somebody takes
+    /// the marker away, as the version that it was: what its deletion did has been seen, and needs no receipt.
+    pub(super) fn receipt_of(&self, side: Side, entry: &Entry) -> Option<BaseRow> {
+        let receipt = Deleted::new(side, entry).filter(|_| !self.clients.get(side).has_hidden(&entry.key));
+        receipt.map(BaseRow::Deleted)
+    }
+
     fn written(&self, side: Side) -> std::sync::MutexGuard<'_, BTreeMap<Key, Written>> {
         self.progress.written.get(side).lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -133,11 +140,6 @@ fn etag_of(entry: &Entry) -> Option<String> {
         Fingerprint::Object(etag) => Some(etag.as_str().to_owned()),
         Fingerprint::File(_) => None,
     }
-}
-
-/// Returns the row of a file that was deleted on a side.
-pub(super) fn receipt_of(side: Side, entry: &Entry) -> Option<BaseRow> {
-    Deleted::new(side, entry).map(BaseRow::Deleted)
 }
 
 /// Returns the error of a file that a store said it took, twice, and does not have.

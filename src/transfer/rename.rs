@@ -6,7 +6,7 @@
 use futures::{FutureExt, StreamExt};
 
 use super::respell::{Respelled, as_respelled, follow};
-use super::{Executed, Job, Transfer, look_again, receipt_of, seen};
+use super::{Executed, Job, Transfer, look_again, seen};
 use crate::code::FailureCode;
 use crate::diff::Observed;
 use crate::entry::Entry;
@@ -180,7 +180,7 @@ impl Transfer<'_> {
         let mut line = Line::of(action)?;
         match &action.work {
             Work::Rename { on, entry: old, renamed, hash, edited, keep_old } => {
-                let before = if *keep_old { Some(BaseRow::tombstone()) } else { receipt_of(*on, old) };
+                let before = if *keep_old { Some(BaseRow::tombstone()) } else { self.receipt_of(*on, old) };
                 rows.push((old.key.clone(), before));
                 if *edited {
                     // Its row was recorded before.

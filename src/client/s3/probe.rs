@@ -61,7 +61,11 @@ pub(super) struct Capabilities {
 struct Remembered {
     schema: u32,
     asked_at: i64,
-    capabilities: Capabilities,
+    /// None where nothing was asked, but something learnt all the same.
+    capabilities: Option<Capabilities>,
+    /// Whether what was read has shown that ETags are not made of the content.
+    #[serde(default)]
+    has_opaque_etags: bool,
 }
 
 impl Capabilities {
@@ -102,7 +106,7 @@ impl Probe {
         }
         let capabilities = asked?;
         tracing::debug!(?capabilities, "the store was asked what it can do");
-        self.remember(now, capabilities);
+        self.remember(now, Some(capabilities), !capabilities.md5_etags);
         Ok(capabilities)
     }
 
@@ -113,18 +117,31 @@ impl Probe {
 
     /// Returns what the store was found to do, if that is not long ago.
     pub(super) fn remembered(&self, now: i64) -> Option<Capabilities> {
+        self.recall(now)?.capabilities
+    }
+
+    /// Returns whether the ETags of the store were seen not to be made of the content, if that is not long ago.
+    pub(super) fn has_opaque_etags(&self, now: i64) -> bool {
+        self.recall(now).is_some_and(|known| known.has_opaque_etags)
+    }
+
+    /// Remembers that a store which was not asked makes its ETags of something else than the content.
+    pub(super) fn remember_opaque_etags(&self, now: i64) {
+        self.remember(now, None, true);
+    }
+
+    fn recall(&self, now: i64) -> Option<Remembered> {
         let text = std::fs::read(self.file.as_ref()?).ok()?;
         let known: Remembered = serde_json::from_slice(&text).ok()?;
         let fresh = (0..REMEMBERED_SECONDS).contains(&now.saturating_sub(known.asked_at));
-        (known.schema == SCHEMA && fresh).then_some(known.capabilities)
+        (known.schema == SCHEMA && fresh).then_some(known)
     }
 
     /// Remembers the answers. If that fails they are asked for again, nothing else.
-    fn remember(&self, asked_at: i64, capabilities: Capabilities) {
+    fn remember(&self, asked_at: i64, capabilities: Option<Capabilities>, has_opaque_etags: bool) {
         let Some(file) = &self.file else { return };
-        let Ok(text) = serde_json::to_vec(&Remembered { schema: SCHEMA, asked_at, capabilities }) else {
-            return;
-        };
+        let known = Remembered { schema: SCHEMA, asked_at, capabilities, has_opaque_etags };
+        let Ok(text) = serde_json::to_vec(&known) else { return };
         let temporary = file.with_extension("new");
         let write = || {
             let mut options = OpenOptions::new();

@@ -56,6 +56,13 @@ pub(super) struct Habit {
     others: HashSet<u64>,
 }
 
+impl Habit {
+    /// Returns whether ETags are something else than hashes: one object alone may be damaged.
+    fn is_opaque(&self) -> bool {
+        !self.is_md5 && self.others.len() > 1
+    }
+}
+
 /// One version of an object, to be read.
 #[derive(Debug, Clone)]
 pub(super) struct Version {
@@ -143,6 +150,9 @@ impl S3Client {
                 self.ask_others().await;
             }
             self.habit().others.insert(digest);
+            if self.habit().is_opaque() {
+                self.probe.remember_opaque_etags(self.store.ports.clock.now().seconds);
+            }
         }
         is_same
     }
@@ -172,10 +182,9 @@ impl S3Client {
 
     /// Returns whether the store was seen to make ETags of something else than the content.
     fn has_opaque_etags(&self) -> bool {
-        // One alone may be damaged.
         let learnt = || {
-            let habit = self.habit();
-            !habit.is_md5 && habit.others.len() > 1
+            let is_opaque = self.habit().is_opaque();
+            is_opaque || self.probe.has_opaque_etags(self.store.ports.clock.now().seconds)
         };
         self.known_capabilities().map_or_else(learnt, |can| !can.md5_etags)
     }

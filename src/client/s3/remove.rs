@@ -61,6 +61,22 @@ struct InTrash {
     from: From,
 }
 
+/// What became of an object that was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// It is no more.
+    Deleted,
+    /// A delete marker stands before it.
+    Hidden,
+}
+
+impl Gone {
+    /// Returns what an answer tells.
+    fn of(delete_marker: Option<bool>) -> Self {
+        if delete_marker == Some(true) { Self::Hidden } else { Self::Deleted }
+    }
+}
+
 impl Doomed {
     /// Returns the object, if its listing tells which version it is.
     pub(super) fn listed(object: Object) -> Option<Self> {
@@ -222,11 +238,26 @@ impl S3Client {
 
     /// Deletes objects of this tree that are still what was seen.
     async fn delete(&self, objects: Vec<Doomed>) -> Vec<Result<(), Fault>> {
-        self.delete_in(&self.store, objects).await
+        let names: Vec<String> = objects.iter().map(|object| object.key.clone()).collect();
+        let deleted = self.delete_in(&self.store, objects).await;
+        let mut hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut note = |name: String, gone: Gone| {
+            if gone == Gone::Hidden {
+                hidden.insert(name)
+            } else {
+                hidden.remove(&name)
+            };
+        };
+        names.into_iter().zip(deleted).map(|(name, deleted)| deleted.map(|gone| note(name, gone))).collect()
+    }
+
+    /// Returns whether the last deletion of an object left a marker.
+    pub(super) fn take_hidden(&self, key: &Key) -> bool {
+        self.hidden.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.object_key(key))
     }
 
     /// Deletes objects that are still what was seen, with as few requests as the store allows.
-    pub(super) async fn delete_in(&self, store: &Store, objects: Vec<Doomed>) -> Vec<Result<(), Fault>> {
+    pub(super) async fn delete_in(&self, store: &Store, objects: Vec<Doomed>) -> Vec<Result<Gone, Fault>> {
         let can = match self.capabilities().await {
             Ok(can) => can,
             Err(fault) => return objects.iter().map(|_| Err(fault.clone())).collect(),
@@ -245,7 +276,10 @@ impl S3Client {
         let certain = objects.into_iter().zip(&looked).filter(|(_, looked)| looked.is_ok());
         let mut deleted =
             store.delete_many(certain.map(|(object, _)| object).collect(), false).await.into_iter();
-        looked.into_iter().map(|looked| looked.and_then(|()| deleted.next().unwrap_or(Ok(())))).collect()
+        looked
+            .into_iter()
+            .map(|looked| looked.and_then(|()| deleted.next().unwrap_or(Ok(Gone::Deleted))))
+            .collect()
     }
 
     /// Deletes a version without keeping it, where a copy of it is known to be elsewhere.
@@ -295,9 +329,9 @@ fn free_name(used: &BTreeSet<String>, folder: &str, key: &str) -> String {
 
 impl Store {
     /// Deletes up to 1,000 objects with one request.
-    async fn delete_many(&self, objects: Vec<Doomed>, guarded: bool) -> Vec<Result<(), Fault>> {
-        let failed = match self.delete_objects(&objects, guarded).await {
-            Ok(failed) => failed,
+    async fn delete_many(&self, objects: Vec<Doomed>, guarded: bool) -> Vec<Result<Gone, Fault>> {
+        let outcomes = match self.delete_objects(&objects, guarded).await {
+            Ok(outcomes) => outcomes,
             // What became of each can be found out one by one.
             Err(fault) if fault.is_unread_success() => {
                 let looks = objects.iter().map(|object| self.judge_unread_delete(object, fault.clone()));
@@ -310,37 +344,37 @@ impl Store {
             }
             Err(fault) => return objects.iter().map(|_| Err(fault.clone())).collect(),
         };
-        all(objects.iter().map(|object| async {
-            match failed.get(&object.key) {
-                None => Ok(()),
-                Some(fault) => self.judge_failed_delete(object, fault.clone()).await,
+        all(objects.iter().zip(outcomes).map(|(object, outcome)| async {
+            match outcome {
+                Ok(gone) => Ok(gone),
+                Err(fault) => self.judge_failed_delete(object, fault).await,
             }
         }))
         .await
     }
 
-    async fn delete_one(&self, object: &Doomed, if_match: Option<String>) -> Result<(), Fault> {
+    async fn delete_one(&self, object: &Doomed, if_match: Option<String>) -> Result<Gone, Fault> {
         let deleted = self.send(|| async {
             let request = self.sdk().delete_object().bucket(&self.bucket).key(&object.key);
             Ok(request.set_if_match(if_match.clone()).send().await?)
         });
         match deleted.await {
-            Ok(_) => Ok(()),
+            Ok(answer) => Ok(Gone::of(answer.delete_marker())),
             Err(fault) => self.judge_failed_delete(object, fault).await,
         }
     }
 
     /// A deletion whose answer cannot be read was done or not.
-    async fn judge_unread_delete(&self, object: &Doomed, fault: Fault) -> Result<(), Fault> {
+    async fn judge_unread_delete(&self, object: &Doomed, fault: Fault) -> Result<Gone, Fault> {
         match self.head(&object.key).await? {
-            None => Ok(()),
+            None => Ok(Gone::Deleted),
             Some(now) if now.etag == object.etag => Err(fault),
             Some(_) => Err(meanwhile()),
         }
     }
 
     /// A deletion that was refused may have been done by an earlier try of ours, whose answer was lost.
-    async fn judge_failed_delete(&self, object: &Doomed, fault: Fault) -> Result<(), Fault> {
+    async fn judge_failed_delete(&self, object: &Doomed, fault: Fault) -> Result<Gone, Fault> {
         if fault.is_unread_success() {
             return self.judge_unread_delete(object, fault).await;
         }
@@ -348,19 +382,19 @@ impl Store {
             return Err(fault);
         }
         match self.head(&object.key).await? {
-            None => Ok(()),
+            None => Ok(Gone::Deleted),
             Some(_) => Err(meanwhile()),
         }
     }
 
-    /// Deletes objects with one request and returns what failed, by name.
+    /// Deletes objects with one request and returns what became of each.
     async fn delete_objects(
         &self,
         objects: &[Doomed],
         guarded: bool,
-    ) -> Result<BTreeMap<String, Fault>, Fault> {
+    ) -> Result<Vec<Result<Gone, Fault>>, Fault> {
         if objects.is_empty() {
-            return Ok(BTreeMap::new());
+            return Ok(Vec::new());
         }
         let mut wanted = Vec::with_capacity(objects.len());
         for object in objects {
@@ -379,18 +413,20 @@ impl Store {
                 }
             })
             .await??;
-        let done: BTreeSet<&str> = answer.deleted().iter().filter_map(|object| object.key()).collect();
+        let done = answer.deleted().iter().filter_map(|object| Some((object.key()?, object.delete_marker())));
+        let done: BTreeMap<&str, Option<bool>> = done.collect();
         let told = answer.errors().iter().filter_map(|error| Some((error.key()?, error)));
         let told: BTreeMap<&str, _> = told.collect();
-        let failed = objects.iter().filter_map(|object| match told.get(object.key.as_str()) {
+        let outcomes = objects.iter().map(|object| match told.get(object.key.as_str()) {
             Some(error) => {
                 let (code, message) = (error.code().unwrap_or_default(), error.message().unwrap_or_default());
-                Some((object.key.clone(), Fault::of_key(code, message)))
+                Err(Fault::of_key(code, message))
             }
-            None if done.contains(object.key.as_str()) => None,
-            None => Some((object.key.clone(), Fault::unanswered())),
+            None => {
+                done.get(object.key.as_str()).map(|marker| Gone::of(*marker)).ok_or_else(Fault::unanswered)
+            }
         });
-        Ok(failed.collect())
+        Ok(outcomes.collect())
     }
 }
 

@@ -159,9 +159,9 @@ impl S3Client {
             for chunk in doomed.chunks(OBJECTS_PER_DELETE) {
                 for deleted in self.delete_in(store, chunk.to_vec()).await {
                     // What is something else by now stays.
-                    deleted.or_else(
-                        |fault| if fault.kind() == ErrorKind::Changed { Ok(()) } else { Err(fault) },
-                    )?;
+                    deleted.map(drop).or_else(|fault| {
+                        if fault.kind() == ErrorKind::Changed { Ok(()) } else { Err(fault) }
+                    })?;
                 }
             }
         }

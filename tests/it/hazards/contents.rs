@@ -165,3 +165,21 @@ fn a_store_that_garbles_from_its_first_day_is_noticed() {
     world.sync();
     world.agrees("f=first");
 }
+
+/// What ETags are made of is learnt from several files, and counts for one that comes alone.
+#[test]
+fn what_was_learnt_of_etags_is_not_forgotten_by_the_next_run() {
+    let world = Meddled::new();
+    world.act("b write a 1; b write b 2; b write c 3");
+    // Bytes that come otherwise each time they are read have another ETag than that of their content.
+    world.meddle(|operation, _| match operation {
+        "GetObject" => Disturbance::Flip(0),
+        _ => Disturbance::Pass,
+    });
+    for _ in 0..2 {
+        world.mode(SyncMode::DestinationToSource);
+    }
+    world.act("b write d 4");
+    let report = world.mode(SyncMode::DestinationToSource);
+    assert_eq!((report.counts.downloaded, report.counts.failed), (1, 0), "{report:?}");
+}

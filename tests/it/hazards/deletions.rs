@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use syncengine::embedded::Disturbance;
 use syncengine::{ErrorKind, InitialSyncPreference, Outcome, SyncMode, SyncOptions, SyncPair};
@@ -200,6 +201,32 @@ fn a_marker_that_the_store_kept_tells_of_no_backup() {
             assert_eq!(codes(&report.warnings), ["rolled-back"], "{report:?}");
         }
     }
+}
+
+/// A listing that is late lacks a file when its user deletes it here, and shows it in the next run.
+#[test]
+fn what_a_late_listing_lacks_when_it_is_deleted_here_does_not_come_back() {
+    let world = Meddled::synced("a write f 1; a write g 2");
+    world.bucket.remove("f");
+    world.act("a rm f");
+    let (bucket, is_back) = (world.bucket.clone(), Arc::new(AtomicBool::new(false)));
+    let show = move |is_back: &AtomicBool| {
+        if !is_back.swap(true, Ordering::Relaxed) {
+            bucket.put("f", b"1", None);
+        }
+    };
+    let (show_asked, seen) = (show.clone(), Arc::clone(&is_back));
+    world.meddle(move |operation, key| {
+        if (operation, key) == ("HeadObject", "f") {
+            show_asked(&seen);
+        }
+        Disturbance::Pass
+    });
+    world.sync();
+    world.calm();
+    show(&is_back);
+    world.sync();
+    world.agrees("g=2");
 }
 
 /// A store keeps the time and the ETag of what is put back with it; a deletion that did nothing looks the same.

@@ -13,7 +13,7 @@ use syncengine::{Outcome, SyncMode, SyncOptions};
 
 use crate::hazards::{Meddled, refused};
 use crate::support::Root;
-use crate::support::bucket::Server;
+use crate::support::bucket::{Bucket, Server};
 
 /// Most requests that one object is worth before it is given up.
 const ENOUGH: usize = 8;
@@ -222,16 +222,39 @@ fn f49_a_marker_of_a_deletion_is_a_deletion_and_taking_it_back_is_a_new_file() {
     let report = world.sync();
     assert_eq!((report.outcome, report.counts.deleted_source), (Outcome::Synced, 1));
     world.agrees("h=3");
-    // The marker is the latest version; without it the object is there again.
-    let (sdk, bucket) = (&world.bucket.sdk, &world.bucket.at.name);
-    crate::support::bucket::block(async {
-        let page = sdk.list_object_versions().bucket(bucket).prefix("f").send().await.unwrap();
-        let marker = page.delete_markers()[0].version_id().unwrap();
-        sdk.delete_object().bucket(bucket).key("f").version_id(marker).send().await.unwrap();
-    });
+    take_back(&world.bucket, "f");
     let report = world.sync();
     assert_eq!((report.outcome, report.counts.downloaded), (Outcome::Synced, 1));
     world.agrees("f=1 h=3");
+}
+
+/// Whether we have deleted it, or somebody else: it can be taken back at once.
+#[test]
+fn f49_what_this_pair_deleted_can_be_taken_back_in_the_bucket() {
+    for done in ["a rm f", "a rm f; a rm h", "a mv f g"] {
+        let world = Meddled::new();
+        world.bucket.set_versioning(Enabled);
+        world.act("a write f 1; a write h 3; a write other 4");
+        world.sync();
+        world.act(done);
+        world.sync();
+        assert!(!world.bucket.files().contains_key("f"), "{done}");
+        take_back(&world.bucket, "f");
+        let report = world.sync();
+        assert_eq!((report.outcome, report.counts.downloaded), (Outcome::Synced, 1), "{done}: {report:?}");
+        assert_eq!(world.folder()["f"], b"1", "{done}");
+        assert_eq!(world.folder(), world.bucket.files(), "{done}");
+    }
+}
+
+/// Removes the marker that is the latest version: without it the object is there again.
+fn take_back(bucket: &Bucket, key: &str) {
+    let (sdk, name) = (&bucket.sdk, &bucket.at.name);
+    crate::support::bucket::block(async {
+        let page = sdk.list_object_versions().bucket(name).prefix(key).send().await.unwrap();
+        let marker = page.delete_markers()[0].version_id().unwrap();
+        sdk.delete_object().bucket(name).key(key).version_id(marker).send().await.unwrap();
+    });
 }
 
 /// It is listed, and when it is read it is gone behind a marker.
