@@ -38,6 +38,7 @@ use crate::trash::{Manifest, Name};
 mod budget;
 mod connect;
 mod copy;
+mod dates;
 mod document;
 mod endpoint;
 mod fault;

@@ -13,8 +13,11 @@ use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint}
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
-use http_body_util::{BodyExt, Limited};
+use futures::{TryFutureExt, stream};
+use http_body::Frame;
+use http_body_util::{BodyExt, Limited, StreamBody};
 
+use super::dates;
 use super::requests::operation;
 use crate::xml::escape_controls;
 
@@ -100,12 +103,18 @@ impl Intercept for Limits {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let response = context.response_mut();
-        if let Some(most) = self.most_bytes(operation(config), response.status().is_success()) {
+        let (response, operation) = (context.response_mut(), operation(config));
+        dates::drop_odd_header(response);
+        if let Some(most) = self.most_bytes(operation, response.status().is_success()) {
             let body = Limited::new(response.take_body(), most);
             // Other servers than S3 write names as they are.
             let body = body.map_frame(|frame| frame.map_data(escape_controls));
-            *response.body_mut() = SdkBody::from_body_1_x(body);
+            *response.body_mut() = if dates::has_dates(operation) {
+                let whole = body.collect().map_ok(|whole| Frame::data(dates::without_odd(whole.to_bytes())));
+                SdkBody::from_body_1_x(StreamBody::new(stream::once(whole)))
+            } else {
+                SdkBody::from_body_1_x(body)
+            };
         }
         Ok(())
     }
