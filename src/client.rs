@@ -333,6 +333,10 @@ pub enum Listed {
     Unmappable {
         /// The name, escaped.
         shown: String,
+        /// The name as rules see it: what is no UTF-8 in it stands as U+FFFD.
+        name: String,
+        /// Whether it is a folder.
+        is_folder: bool,
         /// The position in the order: the folder it is in, with a slash, or empty at the root; in a store the
         /// name itself.
         folder: String,

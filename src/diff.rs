@@ -160,6 +160,9 @@ impl<'a> Diff<'a> {
             Listed::Unknown(key, error) => {
                 self.make_unknown(side, &key).then_some(Listed::Unknown(key, error))
             }
+            Listed::Unmappable { ref name, is_folder, .. } if self.layers.excludes_name(name, is_folder) => {
+                None
+            }
             note => Some(note),
         }
     }

@@ -265,6 +265,19 @@ impl Filter {
         key.parent().is_some_and(|parent| self.excludes_folder(parent)) || self.decide(key.as_str(), false)
     }
 
+    /// Returns whether rules exclude what has a name that is no key, as it is written or without the slashes that are too many.
+    pub fn excludes_name(&mut self, name: &str, is_folder: bool) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        let segments: Vec<&str> = name.split('/').filter(|segment| !matches!(*segment, "" | ".")).collect();
+        [name, &segments.join("/")].into_iter().any(|path| {
+            let mut folders = path.match_indices('/').map(|(end, _)| path[..end].trim_end_matches('/'));
+            folders.any(|folder| !folder.is_empty() && self.decide(folder, true))
+                || self.decide(path, is_folder)
+        })
+    }
+
     fn judge(&mut self, folder: &str, excluded: bool) {
         self.judged.clear();
         self.judged.push_str(folder);

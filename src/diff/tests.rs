@@ -30,7 +30,8 @@ fn unreadable(name: &str) -> Listed {
 
 fn unmappable(folder: &str) -> Listed {
     let error = Error::new(ErrorKind::Invalid, "a name");
-    Listed::Unmappable { shown: format!("{folder}\\xff"), folder: folder.into(), error, files: Vec::new() }
+    let (shown, name) = (format!("{folder}\\xff"), format!("{folder}\u{fffd}"));
+    Listed::Unmappable { shown, name, is_folder: false, folder: folder.into(), error, files: Vec::new() }
 }
 
 fn rules(lines: &[&str]) -> Rules {

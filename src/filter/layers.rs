@@ -90,6 +90,11 @@ impl Layers {
         self.own.source.filter.excludes(key) || self.own.destination.filter.excludes(key)
     }
 
+    /// Returns whether a side's own rules exclude what has a name that is no key.
+    pub(crate) fn excludes_name(&mut self, name: &str, is_folder: bool) -> bool {
+        Side::BOTH.into_iter().any(|side| self.own.get_mut(side).filter.excludes_name(name, is_folder))
+    }
+
     /// Returns, for each side, which of its own rules decided about a file, or of the options.
     pub fn decisions(&mut self, key: &Key) -> Sides<Option<Decision>> {
         let Sides { source, destination } = &mut self.own;

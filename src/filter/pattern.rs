@@ -63,7 +63,9 @@ fn translate(body: &str) -> Result<Vec<String>, &'static str> {
         Some((crossing, after)) if crossing.crosses_after_literal && anchored && possible(before) => {
             Ok(cross_after_literal(before, crossing, after))
         }
-        _ if !possible(&segments) => Ok(Vec::new()),
+        _ if !possible(&segments) && (!anchored || segments.iter().any(|segment| segment.deep)) => {
+            Ok(Vec::new())
+        }
         _ if anchored => Ok(vec![join(&parts_of(&segments))]),
         _ => Ok(segments.iter().map(|segment| format!("**/{}", segment.glob)).collect()),
     }
@@ -92,8 +94,8 @@ fn cross_after_literal(before: &[Segment], crossing: &Segment, after: &[Segment]
     globs
 }
 
-/// Returns whether a name can have such segments. None has an empty one: `/`, `//a` and `a//b` match
-/// nothing.
+/// Returns whether a key can have such segments. None has an empty one: `/`, `//a` and `a//b` match nothing but names of
+/// objects that are no keys.
 fn possible(segments: &[Segment]) -> bool {
     !segments.iter().any(|segment| segment.glob.is_empty())
 }

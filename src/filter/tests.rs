@@ -51,6 +51,31 @@ fn every_vector_gets_gits_answer() {
 }
 
 #[test]
+fn names_that_are_no_keys_can_be_excluded_too() {
+    for (rule, name, is_folder, expected) in [
+        ("*.jpg", "2026/1//photo.jpg", false, true),
+        ("2026/1//*", "2026/1//photo.jpg", false, true),
+        ("2026/1/*", "2026/1//photo.jpg", false, true),
+        ("2026/1//photo.jpg", "2026/1//photo.jpg", false, true),
+        ("2026//1/photo.jpg", "2026/1//photo.jpg", false, false),
+        ("//lead.txt", "/lead.txt", false, true),
+        ("1/", "2026/1//photo.jpg", false, true),
+        ("2025/", "2026/1//photo.jpg", false, false),
+        ("/lead.txt", "/lead.txt", false, true),
+        ("lead.*", "/lead.txt", false, true),
+        ("/x", "./x", false, true),
+        ("a/b", "a/./b", false, true),
+        ("name-*", "d/name-\u{fffd}", false, true),
+        ("name-*/", "d/name-\u{fffd}", true, true),
+        ("name-*/", "d/name-\u{fffd}", false, false),
+        ("*", "//", false, true),
+    ] {
+        assert_eq!(root(rule).excludes_name(name, is_folder), expected, "{rule} {name}");
+    }
+    assert!(!Filter::default().excludes_name("//", false));
+}
+
+#[test]
 fn stars_cross_folders_only_where_git_lets_them() {
     for (rule, yes, no) in [
         ("a/**/b", "a/b a/x/b a/x/y/b", "x/a/b ab"),

@@ -52,13 +52,19 @@ impl Names {
     }
 }
 
-fn unmappable(folder: &str, name: &[u8], error: KeyError, files: Vec<Unnamed>) -> Listed {
+fn unmappable(
+    (folder, name): (&str, &[u8]),
+    is_folder: bool,
+    error: KeyError,
+    files: Vec<Unnamed>,
+) -> Listed {
     let position = if folder.is_empty() { String::new() } else { format!("{folder}/") };
     let shown = format!("{}{}", escape(position.as_bytes()), escape(name));
     let error = Error::new(ErrorKind::Invalid, format!("sync `{shown}`"))
         .with_hint("give it a name in UTF-8 that is not too long")
         .with_source(error);
-    Listed::Unmappable { shown, folder: position, error, files }
+    let name = format!("{position}{}", String::from_utf8_lossy(name));
+    Listed::Unmappable { shown, name, is_folder, folder: position, error, files }
 }
 
 /// Reads all names in the open folder `handle`, which is `folder` beneath the root.
@@ -81,7 +87,9 @@ pub(super) fn tell_strange(
     let tell = |(name, error): (Box<[u8]>, KeyError)| {
         let mut files = Vec::new();
         gather(local, handle, &name, &mut files, 0);
-        unmappable(folder, &name, error, files)
+        let stat = rustix::fs::statat(handle, &*name, AtFlags::SYMLINK_NOFOLLOW);
+        let is_folder = stat.is_ok_and(|stat| super::stat::kind(&stat) == FileType::Directory);
+        unmappable((folder, &name), is_folder, error, files)
     };
     strange.into_iter().map(tell).collect()
 }

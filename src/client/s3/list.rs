@@ -225,7 +225,8 @@ fn unmappable(name: &str, error: KeyError, size: u64) -> Listed {
     let shown = escape(name.as_bytes());
     let hint = "give the object a name that a file can have";
     let error = Error::new(ErrorKind::Invalid, format!("sync `{shown}`")).with_hint(hint).with_source(error);
-    Listed::Unmappable { shown, folder: name.to_owned(), error, files: vec![Unnamed { size, inode: 0 }] }
+    let (files, name) = (vec![Unnamed { size, inode: 0 }], name.to_owned());
+    Listed::Unmappable { shown, folder: name.clone(), name, is_folder: false, error, files }
 }
 
 #[cfg(test)]
