@@ -125,7 +125,9 @@ async fn i16_an_announced_rename_counts_when_it_has_taken_place() {
             let mut sides = Sides::new(file(&renamed, there), file(&renamed, there));
             *sides.get_mut(side) = file(&edited, here);
             if !here && !there {
-                Side::BOTH.into_iter().for_each(|side| drop(trees.client(side).remove_now(&key("a"))));
+                for side in Side::BOTH {
+                    trees.client(side).remove_now(&key("a"));
+                }
             }
             let item = trees.item(Some(row.clone()), sides).await;
             assert_eq!((item.facts.base, item.verdict.step), (base, step), "{here} at {side}, {there}");

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier};
+use aws_smithy_types::DateTime;
 use bytes::Bytes;
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,20 @@ struct Remembered {
     /// Whether what was read has shown that ETags are not made of the content.
     #[serde(default)]
     has_opaque_etags: bool,
+    /// Of which bucket that is.
+    #[serde(default)]
+    bucket: Identity,
+}
+
+/// What tells a bucket from another one of its name at the same address, as far as the store says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Identity {
+    /// When it was made, in seconds since 1970. Who may not list buckets is not told.
+    made: Option<i64>,
+    /// The id of its owner.
+    owner: Option<String>,
+    /// What the server calls itself.
+    server: Option<String>,
 }
 
 impl Capabilities {
@@ -88,8 +103,14 @@ impl Probe {
     /// Returns what the store can do.
     pub(super) async fn capabilities(&self, store: &Store) -> Result<Capabilities, Fault> {
         let now = store.ports.clock.now().seconds;
-        if let Some(known) = self.remembered(now) {
-            return Ok(known);
+        let known = self.recall(now);
+        if let Some((capabilities, bucket)) =
+            known.and_then(|known| Some((known.capabilities?, known.bucket)))
+        {
+            if bucket.is_still(store).await {
+                return Ok(capabilities);
+            }
+            tracing::info!("another bucket has the name of the one that was asked what it can do");
         }
         let key = format!("{}{PROBE}{:016x}", self.prefix, store.ports.entropy.next_u64());
         let number = store.note_wish(&key, None)?;
@@ -106,7 +127,10 @@ impl Probe {
         }
         let capabilities = asked?;
         tracing::debug!(?capabilities, "the store was asked what it can do");
-        self.remember(now, Some(capabilities), !capabilities.md5_etags);
+        if self.file.is_some() {
+            let bucket = Identity::of(store).await;
+            self.remember(now, Some(capabilities), !capabilities.md5_etags, bucket);
+        }
         Ok(capabilities)
     }
 
@@ -127,7 +151,7 @@ impl Probe {
 
     /// Remembers that a store which was not asked makes its ETags of something else than the content.
     pub(super) fn remember_opaque_etags(&self, now: i64) {
-        self.remember(now, None, true);
+        self.remember(now, None, true, Identity::default());
     }
 
     fn recall(&self, now: i64) -> Option<Remembered> {
@@ -138,9 +162,15 @@ impl Probe {
     }
 
     /// Remembers the answers. If that fails they are asked for again, nothing else.
-    fn remember(&self, asked_at: i64, capabilities: Option<Capabilities>, has_opaque_etags: bool) {
+    fn remember(
+        &self,
+        asked_at: i64,
+        capabilities: Option<Capabilities>,
+        has_opaque_etags: bool,
+        bucket: Identity,
+    ) {
         let Some(file) = &self.file else { return };
-        let known = Remembered { schema: SCHEMA, asked_at, capabilities, has_opaque_etags };
+        let known = Remembered { schema: SCHEMA, asked_at, capabilities, has_opaque_etags, bucket };
         let Ok(text) = serde_json::to_vec(&known) else { return };
         let temporary = file.with_extension("new");
         let write = || {
@@ -153,6 +183,33 @@ impl Probe {
         if let Err(error) = written {
             tracing::debug!(%error, "what the store can do is not remembered");
         }
+    }
+}
+
+impl Identity {
+    /// Asks which bucket this is. A list of all buckets is the only answer that says when one was made.
+    async fn of(store: &Store) -> Self {
+        let name = store.bucket.as_str();
+        let ask = || async { Ok(store.sdk().list_buckets().prefix(name).send().await?) };
+        let answer = store.send_once(ask).await;
+        let server = store.log.server();
+        let Ok(answer) = answer else { return Self { server, ..Self::default() } };
+        let bucket = answer.buckets().iter().find(|bucket| bucket.name() == Some(name));
+        let made = bucket.and_then(|bucket| bucket.creation_date()).map(DateTime::secs);
+        let owner = answer.owner().and_then(|owner| owner.id()).map(str::to_owned);
+        Self { made, owner: owner.filter(|_| made.is_some()), server }
+    }
+
+    /// Returns whether nothing shows that the bucket is another one by now. Where the store said nothing it is not asked again.
+    async fn is_still(&self, store: &Store) -> bool {
+        if self.made.is_none() {
+            return self.server.is_none()
+                || store.log.server().is_none_or(|server| Some(server) == self.server);
+        }
+        let now = Self::of(store).await;
+        // A right that was taken away, or a store that does not answer, shows nothing.
+        let is_same = now.made.is_none() || (now.made == self.made && now.owner == self.owner);
+        is_same && (now.server.is_none() || now.server == self.server)
     }
 }
 
@@ -394,6 +451,57 @@ fn refused<T>(answer: Result<T, Fault>) -> Result<bool, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::s3::tests::peer::{Peer, answer};
+    use crate::client::s3::tests::{client, limits};
+
+    /// A bucket as a store tells of it: when it was made and whose it is, if that may be asked, and what the server is called.
+    type Told = (Option<(&'static str, &'static str)>, &'static str);
+
+    fn store_of((bucket, server): Told) -> Peer {
+        Peer::start(move |asked| {
+            let head = format!("server: {server}\r\n");
+            match (asked.operation(), bucket) {
+                ("ListBuckets", Some((made, owner))) => answer(
+                    200,
+                    &head,
+                    format!(
+                        "<ListAllMyBucketsResult><Owner><ID>{owner}</ID></Owner><Buckets><Bucket><Name>vault</Name>\
+                         <CreationDate>{made}T00:00:00.000Z</CreationDate></Bucket></Buckets></ListAllMyBucketsResult>"
+                    ),
+                ),
+                _ => answer(403, &head, "<Error><Code>AccessDenied</Code></Error>"),
+            }
+        })
+    }
+
+    #[tokio::test]
+    async fn a_bucket_in_the_place_of_another_one_is_asked_anew() {
+        let made = |made, owner| Some((made, owner));
+        for (then, now, is_asked) in [
+            ((made("2026-01-01", "me"), "a"), (made("2026-01-01", "me"), "a"), false),
+            ((made("2026-01-01", "me"), "a"), (made("2026-01-02", "me"), "a"), true),
+            ((made("2026-01-01", "me"), "a"), (made("2026-01-01", "you"), "a"), true),
+            ((made("2026-01-01", "me"), "a"), (made("2026-01-01", "me"), "b"), true),
+            ((made("2026-01-01", "me"), "a"), (None, "a"), false),
+            ((None, "a"), (None, "a"), false),
+            ((None, "a"), (None, "b"), true),
+            ((None, "a"), (made("2026-01-01", "me"), "a"), false),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let probe = Probe { file: Some(dir.path().join("probe.json")), prefix: "p/".into() };
+            let (first, second) = (store_of(then), store_of(now));
+            let (before, after) = (client(&first, limits()), client(&second, limits()));
+            let time = after.store.ports.clock.now().seconds;
+            probe.remember(time, Some(Capabilities::default()), false, Identity::of(&before.store).await);
+            // Any answer tells what the server calls itself.
+            drop(after.store.head("p/f").await);
+            let known = probe.capabilities(&after.store).await;
+            assert_eq!(second.operations().contains(&"PutObject"), is_asked, "{then:?} {now:?}");
+            assert_eq!(known.is_err(), is_asked, "this store refuses to be asked");
+            let lists = second.operations().iter().filter(|asked| **asked == "ListBuckets").count();
+            assert_eq!(lists, usize::from(then.0.is_some()), "{then:?} {now:?}");
+        }
+    }
 
     #[test]
     fn f41_only_a_refused_precondition_shows_that_a_deletion_of_many_is_guarded() {

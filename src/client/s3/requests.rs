@@ -31,11 +31,13 @@ pub(super) const ENTRY: &str = "Contents";
 #[derive(Debug, Clone, Default)]
 pub(super) struct RequestLog(Arc<Mutex<Seen>>);
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Seen {
     counts: Requests,
     /// The `Date` of the last answer, in seconds since 1970.
     date: Option<i64>,
+    /// The `Server` of the last answer.
+    server: Option<String>,
 }
 
 impl RequestLog {
@@ -47,6 +49,11 @@ impl RequestLog {
     /// Returns what the clock of the store showed in its last answer.
     pub(super) fn time(&self) -> Option<Timestamp> {
         self.lock().date.map(|seconds| Timestamp::new(seconds, 0))
+    }
+
+    /// Returns what the server called itself in its last answer.
+    pub(super) fn server(&self) -> Option<String> {
+        self.lock().server.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -109,8 +116,13 @@ impl Intercept for RequestLog {
         tracing::debug!(operation = name, status = response.status().as_u16(), "answer");
         let date =
             response.headers().get("date").and_then(|text| DateTime::from_str(text, Format::HttpDate).ok());
-        if let Some(date) = date {
-            self.lock().date = Some(date.secs());
+        let server = response.headers().get("server");
+        {
+            let mut seen = self.lock();
+            seen.date = date.map(|date| date.secs()).or(seen.date);
+            if seen.server.as_deref() != server {
+                seen.server = server.map(str::to_owned);
+            }
         }
         if context.output_or_error().is_err() {
             return Ok(());

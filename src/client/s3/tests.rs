@@ -65,7 +65,7 @@ impl Clock for Brisk {
 }
 
 /// Times that do not pass in a test, and lengths that are soon reached.
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits {
         stall: Duration::from_hours(10),
         list_bytes: 256 * 1024,
@@ -75,7 +75,7 @@ fn limits() -> Limits {
 }
 
 /// A client that does not ask what the store can do: it can do everything, and keeps old versions.
-fn client(peer: &Peer, limits: Limits) -> S3Client {
+pub(super) fn client(peer: &Peer, limits: Limits) -> S3Client {
     client_at(&peer.endpoint, limits, RETRY_BUDGET, 2)
 }
 

@@ -30,6 +30,7 @@ impl Asked {
     pub(in crate::client::s3) fn operation(&self) -> &'static str {
         let has = |name: &str| self.query.contains_key(name);
         match self.method.as_str() {
+            "GET" if self.path == "/" => "ListBuckets",
             "GET" if has("list-type") => "ListObjectsV2",
             "GET" if has("versioning") => "GetBucketVersioning",
             "GET" if has("uploads") => "ListMultipartUploads",
