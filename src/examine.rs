@@ -22,7 +22,7 @@ use crate::state::{Agreed, BaseRow};
 
 mod doubt;
 
-use doubt::{Doubt, again, has_changed};
+use doubt::{Doubt, has_changed};
 
 /// Two stamps this close count as equal where times decide, in nanoseconds: FAT keeps even seconds.
 const TIME_WINDOW_NANOSECONDS: u128 = 2_000_000_000;
@@ -125,7 +125,7 @@ impl Examiner {
         let Change { key, base, mut sides } = change;
         self.look_for_what_is_nowhere(&key, base.as_ref(), &mut sides).await?;
         let doubt = self.doubt(&key, base.as_ref(), &mut sides).await?;
-        let again = again(base.as_ref(), &sides, &self.rollback);
+        let again = self.again(&key, base.as_ref(), &mut sides).await?;
         let (known, base) = match base {
             Some(BaseRow::Agreed(agreed)) if agreed.is_only_announced(is_file(&sides)) => (Base::None, None),
             Some(BaseRow::Agreed(agreed)) => (Base::Agreed, Some(agreed)),
@@ -135,6 +135,9 @@ impl Examiner {
         };
         let mut hashes = Sides::new(None, None);
         let mut sights = self.sights(&sides, base.as_ref(), (again, doubt), &mut hashes).await?;
+        if self.rollback.has_gone_on() {
+            sights = as_put_back(base.as_ref(), &sides, sights);
+        }
         let damaged = damaged(base.as_ref(), &sides);
         let strayed = self.rollback.strays(&key, known, sights);
         let vanished = match doubt {
@@ -511,6 +514,23 @@ pub(crate) async fn look_again(clients: &Clients, side: Side, key: &Key) -> Resu
         Some(Listed::Unknown(_, error)) => return Err(error),
         Some(_) => Observed::Unknown,
     })
+}
+
+/// Returns what the sides show if what the base does not know of one may be what somebody did on the other one, whom a run has
+/// followed, and who has put the old version back since: that is the newer act. Its file is another one of the same content.
+fn as_put_back(base: Option<&Agreed>, sides: &Sides<Observed>, sights: Sides<Sight>) -> Sides<Sight> {
+    let is_another = |side: Side| match (base.map(|base| base.fingerprint(side)), sides.get(side)) {
+        (Some(Fingerprint::File(was)), Observed::File(Entry { fingerprint: Fingerprint::File(is), .. })) => {
+            (was.inode, was.changed) != (is.inode, is.changed)
+        }
+        _ => false,
+    };
+    let seen = |side: Side| {
+        let is_followed = matches!(sights.get(side.other()), Sight::Absent | Sight::Changed);
+        let is_put_back = *sights.get(side) == Sight::Touched && is_followed && is_another(side);
+        if is_put_back { Sight::Changed } else { *sights.get(side) }
+    };
+    Sides::new(seen(Side::Source), seen(Side::Destination))
 }
 
 /// Returns what a side shows if the base does not count.

@@ -450,10 +450,22 @@ fn went_back(view: &View, limits: &Limits, judgement: &mut Judgement) {
         "{} {went} back to an earlier state since the last sync; {paths} from it",
         sides.join(" and ")
     );
-    let choices = "--accept-rollback source or destination makes both sides as that one is, --accept-rollback keep-both \
-                   deletes nothing and keeps both versions of what differs";
+    let authority = view.mode.authority().filter(|_| view.mode.is_mirror());
+    let choices = match authority {
+        Some(side) => format!(
+            "in a mirror the {side} decides: --accept-rollback {side} makes the {} as it is, and puts what that has into the trash",
+            side.other()
+        ),
+        None => "--accept-rollback source or destination makes both sides as that one is, --accept-rollback keep-both \
+                 deletes nothing and keeps both versions of what differs"
+            .into(),
+    };
     match limits.accept_rollback {
         None if view.strayed > DEFAULT_FLOOR => {
+            judgement.refusals.push(Notice::new(NoticeCode::RolledBack, message, choices));
+        }
+        // What is asked for this mode cannot do, and the opposite nobody has asked for.
+        Some(winner) if authority.is_some_and(|side| winner.winner() == Some(side.other())) => {
             judgement.refusals.push(Notice::new(NoticeCode::RolledBack, message, choices));
         }
         None | Some(AcceptRollback::KeepBoth) => {

@@ -103,7 +103,13 @@ impl Deleted {
     /// another.
     pub fn is(&self, entry: &Entry) -> bool {
         let Fingerprint::Object(etag) = &entry.fingerprint else { return false };
-        *etag == self.etag && entry.stored == Some(self.stored)
+        // A look by name tells whole seconds.
+        let is_then = |stored: Timestamp| {
+            stored == self.stored
+                || stored.seconds == self.stored.seconds
+                    && (stored.nanoseconds == 0 || self.stored.nanoseconds == 0)
+        };
+        *etag == self.etag && entry.stored.is_some_and(is_then)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::filter::{Filter, Rules};
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 use crate::mode::{Side, Sides};
-use crate::plan::{Item, Sight, Step, Strayed, collide, conflict_name::CopyCounts};
+use crate::plan::{Base, Item, Sight, Step, Strayed, collide, conflict_name::CopyCounts};
 use crate::report::Recorder;
 use crate::state::{BaseRow, RowChange, RulesRecord, StateStore};
 use crate::unplaced::Unplaced;
@@ -289,10 +289,6 @@ impl Surveyor<'_> {
             Some(BaseRow::Deleted(deleted)) => match change.sides.get(deleted.on) {
                 // Its store has seen to it; from now on a file of this name is a new one.
                 Observed::Absent => found.receipts.push(change.key.clone()),
-                // A side that went back has what it had then; nobody has failed to delete it.
-                Observed::File(entry) if deleted.is(entry) && !self.examiner.rollback.on.get(deleted.on) => {
-                    found.reappeared.push(change.key.clone());
-                }
                 Observed::File(_) | Observed::Unknown => {}
             },
             Some(BaseRow::Tombstone(_)) | None => {}
@@ -314,6 +310,9 @@ impl Surveyor<'_> {
                             .iter()
                             .for_each(|entry| self.found.unplaced.add(side, entry.clone()));
                     }
+                }
+                if is_deleted_again(&item) {
+                    self.found.reappeared.push(item.key.clone());
                 }
                 // Where a side is not what it was the rest of the row is no news of today.
                 let rollback = &self.examiner.rollback;
@@ -371,6 +370,12 @@ fn sealed(item: &Item) -> Option<RowChange> {
     let is_shown = is_listed && item.facts.sight(on) == Sight::Touched;
     row.tail.set_unlisted(None);
     is_shown.then(|| (item.key.clone(), Some(BaseRow::Agreed(*row))))
+}
+
+/// Returns whether a file goes that a run has deleted before: nothing is left of its row, and it counts all the same.
+fn is_deleted_again(item: &Item) -> bool {
+    let is_known = item.facts.base == Base::Agreed && item.base.is_none();
+    is_known && matches!(item.verdict.step, Step::Delete { .. })
 }
 
 /// Returns whether a file is what it was when both sides agreed, but for its inode number.

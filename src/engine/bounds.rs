@@ -154,7 +154,7 @@ impl SyncEngine {
         let mut recovery = record.tail.recovery();
         let failed =
             recorder.with(|report| report.failures.iter().map(|f| f.path.clone()).collect::<BTreeSet<_>>());
-        recovery.keys.retain(|key| failed.contains(key));
+        recovery.keys.retain(|key| failed.contains(key) || past.waiting.contains(key));
         if recovery.keys.is_empty() && (!recovery.is_unsure || failed.is_empty()) {
             recovery = Recovery::default();
         }

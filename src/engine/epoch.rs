@@ -62,6 +62,7 @@ pub(super) async fn rollback(
         rollback.is_open = record.tail.epochs().is_open();
         rollback.voided = Arc::new(recovery.keys);
         if let Some(note) = state_is_older(record, marks) {
+            rollback.is_older = true;
             recorder.emit(&Event::Noted(note));
         }
     } else if let Some(side) = common.and_then(|id| marker::older(marks, id)) {

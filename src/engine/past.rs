@@ -1,5 +1,6 @@
 //! What the state says about a run: its base, whether it is a first sync, and what its sides' markers tell.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::epoch::LastHere;
@@ -54,6 +55,8 @@ pub(super) struct Past {
     pub(super) clock_jumped: bool,
     /// Whether the user was told that a marker could not be written.
     pub(super) warned_of_marker: bool,
+    /// The conflicts of this run that it could not settle as the strategy says.
+    pub(super) waiting: BTreeSet<String>,
     /// The tag of this run, once it has begun.
     pub(super) tag: Option<u32>,
     /// The name of its folder in the trash.
@@ -177,6 +180,7 @@ impl SyncEngine {
             started: None,
             clock_jumped: false,
             warned_of_marker: false,
+            waiting: BTreeSet::new(),
             tag: None,
             trash_run: None,
             lock,

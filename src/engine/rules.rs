@@ -4,13 +4,14 @@
 //! others they are read, and both sides are surveyed once more. Rules that were in force stay known when they are
 //! gone, and hold files back until the user accepts it (`held`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use futures::StreamExt;
 
 use super::past::Past;
 use super::prepare::Prepared;
 use super::unreachable;
+use crate::client::Listed;
 use crate::code::NoticeCode;
 use crate::diff::SeenRules;
 use crate::entry::Entry;
@@ -22,7 +23,7 @@ use crate::fingerprint::Fingerprint;
 use crate::guard::Notice;
 use crate::key::Key;
 use crate::mode::{Side, Sides, SyncMode};
-use crate::plan::{Action, Plan, Work};
+use crate::plan::{Action, Plan, Reason, Work};
 use crate::report::Recorder;
 use crate::state::{BaseRow, RuleFile, RulesRecord};
 use crate::survey::Survey;
@@ -93,7 +94,8 @@ pub(super) async fn learn(
             continue;
         }
         let mut files = BTreeMap::new();
-        for (key, entry) in &seen.get(side).files {
+        let lost = still_there(record, side, &seen.get(side).files, prepared).await?;
+        for (key, entry) in seen.get(side).files.iter().chain(&lost) {
             let version = version(entry);
             let old = record.files.get(side).get(key.as_str()).filter(|file| file.version == version);
             let file = match old {
@@ -106,6 +108,30 @@ pub(super) async fn learn(
         *record.files.get_mut(side) = files;
     }
     Ok(has_changed)
+}
+
+/// Returns the files of rules that are known and that a listing does not show, and that are there all the same: it may be late.
+///
+/// # Errors
+/// A store that could not be asked.
+async fn still_there(
+    record: &RulesRecord,
+    side: Side,
+    listed: &BTreeMap<Key, Entry>,
+    prepared: &Prepared,
+) -> Result<BTreeMap<Key, Entry>> {
+    let mut found = BTreeMap::new();
+    let known = record.files.get(side).keys().filter_map(|key| Key::parse(key).ok());
+    for key in known.filter(|key| !listed.contains_key(key)) {
+        let asked = prepared.listed.get(side).head(&key).await;
+        let asked = asked.map_err(|error| {
+            unreachable(error, &format!("the rules in `{key}` of the {side} cannot be asked for"))
+        });
+        if let Some(Listed::File(entry)) = asked? {
+            found.insert(key, entry);
+        }
+    }
+    Ok(found)
 }
 
 fn version(entry: &Entry) -> String {
@@ -132,6 +158,24 @@ pub(super) async fn have_changed(seen: &Sides<SeenRules>, prepared: &Prepared) -
         }
     }
     Ok(false)
+}
+
+/// Refuses rules that a crash of the machine has emptied: what they excluded would be synced.
+///
+/// # Errors
+/// The first file of rules that is empty with the time it had when it was not.
+pub(super) fn refuse_emptied(found: &Survey) -> Result<()> {
+    let emptied = found.items.iter().find_map(|item| match item.verdict.reason {
+        Reason::SuspectEmpty(side) if item.key.file_name() == IGNORE_FILE => Some((side, &item.key)),
+        _ => None,
+    });
+    let Some((side, key)) = emptied else { return Ok(()) };
+    let message =
+        format!("`{key}` of the {side} is empty, with the modification time it had when it was not");
+    let error = Error::new(ErrorKind::Invalid, message).with_hint(
+        "a crash of the machine leaves files so; put the rules back, or `touch` the file if they are meant to be gone",
+    );
+    Err(unreachable(error, "rules cannot be believed, and without them nothing is synced"))
 }
 
 fn unread(side: Side, entry: &Entry, error: Error) -> Error {
@@ -252,6 +296,8 @@ pub(super) struct Meant {
     key: Key,
     /// What the other side has of it.
     there: Option<Fingerprint>,
+    /// And what is in that.
+    text: Option<String>,
 }
 
 impl Past {
@@ -273,7 +319,8 @@ impl Past {
         for ((side, key, is_taken), is_copy) in touched {
             let folder = folder_of(key.as_str());
             let there = found.rules.get(side.other()).files.get(&key).map(|entry| entry.fingerprint.clone());
-            meant.push(Meant { side, key, there });
+            let text = there.as_ref().and_then(|_| seen.now.get(side.other()).get(&folder).cloned());
+            meant.push(Meant { side, key, there, text });
             if is_taken {
                 seen.taken.get_mut(side).insert(folder.clone());
             }
@@ -292,15 +339,15 @@ impl Past {
     /// # Errors
     /// A base that could not be read.
     pub(super) async fn note_arrived(&mut self, meant: Vec<Meant>) -> Result<()> {
-        let mut arrived = Sides::<BTreeSet<String>>::default();
-        for Meant { side, key, there } in meant {
+        let mut arrived = Sides::<BTreeMap<String, Option<String>>>::default();
+        for Meant { side, key, there, text } in meant {
             let has_arrived = match (self.state.get(&key).await?, there) {
                 (Some(BaseRow::Agreed(row)), Some(there)) => *row.fingerprint(side.other()) == there,
                 (Some(BaseRow::Agreed(_)), None) | (_, Some(_)) => false,
                 (_, None) => true,
             };
             if has_arrived {
-                arrived.get_mut(side).insert(folder_of(key.as_str()));
+                arrived.get_mut(side).insert(folder_of(key.as_str()), text);
             }
         }
         if arrived != Sides::default() {

@@ -1,5 +1,7 @@
 //! One run, from the lock to the last row.
 
+use std::collections::BTreeSet;
+
 use super::bounds::Raise;
 use super::carry_out::Run;
 use super::clock;
@@ -12,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, first_difference};
 use crate::examine::Examiner;
 use crate::guard::{self, Judgement, Limits, Notice, View};
-use crate::mode::{Side, Sides};
+use crate::mode::{ConflictStrategy, Side, Sides};
 use crate::pair::SyncPair;
 use crate::plan::rollback::Rollback;
 use crate::plan::{Action, Plan, Policy, Reason, Work};
@@ -101,6 +103,7 @@ impl SyncEngine {
         let swept = self.sweep(pair, &found, prepared, recorder).await;
         let may_try = Sides::new(pair.allows_download(), pair.allows_upload());
         super::spelling::settle(&mut plan, &prepared.clients, past.state.as_ref(), may_try).await?;
+        past.waiting = unsettled(&plan, pair);
         announce(&plan, recorder);
         // Before anything is copied: it may need the room. Its own trash is too young to go.
         let purging = purging(pair, &plan, prepared);
@@ -225,6 +228,14 @@ fn tell_of_clients(prepared: &Prepared, recorder: &Recorder) {
     }
 }
 
+/// Returns the conflicts that wait although the strategy would settle them, for want of a name or a place.
+fn unsettled(plan: &Plan, pair: &SyncPair) -> BTreeSet<String> {
+    let waits = |action: &&Action| {
+        matches!(action.work, Work::Unresolved) && pair.conflict != ConflictStrategy::Manual
+    };
+    plan.actions.iter().filter(waits).map(|action| action.key.as_str().to_owned()).collect()
+}
+
 /// Returns the sides on which old trash is removed: folders that are written to, for want of room shows there at once, and
 /// stores that get new trash.
 fn purging(pair: &SyncPair, plan: &Plan, prepared: &Prepared) -> Vec<Side> {
@@ -319,6 +330,7 @@ pub(super) async fn look(
         recorder.with(|report| report.clone_from(&told));
     };
     let mut found = found.map_err(unlisted)?;
+    rules::refuse_emptied(&found)?;
     found.rules_record = rules;
     recorder.emit(&Event::Compared { unchanged: found.unchanged, first_sync: past.first_sync });
     Ok(found)

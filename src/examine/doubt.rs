@@ -8,7 +8,6 @@ use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 use crate::mode::{Side, Sides};
 use crate::plan::Sight;
-use crate::plan::rollback::Rollback;
 use crate::state::{Agreed, BaseRow, Unlisted};
 
 /// What a store has of a file that it said it took, and does not list.
@@ -44,6 +43,28 @@ impl Examiner {
             *sides.get_mut(side) = look_again(&self.clients, side, key).await?;
         }
         Ok(())
+    }
+
+    /// Returns on which side a file is that we deleted there, in the very version. One that went back has it from then. A listing
+    /// that is late shows it too, so it is looked at by its name: meanwhile somebody may have written the same bytes again.
+    pub(super) async fn again(
+        &self,
+        key: &Key,
+        base: Option<&BaseRow>,
+        sides: &mut Sides<Observed>,
+    ) -> Result<Option<Side>> {
+        let Some(BaseRow::Deleted(deleted)) = base else { return Ok(None) };
+        let on = deleted.on;
+        let is_again = |observed: &Observed| matches!(observed, Observed::File(entry) if deleted.is(entry));
+        if *self.rollback.on.get(on) || !is_again(sides.get(on)) {
+            return Ok(None);
+        }
+        let found = look_again(&self.clients, on, key).await?;
+        let is_there = is_again(&found);
+        if !is_there {
+            *sides.get_mut(on) = found;
+        }
+        Ok(is_there.then_some(on))
     }
 
     /// Asks a store for a file that it said it took, that its listing does not show or shows as it was before, and that the other
@@ -99,11 +120,4 @@ pub(super) fn has_changed(base: &Agreed, side: Side, sides: &Sides<Observed>, si
         _ => false,
     };
     is_touched || sight == Sight::Changed
-}
-
-/// Returns on which side a file is that we deleted there, in the very version. One that went back has it from then.
-pub(super) fn again(base: Option<&BaseRow>, sides: &Sides<Observed>, rollback: &Rollback) -> Option<Side> {
-    let Some(BaseRow::Deleted(deleted)) = base else { return None };
-    let is_again = |observed: &Observed| matches!(observed, Observed::File(entry) if deleted.is(entry));
-    (!rollback.on.get(deleted.on) && is_again(sides.get(deleted.on))).then_some(deleted.on)
 }

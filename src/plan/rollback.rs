@@ -22,6 +22,8 @@ pub struct Rollback {
     /// Whether the last run was cut off: what it did is not all in the base, and what the other side then lacks may be
     /// its work.
     pub is_open: bool,
+    /// Whether the sides were synced since by a newer state.
+    pub is_older: bool,
     /// Whether an earlier run has seen that a side went back, and could not look at everything.
     pub is_certain: bool,
     /// Sides that had gone back before an earlier run, and the paths which that run has not settled: the base has no rows of
@@ -37,6 +39,12 @@ impl Rollback {
     /// Returns whether a side went back.
     pub fn is_any(&self) -> bool {
         self.on.source || self.on.destination
+    }
+
+    /// Returns whether the base may not be what both sides had last: a run that was cut off, or one with a newer state, has gone on
+    /// from it.
+    pub fn has_gone_on(&self) -> bool {
+        self.is_open || self.is_older
     }
 
     /// Returns whether another folder is in the place of one that the base knows.

@@ -134,6 +134,56 @@ async fn a_state_from_before_a_side_was_put_back_neither_deletes_nor_overwrites(
     }
 }
 
+/// Another state directory, or a state from a backup: it has not seen what was done, nor that it was taken back.
+#[tokio::test]
+async fn an_older_state_undoes_nothing_that_its_user_has_put_back() {
+    for side in ["a", "b"] {
+        let mut scene = Scene::new(SyncMode::TwoWay);
+        scene.pair = scene.pair.clone().conflict(ConflictStrategy::KeepBoth);
+        for name in ["edited", "gone", "same"] {
+            scene.write(side, name, "1");
+        }
+        scene.sync().await;
+        scene.copy("state", "state-then");
+        scene.delete(side, "gone");
+        scene.write(side, "edited", "draft");
+        scene.sync().await;
+        scene.write(side, "gone", "1");
+        scene.write(side, "edited", "1");
+        scene.put_back("state-then", "state");
+        let report = scene.sync().await;
+        for folder in ["a", "b"] {
+            let shown = scene.shown(folder);
+            assert!(shown.contains("gone=1"), "{side} {folder}: {shown} {report:?}");
+            assert!(
+                shown.contains("=draft") && shown.contains("edited=1"),
+                "{side} {folder}: {shown} {report:?}"
+            );
+        }
+    }
+}
+
+/// A mirror makes the receiver what the other side is, whatever the user says: so it says no to the opposite.
+#[tokio::test]
+async fn in_a_mirror_nobody_accepts_that_the_receiver_wins() {
+    for (mode, receiver, accept) in [
+        (SyncMode::SourceToDestination, "b", AcceptRollback::Destination),
+        (SyncMode::DestinationToSource, "a", AcceptRollback::Source),
+    ] {
+        let mut scene = used_since(mode, if receiver == "b" { "a" } else { "b" }).await;
+        scene.put_back(&format!("{receiver}-then"), receiver);
+        let before = scene.shown(receiver);
+        scene.options.accept_rollback = Some(accept);
+        let report = scene.run().await;
+        assert_eq!(
+            (report.outcome, codes(&report)),
+            (Outcome::Refused, vec![NoticeCode::RolledBack]),
+            "{mode}"
+        );
+        assert_eq!(scene.shown(receiver), before, "{mode}");
+    }
+}
+
 /// What the user says about it asks for nothing that the mode does not allow.
 #[tokio::test]
 async fn a_winner_in_a_backup_is_no_defect() {

@@ -201,6 +201,51 @@ async fn a_rule_that_one_machine_deletes_frees_nothing_of_the_other() {
     assert_eq!(names(&scene.store), "doc private/a private/b");
 }
 
+/// A line that lets something in lets in what its user has, wherever it stands.
+#[tokio::test]
+async fn a_line_in_a_new_file_of_rules_lets_in_nothing_of_the_other_side() {
+    let scene = Scene::new();
+    let (first, second) = (scene.machine("a", SyncMode::TwoWay), scene.machine("b", SyncMode::TwoWay));
+    scene.write(&first.folder, ".syncignore", "*.log");
+    for name in ["d/doc", "d/a.log"] {
+        scene.write(&first.folder, name, "1");
+    }
+    first.sync().await;
+    second.sync().await;
+    scene.write(&second.folder, "d/.syncignore", "!*.log");
+    scene.write(&second.folder, "d/b.log", "1");
+    for _ in 0..2 {
+        second.sync().await;
+        first.sync().await;
+    }
+    assert!(!names(&scene.store).contains("d/a.log"), "{}", names(&scene.store));
+    assert_eq!(names(&second.folder), ".syncignore d/.syncignore d/b.log d/doc");
+}
+
+/// A crash of the machine lets go of no rule.
+#[tokio::test]
+async fn rules_that_a_crash_has_emptied_stop_the_run() {
+    for renamed in [false, true] {
+        let scene = Scene::new();
+        let machine = scene.machine("a", SyncMode::TwoWay);
+        scene.write(&machine.folder, "d/.syncignore", "secret");
+        for name in ["d/doc", "d/secret"] {
+            scene.write(&machine.folder, name, "1");
+        }
+        machine.sync().await;
+        let rules = machine.folder.0.join("d/.syncignore");
+        let then = std::fs::metadata(&rules).unwrap().modified().unwrap();
+        std::fs::write(&rules, "").unwrap();
+        std::fs::File::options().write(true).open(&rules).unwrap().set_modified(then).unwrap();
+        if renamed {
+            std::fs::rename(machine.folder.0.join("d"), machine.folder.0.join("e")).unwrap();
+        }
+        let report = machine.engine.sync_pair(&machine.pair, machine.options.clone()).await;
+        assert!(report.is_err(), "{renamed}: {report:?}");
+        assert_eq!(names(&scene.store), "d/.syncignore d/doc", "{renamed}");
+    }
+}
+
 /// As soon as a rule has come, who uses the side can let go of it: what it held there is his.
 #[tokio::test]
 async fn a_rule_that_came_when_a_machine_joined_is_let_go_by_deleting_it() {

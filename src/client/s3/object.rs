@@ -83,7 +83,13 @@ impl Object {
 
     pub(super) fn entry(self, key: &Key) -> Entry {
         let fingerprint = Fingerprint::Object(self.etag);
-        Entry { key: key.clone(), size: self.size, modified: self.mtime, stored: None, fingerprint }
+        Entry {
+            key: key.clone(),
+            size: self.size,
+            modified: self.mtime,
+            stored: self.last_modified,
+            fingerprint,
+        }
     }
 }
 

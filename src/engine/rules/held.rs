@@ -52,6 +52,12 @@ pub(super) fn remember(record: &mut RulesRecord, seen: &Seen, is_accepted: bool)
         free_own(record, seen);
     }
     for side in Side::BOTH.into_iter().filter(|_| !is_accepted) {
+        let (here, there) = (seen.now.get(side), seen.now.get(side.other()));
+        let mut coming = seen.touched.get(side).iter().filter_map(|folder| there.get(folder));
+        if coming.any(|text| rules(text).any(is_negated)) {
+            // What it lets in the user of this side has not.
+            add(record.held.get_mut(side), book(here));
+        }
         for folder in seen.taken.get(side) {
             let text = seen.now.get(side).get_key_value(folder);
             let taken = text.into_iter().map(|(folder, text)| (folder.clone(), text.clone())).collect();
@@ -100,14 +106,13 @@ fn note_last(record: &mut RulesRecord, seen: &Seen, side: Side) {
 }
 
 /// Notes that what a run meant to put into folders is there, so that whatever else is there later its user has put there.
-pub(super) fn arrive(record: &mut RulesRecord, arrived: &Sides<BTreeSet<String>>) {
+pub(super) fn arrive(record: &mut RulesRecord, arrived: &Sides<BTreeMap<String, Option<String>>>) {
     for side in Side::BOTH {
         // Where it changed both sides neither tells what the other one has got.
-        for folder in arrived.get(side).difference(arrived.get(side.other())) {
-            let there = record.last.get(side.other()).get(folder);
-            let text = there.and_then(|texts| texts.first().cloned()).flatten();
-            record.last.get_mut(side).insert(folder.clone(), vec![text]);
-        }
+        let there = arrived.get(side.other());
+        let alone = arrived.get(side).iter().filter(|(folder, _)| !there.contains_key(*folder));
+        let alone = alone.map(|(folder, text)| (folder.clone(), vec![text.clone()]));
+        record.last.get_mut(side).extend(alone);
     }
 }
 

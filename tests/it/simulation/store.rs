@@ -293,7 +293,9 @@ impl StorageClient for SimStore {
                 return Err(lost(key.as_str()));
             }
             let world = self.port.world.inner();
-            Ok(world.listed(self.port.place, key.as_str()).map(Listed::File))
+            let stored = world.places[self.port.place].files.get(key.as_str()).map(|file| file.changed);
+            let found = world.listed(self.port.place, key.as_str());
+            Ok(found.map(|entry| Listed::File(Entry { stored, ..entry })))
         }
         .boxed()
     }
