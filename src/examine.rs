@@ -135,9 +135,7 @@ impl Examiner {
         };
         let mut hashes = Sides::new(None, None);
         let mut sights = self.sights(&sides, base.as_ref(), (again, doubt), &mut hashes).await?;
-        if self.rollback.has_gone_on() {
-            sights = as_put_back(base.as_ref(), &sides, sights);
-        }
+        sights = self.as_put_back(base.as_ref(), &sides, sights);
         let damaged = damaged(base.as_ref(), &sides);
         let strayed = self.rollback.strays(&key, known, sights);
         let vanished = match doubt {
@@ -193,6 +191,29 @@ impl Examiner {
         };
         let strayed = strayed.map(|(_, how)| how);
         Ok(Item { key, base: base.map(Box::new), found, hashes, facts, verdict, strayed })
+    }
+
+    /// Returns what the sides show if what the base does not know of one may be what somebody did on the other one, whom a run has
+    /// followed, and who has put the old version back since: that is the newer act. Its file is another one of the same content.
+    fn as_put_back(
+        &self,
+        base: Option<&Agreed>,
+        sides: &Sides<Observed>,
+        sights: Sides<Sight>,
+    ) -> Sides<Sight> {
+        let is_another = |side: Side| match (base.map(|base| base.fingerprint(side)), sides.get(side)) {
+            (
+                Some(Fingerprint::File(was)),
+                Observed::File(Entry { fingerprint: Fingerprint::File(is), .. }),
+            ) => (was.inode, was.changed) != (is.inode, is.changed),
+            _ => false,
+        };
+        let seen = |side: Side| {
+            let is_followed = self.rollback.may_have_followed(*sights.get(side.other()));
+            let is_put_back = *sights.get(side) == Sight::Touched && is_followed && is_another(side);
+            if is_put_back { Sight::Changed } else { *sights.get(side) }
+        };
+        Sides::new(seen(Side::Source), seen(Side::Destination))
     }
 
     /// Returns what each side shows against the base.
@@ -514,23 +535,6 @@ pub(crate) async fn look_again(clients: &Clients, side: Side, key: &Key) -> Resu
         Some(Listed::Unknown(_, error)) => return Err(error),
         Some(_) => Observed::Unknown,
     })
-}
-
-/// Returns what the sides show if what the base does not know of one may be what somebody did on the other one, whom a run has
-/// followed, and who has put the old version back since: that is the newer act. Its file is another one of the same content.
-fn as_put_back(base: Option<&Agreed>, sides: &Sides<Observed>, sights: Sides<Sight>) -> Sides<Sight> {
-    let is_another = |side: Side| match (base.map(|base| base.fingerprint(side)), sides.get(side)) {
-        (Some(Fingerprint::File(was)), Observed::File(Entry { fingerprint: Fingerprint::File(is), .. })) => {
-            (was.inode, was.changed) != (is.inode, is.changed)
-        }
-        _ => false,
-    };
-    let seen = |side: Side| {
-        let is_followed = matches!(sights.get(side.other()), Sight::Absent | Sight::Changed);
-        let is_put_back = *sights.get(side) == Sight::Touched && is_followed && is_another(side);
-        if is_put_back { Sight::Changed } else { *sights.get(side) }
-    };
-    Sides::new(seen(Side::Source), seen(Side::Destination))
 }
 
 /// Returns what a side shows if the base does not count.

@@ -41,10 +41,9 @@ impl Rollback {
         self.on.source || self.on.destination
     }
 
-    /// Returns whether the base may not be what both sides had last: a run that was cut off, or one with a newer state, has gone on
-    /// from it.
-    pub fn has_gone_on(&self) -> bool {
-        self.is_open || self.is_older
+    /// Returns whether what the base does not know of a side may be what a run with a newer state did there.
+    pub(crate) fn may_have_followed(&self, sight: Sight) -> bool {
+        self.is_older && matches!(sight, Sight::Absent | Sight::Changed)
     }
 
     /// Returns whether another folder is in the place of one that the base knows.
