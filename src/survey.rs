@@ -311,6 +311,10 @@ impl Surveyor<'_> {
                             .for_each(|entry| self.found.unplaced.add(side, entry.clone()));
                     }
                 }
+                if is_put_back(&item) {
+                    // Were it left to the user, the next run would take the row for what both sides had last.
+                    self.found.obsolete.push(item.key.clone());
+                }
                 if is_deleted_again(&item) {
                     self.found.reappeared.push(item.key.clone());
                 }
@@ -370,6 +374,13 @@ fn sealed(item: &Item) -> Option<RowChange> {
     let is_shown = is_listed && item.facts.sight(on) == Sight::Touched;
     row.tail.set_unlisted(None);
     is_shown.then(|| (item.key.clone(), Some(BaseRow::Agreed(*row))))
+}
+
+/// Returns whether a version counts as written anew although it is that of the row.
+fn is_put_back(item: &Item) -> bool {
+    let known = item.base.as_ref().and_then(|base| base.hash);
+    let is_known = |side: Side| item.facts.sight(side) == Sight::Changed && *item.hashes.get(side) == known;
+    known.is_some() && Side::BOTH.into_iter().any(is_known)
 }
 
 /// Returns whether a file goes that a run has deleted before: nothing is left of its row, and it counts all the same.

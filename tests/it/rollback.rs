@@ -163,6 +163,30 @@ async fn an_older_state_undoes_nothing_that_its_user_has_put_back() {
     }
 }
 
+/// What is left to the user waits for him, in later runs too.
+#[tokio::test]
+async fn what_an_older_state_leaves_to_its_user_stays_with_him() {
+    let mut scene = Scene::new(SyncMode::TwoWay);
+    scene.pair = scene.pair.clone().conflict(ConflictStrategy::Manual);
+    for name in ["edited", "same"] {
+        scene.write("a", name, "1");
+    }
+    scene.sync().await;
+    scene.copy("state", "state-then");
+    scene.write("a", "edited", "draft");
+    scene.sync().await;
+    scene.write("a", "edited", "1");
+    scene.put_back("state-then", "state");
+    for run in 0..3 {
+        let report = scene.run().await;
+        assert_eq!(report.counts.unresolved, 1, "{run}: {report:?}");
+        assert_eq!(
+            (scene.shown("a"), scene.shown("b")),
+            ("edited=1 same=1".into(), "edited=draft same=1".into())
+        );
+    }
+}
+
 /// A mirror makes the receiver what the other side is, whatever the user says: so it says no to the opposite.
 #[tokio::test]
 async fn in_a_mirror_nobody_accepts_that_the_receiver_wins() {
