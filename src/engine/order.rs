@@ -47,8 +47,6 @@ pub(super) fn turned_round(pair: &SyncPair, options: &SyncOptions) -> Error {
         "these two have been synced the other way round, with {} as the source",
         quoted(&right.source)
     );
-    Error::new(ErrorKind::Invalid, message).with_hint(format!(
-        "the same with the sides as they were: {} (with the other options of this run)",
-        words.join(" ")
-    ))
+    Error::new(ErrorKind::Invalid, message)
+        .with_hint(format!("the same with the sides as they were: {}", words.join(" ")))
 }
