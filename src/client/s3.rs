@@ -236,6 +236,7 @@ impl S3Client {
             probe: Probe {
                 file: memory.as_ref().map(|dir| dir.join("probe.json")),
                 prefix: at.prefix.clone(),
+                is_remote: !location.starts_with("embedded://"),
             },
             location,
             former_identity: identity.clone(),

@@ -340,6 +340,7 @@ impl Past {
     /// A base that could not be read.
     pub(super) async fn note_arrived(&mut self, meant: Vec<Meant>) -> Result<()> {
         let mut arrived = Sides::<BTreeMap<String, Option<String>>>::default();
+        let mut record = self.record.tail.rules();
         for Meant { side, key, there, text } in meant {
             let has_arrived = match (self.state.get(&key).await?, there) {
                 (Some(BaseRow::Agreed(row)), Some(there)) => *row.fingerprint(side.other()) == there,
@@ -347,11 +348,14 @@ impl Past {
                 (_, None) => true,
             };
             if has_arrived {
+                if text.is_none() {
+                    // In a store nobody need look for it.
+                    record.files.get_mut(side).remove(key.as_str());
+                }
                 arrived.get_mut(side).insert(folder_of(key.as_str()), text);
             }
         }
         if arrived != Sides::default() {
-            let mut record = self.record.tail.rules();
             held::arrive(&mut record, &arrived);
             self.record.tail.set_rules(&record);
         }

@@ -97,6 +97,8 @@ pub(super) struct Probe {
     pub(super) file: Option<PathBuf>,
     /// The prefix below which to ask.
     pub(super) prefix: String,
+    /// Whether another store can take the place of this one: none does of one within this process.
+    pub(super) is_remote: bool,
 }
 
 impl Probe {
@@ -107,7 +109,7 @@ impl Probe {
         if let Some((capabilities, bucket)) =
             known.and_then(|known| Some((known.capabilities?, known.bucket)))
         {
-            if bucket.is_still(store).await {
+            if !self.is_remote || bucket.is_still(store).await {
                 return Ok(capabilities);
             }
             tracing::info!("another bucket has the name of the one that was asked what it can do");
@@ -128,7 +130,7 @@ impl Probe {
         let capabilities = asked?;
         tracing::debug!(?capabilities, "the store was asked what it can do");
         if self.file.is_some() {
-            let bucket = Identity::of(store).await;
+            let bucket = if self.is_remote { Identity::of(store).await } else { Identity::default() };
             self.remember(now, Some(capabilities), !capabilities.md5_etags, bucket);
         }
         Ok(capabilities)
@@ -488,7 +490,8 @@ mod tests {
             ((None, "a"), (made("2026-01-01", "me"), "a"), false),
         ] {
             let dir = tempfile::tempdir().unwrap();
-            let probe = Probe { file: Some(dir.path().join("probe.json")), prefix: "p/".into() };
+            let probe =
+                Probe { file: Some(dir.path().join("probe.json")), prefix: "p/".into(), is_remote: true };
             let (first, second) = (store_of(then), store_of(now));
             let (before, after) = (client(&first, limits()), client(&second, limits()));
             let time = after.store.ports.clock.now().seconds;
