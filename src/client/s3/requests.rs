@@ -130,7 +130,10 @@ impl Intercept for RequestLog {
         let body = response.body().bytes().unwrap_or_default();
         match name {
             "ListObjectsV2" => whole_listing(response.status().as_u16(), body),
-            "GetBucketVersioning" if document::children(body, ENTRY).is_none() => {
+            // A store that knows no versions may say nothing.
+            "GetBucketVersioning"
+                if !body.trim_ascii().is_empty() && document::children(body, ENTRY).is_none() =>
+            {
                 Err("an answer about versions came incomplete".into())
             }
             // Stores that have deleted say 204, and no more.
