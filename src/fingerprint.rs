@@ -28,6 +28,14 @@ impl Fingerprint {
         Self::Object(ETag(format!("\0{old}").into()))
     }
 
+    /// Returns the inode number of a file, 0 where there is none that lasts, and when it was modified.
+    pub(crate) fn number_and_time(&self) -> (u64, Option<Timestamp>) {
+        match self {
+            Self::File(stat) => (stat.inode, Some(stat.modified)),
+            Self::Object(_) => (0, None),
+        }
+    }
+
     /// Returns the name in a fingerprint [of a rename](Self::of_rename_from).
     pub fn renamed_from(&self) -> Option<&str> {
         match self {

@@ -40,10 +40,7 @@ pub struct Version {
 impl Unplaced {
     /// Notes a version of `side`.
     pub fn add(&mut self, side: Side, entry: Entry) {
-        let (inode, modified) = match &entry.fingerprint {
-            Fingerprint::File(stat) => (stat.inode, Some(stat.modified)),
-            Fingerprint::Object(_) => (0, None),
-        };
+        let (inode, modified) = entry.fingerprint.number_and_time();
         let (size, hashes) = (entry.size, listed_hashes(&entry).into_iter().collect());
         let version = Version { entry: Some(entry), size, inode, modified, hashes, is_unread: false };
         self.versions.get_mut(side).push(version);
@@ -116,10 +113,7 @@ impl Doubts {
 
 impl Version {
     fn may_be(&self, side: Side, row: &Agreed) -> bool {
-        let (inode, modified) = match row.fingerprint(side) {
-            Fingerprint::File(stat) => (stat.inode, Some(stat.modified)),
-            Fingerprint::Object(_) => (0, None),
-        };
+        let (inode, modified) = row.fingerprint(side).number_and_time();
         if self.inode != 0 && inode != 0 {
             // A disk that was put in again may have numbered it anew, and its time stays; of a copy, or one whose time somebody
             // set, only the content tells.

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use crate::examine::tells_versions_apart;
-use crate::fingerprint::Fingerprint;
 use crate::mode::{Side, Sides};
 use crate::plan::spare::spare;
 use crate::plan::{Item, Policy, Sight, Step};
@@ -41,18 +40,11 @@ pub(super) fn spare_renamed(items: &mut Vec<Item>, policy: Policy) -> Sides<u64>
 fn time_of_empty(item: &Item, side: Side) -> Option<Timestamp> {
     let entry = item.found.get(side).as_ref()?;
     let is_empty = entry.size == 0 && item.facts.sight(side) == Sight::New;
-    is_empty.then(|| time(&entry.fingerprint)).flatten()
+    is_empty.then(|| entry.fingerprint.number_and_time().1).flatten()
 }
 
 /// Returns the time of a file that had content and is missing on `side`.
 fn time_of_vanished(item: &Item, side: Side) -> Option<Timestamp> {
     let base = item.base.as_ref().filter(|base| base.size > 0 && item.facts.sight(side) == Sight::Absent)?;
-    time(base.fingerprint(side)).filter(|modified| tells_versions_apart(*modified))
-}
-
-fn time(fingerprint: &Fingerprint) -> Option<Timestamp> {
-    match fingerprint {
-        Fingerprint::File(stat) => Some(stat.modified),
-        Fingerprint::Object(_) => None,
-    }
+    base.fingerprint(side).number_and_time().1.filter(|modified| tells_versions_apart(*modified))
 }
