@@ -169,6 +169,13 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// Returns whether a version was written by the run with this tag, as far as anything kept with it tells. Folders keep
+    /// nothing of the kind.
+    fn was_written_by<'a>(&'a self, entry: &'a Entry, run_tag: u32) -> BoxFuture<'a, Result<bool>> {
+        let _ = (entry, run_tag);
+        Box::pin(async { Ok(false) })
+    }
+
     /// Removes leftover temporaries that [`Listed::Leftover`] reported.
     fn sweep(&self, leftovers: Vec<Key>) -> BoxFuture<'_, Result<()>>;
 
@@ -505,7 +512,7 @@ pub struct Target {
     pub heir_of: Option<Entry>,
     /// What becomes of the replaced version.
     pub disposal: Disposal,
-    /// Names the run in temporaries, so that a later run knows them.
+    /// Names the run in temporaries, and with what stores keep, so that a later run knows them.
     pub run_tag: u32,
 }
 

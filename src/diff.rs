@@ -195,7 +195,7 @@ impl<'a> Diff<'a> {
         if self.layers.excludes(&key) {
             return row.map(|(key, _)| Found::Excluded(key));
         }
-        if row.is_none() {
+        if row.as_ref().is_none_or(|(_, row)| matches!(row, BaseRow::Begun(_))) {
             let is_there = Sides::new(source.is_some(), destination.is_some());
             let held =
                 Side::BOTH.into_iter().find(|side| *is_there.get(*side) && self.layers.holds(*side, &key));

@@ -21,6 +21,7 @@ use crate::plan::{Base, Facts, Item, Policy, Sight, Step, Verdict, decide::decid
 use crate::state::{Agreed, BaseRow};
 
 mod doubt;
+mod settle;
 
 use doubt::{Doubt, has_changed};
 
@@ -123,6 +124,7 @@ impl Examiner {
 
     async fn try_examine(&self, change: Change) -> Result<Item> {
         let Change { key, base, mut sides } = change;
+        let (base, settled) = self.settle(&key, base, &sides).await?;
         self.look_for_what_is_nowhere(&key, base.as_ref(), &mut sides).await?;
         let doubt = self.doubt(&key, base.as_ref(), &mut sides).await?;
         let again = self.again(&key, base.as_ref(), &mut sides).await?;
@@ -131,7 +133,9 @@ impl Examiner {
             Some(BaseRow::Agreed(agreed)) => (Base::Agreed, Some(agreed)),
             Some(BaseRow::Tombstone(_)) if self.tombstones_hold => (Base::Tombstone, None),
             Some(BaseRow::Deleted(_)) if again.is_some() => (Base::Agreed, None),
-            Some(BaseRow::Tombstone(_) | BaseRow::Deleted(_)) | None => (Base::None, None),
+            Some(BaseRow::Tombstone(_) | BaseRow::Deleted(_) | BaseRow::Begun(_)) | None => {
+                (Base::None, None)
+            }
         };
         let mut hashes = Sides::new(None, None);
         let mut sights = self.sights(&sides, base.as_ref(), (again, doubt), &mut hashes).await?;
@@ -190,7 +194,8 @@ impl Examiner {
             None => verdict,
         };
         let strayed = strayed.map(|(_, how)| how);
-        Ok(Item { key, base: base.map(Box::new), found, hashes, facts, verdict, strayed })
+        let settled = settled.map(Box::new);
+        Ok(Item { key, base: base.map(Box::new), found, hashes, facts, verdict, strayed, settled })
     }
 
     /// Returns what the sides show if what the base does not know of one may be what somebody did on the other one, whom a run has

@@ -8,7 +8,7 @@ use crate::entry::Entry;
 use crate::fingerprint::ContentHash;
 use crate::key::Key;
 use crate::mode::{Side, Sides};
-use crate::state::Agreed;
+use crate::state::{Agreed, RowChange};
 
 pub mod collide;
 pub mod conflict_name;
@@ -37,6 +37,8 @@ pub struct Item {
     pub verdict: Verdict,
     /// Whether the base does not count here because a side went back to an earlier state.
     pub strayed: Option<Strayed>,
+    /// What the base is to remember from now on, where it only had what a run which was cut off was about to do.
+    pub settled: Option<Box<RowChange>>,
 }
 
 /// How a path differs on a side that went back to an earlier state.

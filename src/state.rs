@@ -2,11 +2,12 @@
 //!
 //! [`StateStore`] is the port; [`sled_store`] keeps it on disk and [`memory`] in memory; [`open()`] opens what is
 //! on disk and tells what it [`Found`]. The base may lag
-//! behind reality, never lead it: a row is recorded after the effect it describes is durable. The one exception stands
-//! for nothing until its effect shows ([`Agreed::announced`]).
+//! behind reality, never lead it: a row is recorded after the effect it describes is durable. What is noted before an
+//! effect stands for nothing until the effect shows ([`Intent`], [`Agreed::announced`]).
 
 use std::fmt;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,33 @@ pub enum BaseRow {
     Tombstone(RowTail),
     /// We deleted it in a store. That no listing shows it is still to be seen.
     Deleted(Deleted),
+    /// Nothing is remembered, but that a run was about to make the file: its [`Intent`].
+    Begun(RowTail),
+}
+
+/// What a run was about to do to a file, noted before it did. As long as no other row takes the place of the note, the run may
+/// have done it or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// The side that was to change.
+    pub on: Side,
+    /// The version that both sides were to have then, as the other side showed it; `None` if none.
+    pub then: Option<Agreed>,
+    /// The tag of the run.
+    pub run_tag: u32,
+}
+
+impl Intent {
+    /// Returns the intent to delete a file on a side.
+    pub fn delete(on: Side, run_tag: u32) -> Self {
+        Self { on, then: None, run_tag }
+    }
+
+    /// Returns the intent to have the version `from` of the other side on `on`, too. Its `hash` may be unknown.
+    pub fn copy(on: Side, from: &Entry, hash: Option<ContentHash>, run_tag: u32) -> Self {
+        let seen = Sides::new(from.fingerprint.clone(), from.fingerprint.clone());
+        Self { on, then: Some(Agreed::new(from.size, hash, seen)), run_tag }
+    }
 }
 
 /// A file that a store said it deleted.
@@ -130,6 +158,38 @@ impl BaseRow {
     /// Returns the row for a deletion that was not carried over.
     pub fn tombstone() -> Self {
         Self::Tombstone(RowTail::default())
+    }
+
+    /// Returns what else is remembered of the path.
+    pub fn tail(&self) -> &RowTail {
+        match self {
+            Self::Agreed(Agreed { tail, .. }) | Self::Deleted(Deleted { tail, .. }) => tail,
+            Self::Tombstone(tail) | Self::Begun(tail) => tail,
+        }
+    }
+
+    /// Returns what else is remembered of the path, to be changed.
+    pub fn tail_mut(&mut self) -> &mut RowTail {
+        match self {
+            Self::Agreed(Agreed { tail, .. }) | Self::Deleted(Deleted { tail, .. }) => tail,
+            Self::Tombstone(tail) | Self::Begun(tail) => tail,
+        }
+    }
+
+    /// Returns the row, if there is one, with a note of what is about to be done.
+    pub fn with_intent(row: Option<Self>, intent: &Intent) -> Self {
+        let mut row = row.unwrap_or_else(|| Self::Begun(RowTail::default()));
+        row.tail_mut().set_intent(Some(intent));
+        row
+    }
+
+    /// Returns the row as if that had never been noted.
+    pub fn without_intent(mut self) -> Option<Self> {
+        if matches!(self, Self::Begun(_)) {
+            return None;
+        }
+        self.tail_mut().set_intent(None);
+        Some(self)
     }
 }
 
@@ -228,6 +288,19 @@ pub trait StateStore: fmt::Debug + Send + Sync + 'static {
 
     /// Returns one row.
     fn get<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<BaseRow>>>;
+
+    /// Notes what is about to be done to paths behind what is known of them. Survives what [`Self::record`] does.
+    fn announce(&self, intents: Vec<(Key, Intent)>) -> BoxFuture<'_, Result<()>> {
+        let announced = async move {
+            let mut rows = Vec::with_capacity(intents.len());
+            for (key, intent) in intents {
+                let row = BaseRow::with_intent(self.get(&key).await?, &intent);
+                rows.push((key, Some(row)));
+            }
+            self.record(rows).await
+        };
+        announced.boxed()
+    }
 
     /// Records finished operations. Survives a kill of the process when it returns, a power cut only
     /// after [`Self::flush`].

@@ -278,7 +278,7 @@ impl Surveyor<'_> {
                         same += u8::from(self.examiner.first_sight(base, side, entry) == FirstSight::Same);
                     }
                 }
-                if same == 2 {
+                if same == 2 && base.tail.intent().is_none() {
                     found.unchanged += 1;
                     return None;
                 }
@@ -291,14 +291,14 @@ impl Surveyor<'_> {
                 Observed::Absent => found.receipts.push(change.key.clone()),
                 Observed::File(_) | Observed::Unknown => {}
             },
-            Some(BaseRow::Tombstone(_)) | None => {}
+            Some(BaseRow::Tombstone(_) | BaseRow::Begun(_)) | None => {}
         }
         Some(change)
     }
 
     fn take(&mut self, examined: Examined) -> Result<()> {
         match examined {
-            Examined::Item(item) => {
+            Examined::Item(mut item) => {
                 for side in Side::BOTH {
                     *self.found.changed.get_mut(side) += u64::from(item.facts.sight(side) == Sight::Changed);
                     *self.found.renumbered.get_mut(side) += u64::from(is_renumbered(&item, side));
@@ -321,7 +321,7 @@ impl Surveyor<'_> {
                 // Where a side is not what it was the rest of the row is no news of today.
                 let rollback = &self.examiner.rollback;
                 if !rollback.is_any() && !rollback.has_exchanged() && rollback.voided.is_empty() {
-                    self.found.sealed.extend(sealed(&item));
+                    self.found.sealed.extend(item.settled.take().map(|row| *row).or_else(|| sealed(&item)));
                 }
                 if item.verdict.step != Step::Nothing {
                     self.found.items.push(*item);

@@ -30,7 +30,7 @@ use crate::mode::{Side, Sides, SyncMode};
 use crate::plan::{Action, Plan, Reason, Work};
 use crate::report::Recorder;
 use crate::retry::RETRY_BUDGET;
-use crate::state::{RowChange, StateStore};
+use crate::state::{Intent, RowChange, StateStore};
 use crate::unplaced::Doubts;
 
 mod body;
@@ -322,6 +322,15 @@ impl<'a> Transfer<'a> {
         Target { key, replaces, heir_of: None, disposal: self.disposal.clone(), run_tag: self.run_tag }
     }
 
+    /// Notes what is about to be done, durably: cut off after it, nobody else could tell what was done from what somebody did since.
+    async fn announce(&self, intents: Vec<(Key, Intent)>) -> Result<()> {
+        if intents.is_empty() {
+            return Ok(());
+        }
+        self.noting(self.state.announce(intents).await)?;
+        self.flush().await
+    }
+
     /// Records rows and flushes when it is time.
     async fn record(&self, mut rows: Vec<RowChange>) -> Result<()> {
         if rows.is_empty() {
@@ -502,6 +511,9 @@ impl<'a> Transfer<'a> {
             stay.extend(certain.into_iter().map(|removal| removal.entry.key.clone()));
             return Ok(stay);
         }
+        let going =
+            certain.iter().map(|removal| (removal.entry.key.clone(), Intent::delete(side, self.run_tag)));
+        self.announce(going.collect()).await?;
         let entries = certain.iter().map(|removal| removal.entry.clone()).collect();
         let removed = async { Ok(self.clients.get(side).remove(entries, &self.disposal).await) };
         let results = each(certain.len(), self.contain("deleting", first, removed).await);

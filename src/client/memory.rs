@@ -50,6 +50,8 @@ struct Object {
     bytes: Bytes,
     etag: ETag,
     modified: Timestamp,
+    /// The run that wrote it.
+    written_by: Option<u32>,
 }
 
 impl MemoryClient {
@@ -207,12 +209,13 @@ impl MemoryClient {
                 format!("publish `{}`: staged elsewhere", staged.target.key),
             ));
         };
-        let Target { key, replaces, disposal, .. } = staged.target;
+        let Target { key, replaces, disposal, run_tag, .. } = staged.target;
         state.check(&key, replaces.as_ref())?;
         if replaces.is_some() {
             state.dispose(&key, &disposal)?;
         }
-        let object = Object::new(bytes, modified.unwrap_or_else(|| self.clock.now()));
+        let mut object = Object::new(bytes, modified.unwrap_or_else(|| self.clock.now()));
+        object.written_by = Some(run_tag);
         let entry = object.entry(&key);
         state.objects.insert(key, object);
         Ok(entry)
@@ -241,7 +244,7 @@ impl Object {
     fn new(bytes: Bytes, modified: Timestamp) -> Self {
         let mut hasher = Hasher::new(HashForm::Whole);
         hasher.update(&bytes);
-        Self { etag: hasher.finish().etag(), bytes, modified }
+        Self { etag: hasher.finish().etag(), bytes, modified, written_by: None }
     }
 
     fn entry(&self, key: &Key) -> Entry {
@@ -356,6 +359,10 @@ impl StorageClient for MemoryClient {
 
     fn read<'a>(&'a self, entry: &'a Entry) -> BoxFuture<'a, Result<Body>> {
         async move { self.read_now(entry) }.boxed()
+    }
+
+    fn was_written_by<'a>(&'a self, entry: &'a Entry, run_tag: u32) -> BoxFuture<'a, Result<bool>> {
+        async move { Ok(self.request("head")?.expect(entry)?.written_by == Some(run_tag)) }.boxed()
     }
 
     fn stage(&self, target: Target, body: Body) -> BoxFuture<'_, Result<Staged>> {

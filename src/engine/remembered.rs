@@ -55,7 +55,7 @@ impl SyncEngine {
         let (clients, wanted) = self.wanted(pair, options).await?;
         let Opened { store: state, found, .. } = self.all_states().open(wanted, Access::ReadOnly).await?;
         // The receipt of a deletion is no file.
-        let is_path = |row: &BaseRow| !matches!(row, BaseRow::Deleted(_));
+        let is_path = |row: &BaseRow| !matches!(row, BaseRow::Deleted(_) | BaseRow::Begun(_));
         let count = |rows: u64, (_, row)| std::future::ready(Ok(rows + u64::from(is_path(&row))));
         let rows = state.scan().try_fold(0, count).await?;
         let lost = match found {

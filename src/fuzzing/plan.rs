@@ -194,6 +194,7 @@ fn item(key: &Key, mut state: State, policy: Policy) -> Item {
     };
     let known = |file: Option<u8>| file.filter(|_| state.hashed).map(hash);
     Item {
+        settled: None,
         key: key.clone(),
         base: agreed(key, state.past).map(Box::new),
         found: Sides::new(

@@ -60,6 +60,7 @@ pub(super) fn item(name: &str, [base, source, destination]: Contents<'_>, policy
     };
     let seen = |content: &str| Fingerprint::Object(ETag::new(content));
     Item {
+        settled: None,
         key: key(name),
         base: base.map(|content| {
             Box::new(Agreed {

@@ -39,6 +39,7 @@ pub(super) type Read<T> = std::result::Result<T, Damage>;
 const TOMBSTONE: u8 = 1;
 const AGREED: u8 = 2;
 const DELETED: u8 = 3;
+const BEGUN: u8 = 4;
 /// Added to the first byte if a tail follows the row.
 const WITH_TAIL: u8 = 0x80;
 
@@ -144,7 +145,7 @@ pub(super) fn check(key: &Key, row: &BaseRow) -> Result<()> {
             let parts = agreed.hash.and_then(|hash| hash.parts);
             (parts, are_times(&agreed.seen.source) && are_times(&agreed.seen.destination))
         }
-        BaseRow::Tombstone(_) => return Ok(()),
+        BaseRow::Tombstone(_) | BaseRow::Begun(_) => return Ok(()),
         BaseRow::Deleted(deleted) => (None, is_time(deleted.stored)),
     };
     if stamps && parts.is_none_or(|parts| parts.count > 0 && parts.size > 0) {
@@ -155,15 +156,17 @@ pub(super) fn check(key: &Key, row: &BaseRow) -> Result<()> {
 
 /// Appends `row`.
 pub(super) fn encode(out: &mut Vec<u8>, row: &BaseRow) {
-    let (kind, tail) = match row {
-        BaseRow::Agreed(agreed) => (AGREED, &agreed.tail),
-        BaseRow::Tombstone(tail) => (TOMBSTONE, tail),
-        BaseRow::Deleted(deleted) => (DELETED, &deleted.tail),
+    let tail = row.tail();
+    let kind = match row {
+        BaseRow::Agreed(_) => AGREED,
+        BaseRow::Tombstone(_) => TOMBSTONE,
+        BaseRow::Deleted(_) => DELETED,
+        BaseRow::Begun(_) => BEGUN,
     };
     out.push(if tail.is_empty() { kind } else { kind | WITH_TAIL });
     match row {
         BaseRow::Agreed(agreed) => encode_agreed(out, agreed),
-        BaseRow::Tombstone(_) => {}
+        BaseRow::Tombstone(_) | BaseRow::Begun(_) => {}
         BaseRow::Deleted(deleted) => encode_deleted(out, deleted),
     }
     if !tail.is_empty() {
@@ -226,13 +229,11 @@ pub(super) fn decode(reader: &mut Reader<'_>) -> Read<BaseRow> {
         TOMBSTONE => BaseRow::tombstone(),
         AGREED => BaseRow::Agreed(decode_agreed(reader)?),
         DELETED => BaseRow::Deleted(decode_deleted(reader)?),
+        BEGUN => BaseRow::Begun(RowTail::default()),
         _ => return Err(Damage("a row is of an unknown kind")),
     };
     if first & WITH_TAIL != 0 {
-        let (BaseRow::Agreed(Agreed { tail, .. })
-        | BaseRow::Tombstone(tail)
-        | BaseRow::Deleted(Deleted { tail, .. })) = &mut row;
-        *tail = RowTail::decode(reader)?;
+        *row.tail_mut() = RowTail::decode(reader)?;
     }
     Ok(row)
 }
@@ -319,6 +320,7 @@ fn decode_nanoseconds(reader: &mut Reader<'_>) -> Read<u32> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::state::Intent;
     use proptest::prelude::*;
 
     pub(in crate::state) fn key() -> impl Strategy<Value = Key> {
@@ -371,7 +373,14 @@ pub(super) mod tests {
                 let on = if first { Side::Source } else { Side::Destination };
                 BaseRow::Deleted(Deleted { on, etag: ETag::new(&format!("\"{etag}\"")), stored, tail })
             });
-        prop_oneof![1 => tail().prop_map(BaseRow::Tombstone), 1 => deleted, 8 => agreed]
+        let known = prop_oneof![1 => tail().prop_map(BaseRow::Tombstone), 1 => deleted, 8 => agreed];
+        (known, 0..8).prop_map(|(row, how)| match (row, how) {
+            (BaseRow::Agreed(then), 0) => {
+                BaseRow::with_intent(None, &Intent { on: Side::Source, then: Some(then), run_tag: 7 })
+            }
+            (row, 1) => BaseRow::with_intent(Some(row), &Intent::delete(Side::Destination, 8)),
+            (row, _) => row,
+        })
     }
 
     /// Equality of fingerprints leaves out `settled`; the encoding must not.

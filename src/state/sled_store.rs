@@ -17,8 +17,8 @@ use tokio::task::JoinHandle;
 use super::block::Row;
 use super::layout::{Layout, Sidecar};
 use super::lock::PairLock;
-use super::tables::{Head, Overlay, SCHEMA, Tables};
-use super::{BaseRow, PairRecord, RowChange, StateStore, fold, journal, row};
+use super::tables::{Fault, Head, Overlay, SCHEMA, Tables};
+use super::{BaseRow, Intent, PairRecord, RowChange, StateStore, fold, journal, row};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 
@@ -152,6 +152,25 @@ impl Inner {
         let end = next.as_ref().map_or(Bound::Unbounded, Bound::Included);
         let rows = merge(rows, working.overlay.range::<Key, _>((begin, end)));
         Ok(Piece { rows, next })
+    }
+
+    /// Notes intents behind the rows of their paths. In the order of the keys each block is read once.
+    fn announce(&self, mut intents: Vec<(Key, Intent)>) -> Result<()> {
+        intents.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let working = self.working();
+        let rows = self.tables.with("read", |trees| {
+            let mut blocks = trees.in_order();
+            let noted = intents.into_iter().map(|(key, intent)| {
+                let row = match working.overlay.get(&key) {
+                    Some(row) => row.clone(),
+                    None => blocks.get(&key)?,
+                };
+                Ok((key, Some(BaseRow::with_intent(row, &intent))))
+            });
+            noted.collect::<std::result::Result<Vec<RowChange>, Fault>>()
+        })?;
+        drop(working);
+        self.append(&rows)
     }
 
     fn append(&self, changes: &[RowChange]) -> Result<()> {
@@ -310,6 +329,10 @@ impl StateStore for SledStore {
             return futures::future::ready(Ok(())).boxed();
         }
         self.blocking(move |inner| inner.append(&changes)).boxed()
+    }
+
+    fn announce(&self, intents: Vec<(Key, Intent)>) -> BoxFuture<'_, Result<()>> {
+        self.blocking(move |inner| inner.announce(intents)).boxed()
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<()>> {

@@ -327,6 +327,11 @@ impl Trees {
         Ok(found.ok().map(|at| rows.swap_remove(at).1))
     }
 
+    /// Returns what reads rows one by one, and a block only once while they are in order.
+    pub(super) fn in_order(&self) -> InOrder<'_> {
+        InOrder { trees: self, name: None, rows: Vec::new() }
+    }
+
     /// Returns the rows after `after` of up to `blocks` blocks, and whether there may be more.
     pub(super) fn rows_after(
         &self,
@@ -348,6 +353,31 @@ impl Trees {
             rows.extend(block::decode(&item?.1)?.into_iter().filter(|(key, _)| Some(key) > read.as_ref()));
         }
         Ok((rows, rest.next().is_some()))
+    }
+}
+
+/// Rows that are asked for in the order of their keys.
+#[derive(Debug)]
+pub(super) struct InOrder<'a> {
+    trees: &'a Trees,
+    /// The block that was read last.
+    name: Option<sled::IVec>,
+    rows: Vec<Row>,
+}
+
+impl InOrder<'_> {
+    /// Returns the row of `key`.
+    pub(super) fn get(&mut self, key: &Key) -> std::result::Result<Option<BaseRow>, Fault> {
+        let Some(block) = self.trees.blocks.range(..=key.as_str().as_bytes()).next_back() else {
+            return Ok(None);
+        };
+        let (name, block) = block?;
+        if self.name.as_ref() != Some(&name) {
+            self.rows = block::decode(&block)?;
+            self.name = Some(name);
+        }
+        let found = self.rows.binary_search_by(|(name, _)| name.cmp(key));
+        Ok(found.ok().map(|at| self.rows[at].1.clone()))
     }
 }
 

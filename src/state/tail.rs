@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::row::{Damage, Read, Reader, number_of, put_bytes, put_varint, side_of};
+use super::row::{self, Damage, Read, Reader, number_of, put_bytes, put_varint, side_of};
+use super::{BaseRow, Intent};
 use crate::mode::{Side, Sides};
 
 /// The first tag that a program must know to read what it is behind.
@@ -24,8 +25,9 @@ const FIRST_SEEN: u64 = 5;
 const RULES: u64 = 6;
 const AGREED_TIME: u64 = 7;
 
-/// The tag of rows that this program knows.
+/// The tags of rows that this program knows.
 const UNLISTED: u64 = 1;
+const INTENT: u64 = 2;
 
 /// How a row says that the store was seen not to have the file, and that it was sent again in vain.
 const MISSING: u8 = 2;
@@ -80,6 +82,35 @@ impl RowTail {
             let mut bytes = vec![number_of(on), missing];
             bytes.extend(instead.unwrap_or_default().into_bytes());
             self.0.insert(UNLISTED, bytes.into());
+        }
+    }
+
+    /// Returns what a run was about to do.
+    pub fn intent(&self) -> Option<Intent> {
+        let mut reader = Reader(self.0.get(&INTENT)?);
+        let on = side_of(reader.byte().ok()?).ok()?;
+        let run_tag = u32::from_be_bytes(reader.take(4).ok()?.try_into().ok()?);
+        let then = match reader.0 {
+            [] => None,
+            _ => Some(row::decode(&mut reader).ok()?),
+        };
+        match then {
+            None => Some(Intent::delete(on, run_tag)),
+            Some(BaseRow::Agreed(then)) => Some(Intent { on, then: Some(then), run_tag }),
+            Some(BaseRow::Tombstone(_) | BaseRow::Deleted(_) | BaseRow::Begun(_)) => None,
+        }
+    }
+
+    /// Remembers what a run is about to do.
+    pub fn set_intent(&mut self, intent: Option<&Intent>) {
+        self.0.remove(&INTENT);
+        if let Some(Intent { on, then, run_tag }) = intent {
+            let mut bytes = vec![number_of(*on)];
+            bytes.extend_from_slice(&run_tag.to_be_bytes());
+            if let Some(then) = then {
+                row::encode(&mut bytes, &BaseRow::Agreed(then.clone()));
+            }
+            self.0.insert(INTENT, bytes.into());
         }
     }
 

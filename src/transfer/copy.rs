@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures::future::{BoxFuture, ready};
+use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 
@@ -12,9 +14,10 @@ use crate::client::{Held, Staged};
 use crate::error::{ErrorKind, Result};
 use crate::examine::listed_hashes;
 use crate::fingerprint::{ContentHash, Fingerprint};
+use crate::key::Key;
 use crate::mode::{Side, Sides};
 use crate::retry::{Schedule, retry};
-use crate::state::{Agreed, BaseRow};
+use crate::state::{Agreed, BaseRow, Intent};
 
 /// Files made durable and visible together, at most. A kill or power cut costs the work of one batch.
 const FILES_PER_BATCH: usize = 1000;
@@ -62,9 +65,7 @@ impl Transfer<'_> {
         // A batch can pile up while the last one is made durable.
         let (sender, receiver) = mpsc::channel(FILES_PER_BATCH);
         let stage = async move {
-            let mut ready = futures::stream::iter(jobs)
-                .map(|job| self.stage(job).boxed())
-                .buffer_unordered(self.tuning.transfers.max(1));
+            let mut ready = self.announced(jobs).buffer_unordered(self.tuning.transfers.max(1));
             loop {
                 let item = tokio::select! {
                     biased;
@@ -83,6 +84,26 @@ impl Transfer<'_> {
         }
         let rest = self.publish_rest(batches, executed).await;
         end.and(rest)
+    }
+
+    /// Returns what stages the copies. Those into a store, which shows each file as soon as it has it, are noted before they begin;
+    /// a folder shows nothing before it is published.
+    fn announced(&self, jobs: Vec<Job>) -> BoxStream<'_, BoxFuture<'_, Ready>> {
+        let mut jobs = jobs.into_iter().peekable();
+        let windows = std::iter::from_fn(move || {
+            jobs.peek()?;
+            Some(jobs.by_ref().take(FILES_PER_BATCH).collect::<Vec<Job>>())
+        });
+        let stages = futures::stream::iter(windows).then(async |jobs| {
+            let visible = jobs.iter().filter(|job| !self.clients.get(job.to).is_folder());
+            let noted = self.announce(visible.map(|job| intent(job, None)).collect()).await;
+            let stages = jobs.into_iter().map(|job| match &noted {
+                Ok(()) => self.stage(job).boxed(),
+                Err(error) => ready((job, Err(error.again().ending_the_run()))).boxed(),
+            });
+            futures::stream::iter(stages.collect::<Vec<_>>())
+        });
+        stages.flatten().boxed()
     }
 
     /// Publishes what comes until it ends, or what ends the run; what came last is left in `batches`.
@@ -223,7 +244,17 @@ impl Transfer<'_> {
             staged.push(copied.staged);
         }
         let Some(first) = jobs.first().map(|(job, _)| job.target.key.clone()) else { return Ok(()) };
-        let published = async { Ok(self.clients.get(side).publish(staged).await) };
+        let client = self.clients.get(side);
+        if client.is_folder() {
+            let intents = jobs.iter().map(|(job, hash)| intent(job, *hash));
+            if let Err(error) = self.announce(intents.collect()).await {
+                for staged in staged {
+                    client.discard(staged).await;
+                }
+                return Err(error);
+            }
+        }
+        let published = async { Ok(client.publish(staged).await) };
         let results = each(jobs.len(), self.contain("publishing", &first, published).await);
         let (mut rows, mut lines, mut end) = (Vec::new(), Vec::new(), Ok(()));
         for ((job, hash), result) in jobs.into_iter().zip(results) {
@@ -248,4 +279,9 @@ impl Transfer<'_> {
         self.finish(rows, lines).await?;
         end
     }
+}
+
+/// Returns what a copy is about to do.
+fn intent(job: &Job, hash: Option<ContentHash>) -> (Key, Intent) {
+    (job.target.key.clone(), Intent::copy(job.to, &job.from, hash, job.target.run_tag))
 }

@@ -13,10 +13,11 @@ use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Line;
 use crate::fingerprint::Fingerprint;
+use crate::key::Key;
 use crate::plan::{Action, Reason, Work};
 use crate::retry::{Schedule, retry};
 use crate::spelling::folded;
-use crate::state::{Agreed, BaseRow, RowChange};
+use crate::state::{Agreed, BaseRow, Intent, RowChange};
 
 impl Transfer<'_> {
     /// Carries out renames, and adds to `jobs` the copies that must follow them.
@@ -26,7 +27,7 @@ impl Transfer<'_> {
         jobs: &mut Vec<Job>,
         executed: &mut Executed,
     ) -> Result<()> {
-        self.announce(&actions).await?;
+        self.announce_renames(&actions).await?;
         let respelled = &self.respell_folders(&actions, jobs).await?;
         let mut end = Ok(());
         let mut waiting = actions;
@@ -106,15 +107,11 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    /// Records the renames of edited files before they begin, and makes that durable: a run cut off after one
+    /// Notes renames before they begin, durably. Of an edited file the row comes first: a run cut off after its rename
     /// would leave two versions under the new name, and no trace that one is an edit of the other.
-    async fn announce(&self, actions: &[Action]) -> Result<()> {
-        let rows: Vec<RowChange> = actions.iter().filter_map(announcement).collect();
-        if rows.is_empty() {
-            return Ok(());
-        }
-        self.record(rows).await?;
-        self.flush().await
+    async fn announce_renames(&self, actions: &[Action]) -> Result<()> {
+        self.record(actions.iter().filter_map(announcement).collect()).await?;
+        self.announce(actions.iter().flat_map(|action| intents(action, self.run_tag)).collect()).await
     }
 
     /// Returns the row that takes an announcement back, unless a try whose answer was lost has renamed the file, or
@@ -210,6 +207,16 @@ impl Transfer<'_> {
 /// Returns whether something else has the new name.
 fn is_taken(error: &Error) -> bool {
     error.code() == FailureCode::NameClash
+}
+
+/// Returns what is about to become of the names of a file that is renamed.
+fn intents(action: &Action, run_tag: u32) -> Vec<(Key, Intent)> {
+    let Work::Rename { on, entry: old, renamed, hash, edited, keep_old } = &action.work else {
+        return Vec::new();
+    };
+    let free = (!keep_old).then(|| (old.key.clone(), Intent::delete(*on, run_tag)));
+    let new = (!edited).then(|| (action.key.clone(), Intent::copy(*on, renamed, *hash, run_tag)));
+    free.into_iter().chain(new).collect()
 }
 
 /// Returns the row that announces the rename of an edited file.

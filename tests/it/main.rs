@@ -39,6 +39,8 @@ mod rules;
 #[cfg(feature = "cli")]
 mod scenarios;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
+mod second_thoughts;
+#[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]
 mod servers;
 mod simulation;
 #[cfg(all(feature = "cli", feature = "s3", feature = "embedded"))]

@@ -24,9 +24,9 @@ use super::probe::Capabilities;
 use super::proof::{Told, hides_hash, is_other_content};
 use super::strict::Act;
 use crate::client::{Body, Held, Staged, Target};
-use crate::entry::Timestamp;
+use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::{ContentHash, ETag, HashForm, Hasher};
+use crate::fingerprint::{ContentHash, ETag, Fingerprint, HashForm, Hasher};
 
 /// Longest name of an object, in bytes (S3).
 pub(super) const MAX_OBJECT_KEY_BYTES: usize = 1024;
@@ -142,9 +142,18 @@ impl S3Client {
             return Err(Fault::new(ErrorKind::Invalid, what));
         }
         let condition = Condition::of(target.replaces.as_ref())?;
-        let token = format!("{:016x}", self.store.ports.entropy.next_u64());
+        let token = token(target.run_tag, self.store.ports.entropy.next_u64());
         let budget = self.store.budget_of(size);
         Ok(Writing { key, modified, mode, condition, token, carried: None, budget })
+    }
+
+    /// Returns whether a version says that the run with this tag has written it.
+    pub(super) async fn is_of_run(&self, entry: &Entry, run_tag: u32) -> Result<bool> {
+        let found = self.store.head(&self.object_key(&entry.key)).await;
+        let found = found.map_err(|fault| fault.error(format!("look at `{}`", entry.key)))?;
+        let is_same = |object: &Object| Fingerprint::Object(object.etag.clone()) == entry.fingerprint;
+        let token = found.filter(is_same).and_then(|object| object.token);
+        Ok(token.is_some_and(|token| token.starts_with(&run_part(run_tag))))
     }
 
     /// Writes bytes with one request.
@@ -387,6 +396,15 @@ impl S3Client {
         }
         if etag == *told { Err(Fault::corrupted(etag)) } else { Err(meanwhile()) }
     }
+}
+
+/// Returns what names a write: its run, and which of that run's it is.
+fn token(run_tag: u32, random: u64) -> String {
+    format!("{}{:08x}", run_part(run_tag), random >> 32)
+}
+
+fn run_part(run_tag: u32) -> String {
+    format!("{run_tag:08x}")
 }
 
 /// Returns whether an object is the one that was written, and not of somebody who wrote after us: by its token, by the ETag that

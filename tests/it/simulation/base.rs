@@ -63,6 +63,14 @@ impl SimState {
         self.disk().journal.len()
     }
 
+    /// Returns the changes that say something of what the sides have: a note of what is about to be done does not.
+    fn news(&self, changes: &[RowChange]) -> Vec<RowChange> {
+        let disk = self.disk();
+        let plain = |row: Option<BaseRow>| row.and_then(BaseRow::without_intent);
+        let changes = changes.iter().cloned().map(|(key, row)| (key, plain(row)));
+        changes.filter(|(key, row)| plain(disk.now.rows.get(key).cloned()) != *row).collect()
+    }
+
     fn disk(&self) -> MutexGuard<'_, Disk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -114,7 +122,8 @@ impl StateStore for SimState {
 
     fn record(&self, changes: Vec<RowChange>) -> BoxFuture<'_, Result<()>> {
         async move {
-            self.port.world.inner().judge_rows(self.port.machine, &changes);
+            let news = self.news(&changes);
+            self.port.world.inner().judge_rows(self.port.machine, &news);
             self.port.world.inner().tell(|| {
                 let names = changes
                     .iter()

@@ -226,7 +226,8 @@ impl SimFolder {
             place.trash.push((run.clone(), old.content));
         }
         let (modified, changed) = (place.stamp(modified), place.stamp(now));
-        let file = File { etag: place.etag(&content, inode), content, modified, changed, inode };
+        let file =
+            File { etag: place.etag(&content, inode), content, modified, changed, inode, written_by: None };
         place.set(name, file.clone(), tick);
         Ok(file)
     }

@@ -280,11 +280,11 @@ fn convert(machines: &mut Machines, machine: usize) {
         match row {
             BaseRow::Agreed(row) => row.tail = RowTail::default(),
             BaseRow::Tombstone(tail) => *tail = RowTail::default(),
-            BaseRow::Deleted(_) => {}
+            BaseRow::Deleted(_) | BaseRow::Begun(_) => {}
         }
     }
-    // It knew no receipts.
-    content.rows.retain(|_, row| !matches!(row, BaseRow::Deleted(_)));
+    // It knew no receipts and no intents.
+    content.rows.retain(|_, row| !matches!(row, BaseRow::Deleted(_) | BaseRow::Begun(_)));
     let sides = world.machines[machine].sides;
     let of_pair = record.pair_id.clone();
     for side in Side::BOTH {

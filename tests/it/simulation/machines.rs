@@ -542,8 +542,8 @@ impl Machines {
         }
         if owner.mode == SyncMode::TwoWay && is_synced {
             let mut rows = owner.states.current().content().rows;
-            // The receipt of a deletion says nothing of what the sides have.
-            rows.retain(|_, row| !matches!(row, BaseRow::Deleted(_)));
+            // The receipt of a deletion says nothing of what the sides have, nor what a run was about to do.
+            rows.retain(|_, row| !matches!(row, BaseRow::Deleted(_) | BaseRow::Begun(_)));
             let named: Vec<&str> =
                 rows.keys().map(syncengine::Key::as_str).filter(|name| !world.is_ruled(name)).collect();
             let agreed = rows.values().all(|row| matches!(row, BaseRow::Agreed(_)));

@@ -19,7 +19,7 @@ use syncengine::{ConflictStrategy, Outcome, Side, Sides, SyncEngine, SyncMode, S
 use super::base::Content;
 use super::life::on_paused_time;
 use super::machines::{Ended, live_through};
-use super::place::{Ignored, Inodes, Kind, Place};
+use super::place::{File, Ignored, Inodes, Kind, Place};
 use super::port::{Port, Ports};
 use super::rules::RunView;
 use super::states::SimStates;
@@ -63,6 +63,8 @@ const PAIRS: [(Sides<usize>, usize); 3] = [
 pub(crate) enum Step {
     Write(usize, &'static str),
     Delete(usize, &'static str),
+    /// What a user last wrote over or deleted in a place is there again, as after `mv` from where it was kept.
+    TakeBack(usize, &'static str),
     /// `g` is excluded by the rules of a place.
     Exclude(usize),
     Include(usize),
@@ -94,6 +96,10 @@ struct Moment {
     backup: Option<BTreeMap<String, Content>>,
     /// What users did away with and did not put back: in which root, under which name, and what it was.
     given_up: BTreeSet<(u64, String, Bytes)>,
+    /// What users have kept of what they last wrote over or deleted.
+    aside: BTreeMap<(usize, String), File>,
+    /// What had been given up when the sides of a pair last were equal.
+    gone_for_both: BTreeSet<Bytes>,
     /// What runs took from a place, on account of which other.
     carried: BTreeSet<(u64, u64, Bytes)>,
     /// The pairs of roots that have come to rest since anything of them was put back, lost or killed: there no deletion may
@@ -176,6 +182,8 @@ impl Moment {
             states: Default::default(),
             backup: None,
             given_up: BTreeSet::new(),
+            aside: BTreeMap::new(),
+            gone_for_both: BTreeSet::new(),
             carried: BTreeSet::new(),
             at_rest: BTreeSet::new(),
             has_widened: false,
@@ -188,6 +196,7 @@ impl Moment {
         let synced = moment.after(Step::Sync(0), mode, false, tried);
         let mut moment = synced.into_iter().next().unwrap_or(moment);
         moment.history.clear();
+        moment.aside.clear();
         moment
     }
 
@@ -210,9 +219,22 @@ impl Moment {
     }
 
     fn give_up(&mut self, at: usize, name: &str) {
-        let old = self.world.places[at].files.get(name).map(|file| file.content.clone());
+        let Some(old) = self.world.places[at].files.get(name).cloned() else { return };
         let root = self.world.places[at].root;
-        self.given_up.extend(old.map(|content| (root, name.to_owned(), content)));
+        self.given_up.insert((root, name.to_owned(), old.content.clone()));
+        self.aside.insert((at, name.to_owned()), old);
+    }
+
+    fn take_back(&mut self, at: usize, name: &str) {
+        let Some(old) = self.aside.remove(&(at, name.to_owned())) else { return };
+        self.give_up(at, name);
+        self.aside.remove(&(at, name.to_owned()));
+        let root = self.world.places[at].root;
+        // What the other side did before the two were equal was done before this.
+        let is_last = self.gone_for_both.remove(&old.content);
+        self.given_up.retain(|(place, _, content)| (*place != root && !is_last) || *content != old.content);
+        self.world.put(at, name, old.content, old.modified, old.inode);
+        self.world.pass(std::time::Duration::from_secs(3));
     }
 
     /// Returns the worlds in which a step can end.
@@ -225,6 +247,7 @@ impl Moment {
                 at != COPY || !self.world.places[COPY].markers.is_empty()
             }
             Step::Delete(at, name) => has(at, name),
+            Step::TakeBack(at, name) => self.aside.contains_key(&(at, name.to_owned())),
             Step::Include(at) => has(at, IGNORE_FILE),
             Step::BackUp(at) => self.world.places[at].moments.is_empty(),
             Step::PutBack(at) => !self.world.places[at].moments.is_empty(),
@@ -244,6 +267,7 @@ impl Moment {
             Step::Write(at, name) => next.write(at, name),
             Step::Exclude(at) => next.write(at, IGNORE_FILE),
             Step::Delete(at, name) => next.delete(at, name),
+            Step::TakeBack(at, name) => next.take_back(at, name),
             Step::Include(at) => {
                 next.delete(at, IGNORE_FILE);
                 next.has_widened = true;

@@ -59,6 +59,8 @@ pub(crate) struct File {
     pub(crate) changed: Timestamp,
     pub(crate) inode: u64,
     pub(crate) etag: ETag,
+    /// The run that wrote it, where that is kept.
+    pub(crate) written_by: Option<u32>,
 }
 
 /// What a fingerprint says, as a key of a map.

@@ -148,6 +148,7 @@ impl Scene {
         let rows = rows_then.iter().map(|(key, row)| match row {
             syncengine::state::BaseRow::Agreed(row) => format!("{key} {} {:?}", row.size, row.hash),
             syncengine::state::BaseRow::Tombstone(_) => format!("{key} gone"),
+            syncengine::state::BaseRow::Begun(_) => format!("{key} begun"),
             syncengine::state::BaseRow::Deleted(row) => format!("{key} deleted at {}", row.on),
         });
         let (rows, broken) = (rows.collect(), std::mem::take(&mut inner.broken));

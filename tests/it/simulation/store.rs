@@ -33,6 +33,7 @@ struct Writing<'a> {
     content: Bytes,
     modified: Timestamp,
     replaces: Option<&'a Entry>,
+    written_by: Option<u32>,
 }
 
 impl SimStore {
@@ -84,7 +85,7 @@ impl SimStore {
     }
 
     async fn put(&self, writing: Writing<'_>) -> Result<Entry> {
-        let Writing { key, content, modified, replaces } = writing;
+        let Writing { key, content, modified, replaces, written_by } = writing;
         let name = key.as_str();
         let fate = self.port.call("put", name).await?;
         let ignores = self.ignores();
@@ -94,7 +95,7 @@ impl SimStore {
         if !is_raced {
             world.judge_showing(self.port.machine, self.port.place, name, &content, replaces);
         }
-        let old = world.show((self.port.machine, self.port.place), name, content, modified);
+        let old = world.show((self.port.machine, self.port.place), name, content, modified, written_by);
         if is_raced {
             world.forfeit(old);
         }
@@ -130,7 +131,13 @@ impl SimStore {
         }
         let modified = body.modified.unwrap_or_else(|| self.port.now());
         let hash = hash(&content);
-        let writing = Writing { key: &target.key, content, modified, replaces: target.replaces.as_ref() };
+        let writing = Writing {
+            key: &target.key,
+            content,
+            modified,
+            replaces: target.replaces.as_ref(),
+            written_by: Some(target.run_tag),
+        };
         let entry = self.put(writing).await?;
         Ok(Staged { size: entry.size, hash: Some(hash), held: Held::Published(entry), target })
     }
@@ -146,7 +153,7 @@ impl SimStore {
             place.renamed.insert(found.0.clone());
             found
         };
-        self.put(Writing { key: to, content, modified, replaces: None }).await
+        self.put(Writing { key: to, content, modified, replaces: None, written_by: None }).await
     }
 
     /// Deletes a version that can be had back, or of which there is a copy.
@@ -241,6 +248,7 @@ impl Inner {
         name: &str,
         content: Bytes,
         modified: Timestamp,
+        written_by: Option<u32>,
     ) -> Option<Bytes> {
         let (now, inode, tick) = (self.now_at(place), self.next_inode(), self.tick);
         let place = &mut self.places[place];
@@ -248,7 +256,7 @@ impl Inner {
         let (modified, changed) = (place.stamp(modified), place.stamp(now));
         let etag = place.etag(&content, inode);
         place.unlisted.insert(name.to_owned(), (machine, etag.clone()));
-        place.set(name, File { content, modified, changed, inode, etag }, tick);
+        place.set(name, File { content, modified, changed, inode, etag, written_by }, tick);
         old
     }
 
@@ -285,6 +293,16 @@ impl StorageClient for SimStore {
             Ok(self.next(&after).map(|(name, entry)| (entry.map(Listed::File), (name, count + 1))))
         });
         items.try_filter_map(|entry| async move { Ok::<_, Error>(entry) }).boxed()
+    }
+
+    fn was_written_by<'a>(&'a self, entry: &'a Entry, run_tag: u32) -> BoxFuture<'a, Result<bool>> {
+        async move {
+            self.port.call("head", entry.key.as_str()).await?;
+            let world = self.port.world.inner();
+            let found = world.places[self.port.place].expect(entry);
+            Ok(found.is_some_and(|file| file.written_by == Some(run_tag)))
+        }
+        .boxed()
     }
 
     fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Listed>>> {

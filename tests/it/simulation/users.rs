@@ -121,7 +121,7 @@ impl Inner {
         self.put(at, name, content, modified, inode);
     }
 
-    fn put(&mut self, at: usize, name: &str, content: Bytes, modified: Timestamp, inode: u64) {
+    pub(crate) fn put(&mut self, at: usize, name: &str, content: Bytes, modified: Timestamp, inode: u64) {
         let (now, number, tick) = (self.now_at(at), self.next_inode(), self.tick);
         self.written.insert(content.clone());
         self.owed.insert(content.clone());
@@ -139,7 +139,7 @@ impl Inner {
         if name == IGNORE_FILE {
             self.free(at, Some(&content), None);
         }
-        self.places[at].set(name, File { content, modified, changed, inode, etag }, tick);
+        self.places[at].set(name, File { content, modified, changed, inode, etag, written_by: None }, tick);
         self.disown(old);
     }
 

@@ -44,6 +44,9 @@ impl Moment {
         }
         if is_whole && source == destination {
             self.at_rest.insert(self.roots(pair));
+            let gone = self.given_up.iter().map(|(_, _, content)| content);
+            let is_nowhere = |content: &&Bytes| !source.values().any(|there| there == *content);
+            self.gone_for_both.extend(gone.filter(is_nowhere).cloned());
         }
         let is_sure = [SOURCE, DESTINATION, COPY, SECOND].iter().all(has_all);
         if mode == SyncMode::TwoWay && is_whole && was_at_rest && is_sure {

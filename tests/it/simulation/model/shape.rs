@@ -13,7 +13,8 @@ impl Moment {
     /// Returns a number that two worlds share if they differ only in times, ids and numbers.
     pub(super) fn shape(&self) -> u64 {
         let mut text = format!("{:?} {} {}", self.at_rest, self.has_widened, self.is_shelf_known);
-        let _ = write!(text, "{:?} {:?}", self.given_up, self.carried);
+        let _ = write!(text, "{:?} {:?} {:?}", self.given_up, self.carried, self.aside);
+        let _ = write!(text, "{:?}", self.gone_for_both);
         for place in &self.world.places {
             let trash: BTreeSet<&Bytes> = place.trash.iter().map(|(_, content)| content).collect();
             let temporaries = place.temporaries.len();
@@ -27,6 +28,7 @@ impl Moment {
                 let _ = match row {
                     BaseRow::Agreed(agreed) => write!(text, " {key} {agreed:?}"),
                     BaseRow::Tombstone(_) => write!(text, " {key} gone"),
+                    BaseRow::Begun(_) => write!(text, " {key} begun"),
                     BaseRow::Deleted(row) => write!(text, " {key} deleted at {}", row.on),
                 };
             }

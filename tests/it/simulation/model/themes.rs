@@ -30,6 +30,23 @@ pub(crate) const THEMES: &[Theme] = &[
         is_of_folders: false,
     },
     Theme {
+        name: "second thoughts",
+        steps: &[
+            Step::Write(SOURCE, "f"),
+            Step::Delete(SOURCE, "g"),
+            Step::Write(DESTINATION, "f"),
+            Step::Delete(DESTINATION, "g"),
+            Step::TakeBack(SOURCE, "f"),
+            Step::TakeBack(SOURCE, "g"),
+            Step::TakeBack(DESTINATION, "f"),
+            Step::TakeBack(DESTINATION, "g"),
+            Step::Sync(0),
+        ],
+        kills: true,
+        is_two_way: false,
+        is_of_folders: false,
+    },
+    Theme {
         name: "sides put back",
         steps: &[
             Step::Write(SOURCE, "f"),
