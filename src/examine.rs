@@ -133,9 +133,9 @@ impl Examiner {
             Some(BaseRow::Agreed(agreed)) => (Base::Agreed, Some(agreed)),
             Some(BaseRow::Tombstone(_)) if self.tombstones_hold => (Base::Tombstone, None),
             Some(BaseRow::Deleted(_)) if again.is_some() => (Base::Agreed, None),
-            Some(BaseRow::Tombstone(_) | BaseRow::Deleted(_) | BaseRow::Begun(_)) | None => {
-                (Base::None, None)
-            }
+            // What was about to be made is nowhere.
+            Some(BaseRow::Begun(_)) => (Base::Agreed, None),
+            Some(BaseRow::Tombstone(_) | BaseRow::Deleted(_)) | None => (Base::None, None),
         };
         let mut hashes = Sides::new(None, None);
         let mut sights = self.sights(&sides, base.as_ref(), (again, doubt), &mut hashes).await?;

@@ -24,6 +24,10 @@ impl Examiner {
         let Some(Intent { on, then, run_tag }) = base.as_ref().and_then(|base| base.tail().intent()) else {
             return Ok((base, None));
         };
+        if Side::BOTH.into_iter().all(|side| *sides.get(side) == Observed::Absent) {
+            // It is forgotten as any other that is nowhere.
+            return Ok((base, None));
+        }
         let before = base.and_then(BaseRow::without_intent);
         let is_told = Side::BOTH.into_iter().all(|side| *sides.get(side) != Observed::Unknown);
         if !is_told || is_as_meant(then.as_ref(), on.other(), sides.get(on.other())) {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt};
-use syncengine::state::{BaseRow, PairRecord, RowChange, StateStore};
+use syncengine::state::{BaseRow, PairRecord, RowChange, RowTail, StateStore};
 use syncengine::{Error, ErrorKind, Key, Result};
 
 use super::port::Port;
@@ -63,10 +63,15 @@ impl SimState {
         self.disk().journal.len()
     }
 
-    /// Returns the changes that say something of what the sides have: a note of what is about to be done does not.
+    /// Returns the changes that say something new of what the sides have had: neither a note of what is about to be done does, nor
+    /// that a listing has shown it.
     fn news(&self, changes: &[RowChange]) -> Vec<RowChange> {
         let disk = self.disk();
-        let plain = |row: Option<BaseRow>| row.and_then(BaseRow::without_intent);
+        let plain = |row: Option<BaseRow>| {
+            let mut row = row?.without_intent()?;
+            *row.tail_mut() = RowTail::default();
+            Some(row)
+        };
         let changes = changes.iter().cloned().map(|(key, row)| (key, plain(row)));
         changes.filter(|(key, row)| plain(disk.now.rows.get(key).cloned()) != *row).collect()
     }
