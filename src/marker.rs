@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::entry::Timestamp;
+use crate::fingerprint::md5_of;
 use crate::mode::{Side, Sides, SyncMode};
 
 /// How many hexadecimal digits an epoch has in a name.
@@ -78,6 +79,35 @@ pub struct MarkerText {
     /// A hash of where both sides are, as that machine names them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub places: Option<String>,
+    /// What runs of the pair did to files of rules of this side.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<CarriedRules>,
+}
+
+/// That a run has changed a file of rules. Whoever else syncs the side knows by it that its user did not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CarriedRules {
+    /// A hash of the file's folder and of the rules that were there.
+    pub before: String,
+    /// A hash of the folder and of the rules that came in their place.
+    pub after: String,
+}
+
+impl CarriedRules {
+    /// Returns what a run did in a folder.
+    pub fn new(folder: &str, before: Option<&String>, after: Option<&String>) -> Self {
+        Self { before: hash_of(folder, before), after: hash_of(folder, after) }
+    }
+
+    /// Returns whether it explains that the rules in a folder have changed.
+    pub fn explains(&self, folder: &str, before: Option<&String>, after: Option<&String>) -> bool {
+        self.before == hash_of(folder, before) || self.after == hash_of(folder, after)
+    }
+}
+
+fn hash_of(folder: &str, text: Option<&String>) -> String {
+    // No text has the byte that none ends with.
+    md5_of(&text.map_or_else(|| format!("{folder}\0\0"), |text| format!("{folder}\0{text}")))
 }
 
 impl MarkerText {

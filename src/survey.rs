@@ -102,6 +102,8 @@ pub struct Survey {
     pub rules: Sides<SeenRules>,
     /// What is to be remembered of them.
     pub rules_record: RulesRecord,
+    /// The folders of each side whose rules a run of another pair has changed since.
+    pub carried: Sides<std::collections::BTreeSet<String>>,
     /// Files that rules which are gone still hold back.
     pub held: Sides<Vec<Key>>,
     /// Whether something could not be listed or read.

@@ -191,9 +191,15 @@ impl SyncEngine {
         }
         past.record.tail.set_epochs(epochs);
         past.state.commit(past.record.clone()).await?;
-        let text = format!("{}\n", serde_json::json!(self.marker_text(pair, prepared)));
+        let mut carried = past.record.tail.rules().carried;
+        let mut text = |side: Side| {
+            let text = self.marker_text(pair, prepared, std::mem::take(carried.get_mut(side)));
+            format!("{}\n", serde_json::json!(text))
+        };
+        let texts: Vec<String> = sides.iter().map(|side| text(*side)).collect();
         let name = Marker::new(&past.record.pair_id, epoch).to_string();
-        let writes = sides.iter().map(|side| prepared.clients.get(*side).put_marker(&name, &text));
+        let written = sides.iter().zip(&texts);
+        let writes = written.map(|(side, text)| prepared.clients.get(*side).put_marker(&name, text));
         for (side, result) in sides.iter().zip(join_all(writes).await) {
             // One that has the marker of the beginning is known by that.
             let was_unmarked = goes_on || *epochs.unmarked.get(*side);

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::event::Event;
 use crate::fingerprint::md5_of;
 use crate::guard::Notice;
-use crate::marker::{self, Marker, MarkerText, Marks};
+use crate::marker::{self, CarriedRules, Marker, MarkerText, Marks};
 use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
 use crate::plan::rollback::Rollback;
@@ -176,7 +176,7 @@ impl SyncEngine {
     ) -> Result<Option<LastHere>> {
         let Some(authority) = pair.mode.authority() else { return Ok(None) };
         let receiver = authority.other();
-        let expected = self.marker_text(pair, prepared);
+        let expected = self.marker_text(pair, prepared, Vec::new());
         let marks = marks.get(receiver);
         for pair_id in marks.pairs().into_iter().take(MOST_PAIRS) {
             let Some(epoch) = marks.highest(pair_id).filter(|epoch| *epoch > 0) else { continue };
@@ -249,7 +249,12 @@ impl SyncEngine {
     }
 
     /// Returns what a marker of this run says.
-    pub(super) fn marker_text(&self, pair: &SyncPair, prepared: &Prepared) -> MarkerText {
+    pub(super) fn marker_text(
+        &self,
+        pair: &SyncPair,
+        prepared: &Prepared,
+        rules: Vec<CarriedRules>,
+    ) -> MarkerText {
         let authority = pair.mode.authority().map(|side| md5_of(prepared.clients.get(side).location()));
         MarkerText {
             schema: crate::report::SCHEMA,
@@ -258,8 +263,28 @@ impl SyncEngine {
             authority,
             machine: self.machine.clone(),
             places: Some(places(&prepared.identities())),
+            rules,
         }
     }
+}
+
+/// Returns what runs of other pairs have done to the rules of a side, as far as its markers tell.
+///
+/// # Errors
+/// A marker that could not be read.
+pub(super) async fn carried_by_others(
+    marks: &Marks,
+    pair_id: &str,
+    side: Side,
+    prepared: &Prepared,
+) -> Result<Vec<CarriedRules>> {
+    let mut carried = Vec::new();
+    for other in marks.pairs().into_iter().filter(|other| *other != pair_id).take(MOST_PAIRS) {
+        let Some(epoch) = marks.highest(other) else { continue };
+        let text = read_text(prepared, side, &Marker::new(other, epoch)).await?;
+        carried.extend(text.into_iter().flat_map(|text| text.rules));
+    }
+    Ok(carried)
 }
 
 /// Returns what is in a marker, if it is there.

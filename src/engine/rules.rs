@@ -10,7 +10,7 @@ use futures::StreamExt;
 
 use super::past::Past;
 use super::prepare::Prepared;
-use super::unreachable;
+use super::{epoch, unreachable};
 use crate::client::Listed;
 use crate::code::NoticeCode;
 use crate::diff::SeenRules;
@@ -274,8 +274,40 @@ fn seen(found: &Survey, record: &RulesRecord, mode: SyncMode) -> held::Seen {
             is_whole.destination && decides(Side::Destination),
         ),
         is_whole,
+        carried: found.carried.clone(),
         ..held::Seen::default()
     }
+}
+
+/// Finds the folders in which a run of another pair, and no user, has changed the rules of a folder that both pairs sync; the rules
+/// that were there go on to hold its files. Returns whether they did not before.
+///
+/// # Errors
+/// A marker that could not be read.
+pub(super) async fn find_carried(
+    record: &mut RulesRecord,
+    found: &mut Survey,
+    past: &Past,
+    prepared: &Prepared,
+    mode: SyncMode,
+) -> Result<bool> {
+    let mut holds_more = false;
+    for side in Side::BOTH.into_iter().filter(|side| prepared.listed.get(*side).is_folder()) {
+        let changed = held::changed(record, &seen(found, record, mode), side);
+        if changed.is_empty() {
+            continue;
+        }
+        let marks = past.marks.get(side);
+        let carried = epoch::carried_by_others(marks, &past.record.pair_id, side, prepared).await?;
+        for (folder, before, after) in changed {
+            if carried.iter().any(|carried| carried.explains(&folder, before.as_ref(), after.as_ref())) {
+                let taken = before.into_iter().map(|text| (folder.clone(), text)).collect();
+                holds_more |= held::hold(record, side, &taken);
+                found.carried.get_mut(side).insert(folder);
+            }
+        }
+    }
+    Ok(holds_more)
 }
 
 /// Frees what the user of a side has let in, if a survey has found something that is held back. Returns whether there was any.
@@ -320,6 +352,7 @@ impl Past {
             let folder = folder_of(key.as_str());
             let there = found.rules.get(side.other()).files.get(&key).map(|entry| entry.fingerprint.clone());
             let text = there.as_ref().and_then(|_| seen.now.get(side.other()).get(&folder).cloned());
+            held::carry(&mut record, side, &folder, (seen.now.get(side).get(&folder), text.as_ref()));
             meant.push(Meant { side, key, there, text });
             if is_taken {
                 seen.taken.get_mut(side).insert(folder.clone());

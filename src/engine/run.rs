@@ -305,14 +305,17 @@ pub(super) async fn look(
     let mut surveys = 0;
     let found = loop {
         surveys += 1;
-        let found = survey(examiner, &past.state, wanted(&rules), &options.controller, recorder).await;
+        let mut found = survey(examiner, &past.state, wanted(&rules), &options.controller, recorder).await;
         let is_disordered = found.as_ref().is_err_and(|error| error.kind() == ErrorKind::Disordered);
-        let has_others = match &found {
+        let has_others = match &mut found {
             Ok(found) => {
+                let mode = examiner.policy.mode;
+                let holds_more = rules::find_carried(&mut rules, found, past, prepared, mode).await?;
                 let has_work = !found.items.is_empty();
-                rules::learn(&mut rules, &found.rules, prepared).await?
+                holds_more
+                    || rules::learn(&mut rules, &found.rules, prepared).await?
                     || has_work && rules::have_changed(&found.rules, prepared).await?
-                    || rules::let_in(&mut rules, found, examiner.policy.mode)
+                    || rules::let_in(&mut rules, found, mode)
             }
             Err(_) => false,
         };

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::row::{self, Damage, Read, Reader, number_of, put_bytes, put_varint, side_of};
 use super::{BaseRow, Intent};
+use crate::marker::CarriedRules;
 use crate::mode::{Side, Sides};
 
 /// The first tag that a program must know to read what it is behind.
@@ -167,6 +168,13 @@ pub struct RulesRecord {
     pub last: Sides<BTreeMap<String, Vec<Option<String>>>>,
     /// Whether there was such a run.
     pub is_known: bool,
+    /// What runs have done to the rules of each side, the latest last, for its marker.
+    #[serde(skip_serializing_if = "is_default")]
+    pub carried: Sides<Vec<CarriedRules>>,
+}
+
+fn is_default(carried: &Sides<Vec<CarriedRules>>) -> bool {
+    carried.source.is_empty() && carried.destination.is_empty()
 }
 
 /// A file of rules in a store.

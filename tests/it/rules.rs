@@ -394,3 +394,48 @@ async fn only_who_uses_a_side_lets_in_what_was_excluded_there() {
         }
     }
 }
+
+/// Two pairs of one folder: what a run of one takes from it its user has not let go.
+#[tokio::test]
+async fn rules_that_a_run_of_another_pair_takes_away_go_on_to_hold_the_files_of_the_shared_folder() {
+    for (what, is_own, mode) in [
+        ("deleted", false, SyncMode::TwoWay),
+        ("deleted", false, SyncMode::SourceToDestination),
+        ("loosened", false, SyncMode::TwoWay),
+        ("loosened", false, SyncMode::SourceBackup),
+        ("renamed with its folder", false, SyncMode::TwoWay),
+        ("deleted", true, SyncMode::TwoWay),
+        ("loosened", true, SyncMode::SourceToDestination),
+    ] {
+        let scene = Scene::new();
+        let shared = Folder::new(scene.dir.path(), "shared");
+        let with = |name: &str, mode: SyncMode| {
+            let other = Folder::new(scene.dir.path(), name);
+            let pair = SyncPair::with_clients(shared.client(), other.client()).mode(mode);
+            let engine = fresh_engine(Found::Nothing);
+            Machine { folder: other, engine, pair, options: SyncOptions::new() }
+        };
+        let (near, far) = (with("near", SyncMode::TwoWay), with("far", mode));
+        scene.write(&shared, "d/.syncignore", "*.key\n*.tmp\n");
+        scene.write(&shared, "d/doc", "1");
+        scene.write(&shared, "d/my.key", "secret");
+        near.sync().await;
+        far.sync().await;
+        let at = if is_own { &shared } else { &near.folder };
+        match what {
+            "deleted" => at.delete("d/.syncignore"),
+            "loosened" => scene.write(at, "d/.syncignore", "*.tmp\n"),
+            _ => {
+                at.rename("d/.syncignore", "e/.syncignore");
+                at.rename("d/doc", "e/doc");
+            }
+        }
+        near.sync().await;
+        // In the first run the far side's copy of the rules still excludes what they did.
+        far.sync().await;
+        let report = far.sync().await;
+        let (has, is_told) = (names(&far.folder).contains("my.key"), !widened(&report).is_empty());
+        assert_eq!((has, is_told), (is_own, !is_own), "{what}, own {is_own}, {mode}: {report:?}");
+        assert!(names(&shared).contains("my.key"), "{what}, {mode}");
+    }
+}

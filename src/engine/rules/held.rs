@@ -8,11 +8,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::marker::CarriedRules;
 use crate::mode::{Side, Sides};
 use crate::state::RulesRecord;
 
 /// How many books a side has. Two of the oldest become one that excludes what either does, so nothing is let in for want of room.
 const MOST_BOOKS: usize = 16;
+
+/// How many changes of rules a marker tells of. Ours: a marker is small, and other pairs run soon after.
+const MOST_CARRIED: usize = 32;
 
 /// The texts of the rules of a tree, by their folders.
 pub(super) type Texts = BTreeMap<String, String>;
@@ -32,6 +36,50 @@ pub(super) struct Seen {
     pub(super) may_change: Sides<bool>,
     /// Whether everything could be read.
     pub(super) is_whole: Sides<bool>,
+    /// The folders whose rules a run of another pair has changed since.
+    pub(super) carried: Sides<BTreeSet<String>>,
+}
+
+/// Returns the folders in which a side has other rules than the last run saw and meant to put there, with those and these.
+pub(super) fn changed(
+    record: &RulesRecord,
+    seen: &Seen,
+    side: Side,
+) -> Vec<(String, Option<String>, Option<String>)> {
+    if !record.is_known {
+        return Vec::new();
+    }
+    let (now, last) = (seen.now.get(side), record.last.get(side));
+    let changed = folders(now, last).filter_map(|folder| {
+        let (none, text) = (vec![None], now.get(folder));
+        let texts = last.get(folder).unwrap_or(&none);
+        let is_known = texts.iter().any(|known| known.as_ref() == text);
+        (!is_known).then(|| (folder.clone(), texts.last().cloned().flatten(), text.cloned()))
+    });
+    changed.collect()
+}
+
+/// Has rules that a run took from a side go on to hold its files. Returns whether they did not before.
+pub(super) fn hold(record: &mut RulesRecord, side: Side, taken: &Texts) -> bool {
+    let books = record.held.get_mut(side);
+    let before = books.clone();
+    add(books, book(taken));
+    *books != before
+}
+
+/// Notes for the marker of a side that a run changes rules there.
+pub(super) fn carry(
+    record: &mut RulesRecord,
+    side: Side,
+    folder: &str,
+    (before, after): (Option<&String>, Option<&String>),
+) {
+    let carried = record.carried.get_mut(side);
+    let change = CarriedRules::new(folder, before, after);
+    carried.retain(|known| *known != change);
+    carried.push(change);
+    let room = carried.len().saturating_sub(MOST_CARRIED);
+    carried.drain(..room);
 }
 
 /// Remembers the rules that are in force. With `is_accepted` the user gives up all that are gone.
@@ -78,7 +126,8 @@ pub(super) fn free_own(record: &mut RulesRecord, seen: &Seen) {
         for folder in folders(now, &last) {
             // A text that both have a run has carried.
             let text = now.get(folder);
-            if text.is_none() || text != there.get(folder) {
+            let is_own = !seen.carried.get(side).contains(folder);
+            if is_own && (text.is_none() || text != there.get(folder)) {
                 free(record.held.get_mut(side), folder, last.get(folder), text);
             }
         }
