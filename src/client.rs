@@ -323,6 +323,8 @@ pub struct ListRequest {
     pub read_ignore_files: bool,
     /// The tags of earlier runs whose temporaries may be removed.
     pub leftover_tags: Vec<u32>,
+    /// Whether to list objects by names that no file can have: the other tree is a store, too.
+    pub object_names: bool,
     /// A folder that must not be met: the root of the other tree, by whatever name it is found here.
     pub must_not_meet: Option<RootIdentity>,
 }

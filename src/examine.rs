@@ -91,6 +91,11 @@ pub enum Examined {
 }
 
 impl Examiner {
+    /// Returns whether neither side is a folder, so that names count which no file can have.
+    pub fn are_stores(&self) -> bool {
+        Side::BOTH.into_iter().all(|side| !self.clients.get(side).is_folder())
+    }
+
     /// Compares what `side` shows with what it showed when both sides agreed, if it is still the same folder.
     pub fn first_sight(&self, base: &Agreed, side: Side, entry: &Entry) -> FirstSight {
         match first_sight(base, side, entry) {

@@ -2,7 +2,8 @@
 //!
 //! A key is a relative, `/`-separated path in UTF-8. Everything that could leave the root, name the same
 //! file twice or not be a file name is rejected here and nowhere else (reliability rows B-01 to B-20):
-//! a key is never repaired, so the mapping from keys to paths is one to one. Keys order by their bytes,
+//! a key is never repaired, so the mapping from keys to paths is one to one. Between two stores names count that no
+//! folder can have ([`Key::of_object`]); a folder refuses them. Keys order by their bytes,
 //! which is the order of an S3 listing; a local walk reaches it by sorting a folder as `name/`.
 
 use std::borrow::Borrow;
@@ -90,12 +91,41 @@ impl Key {
         Ok(Self(name.into()))
     }
 
+    /// Returns the key of an object that may have a name which no file can have, such as `a//b`, `/a` or `./a`: for two
+    /// stores only.
+    ///
+    /// # Errors
+    /// [`KeyError`] if the name is empty, too long, or contains a NUL byte.
+    pub fn of_object(name: &str) -> Result<Self, KeyError> {
+        match Self::parse(name) {
+            Err(KeyError::Absolute | KeyError::EmptySegment | KeyError::DotSegment)
+                if !name.contains('\0') =>
+            {
+                Ok(Self(name.into()))
+            }
+            parsed => parsed,
+        }
+    }
+
+    /// Returns whether a file in a folder can have the name.
+    pub fn is_path(&self) -> bool {
+        Self::parse(&self.0).is_ok()
+    }
+
     /// Returns the key whose name is the bytes `name`.
     ///
     /// # Errors
     /// As [`Key::parse`], and [`KeyError::NotUtf8`].
     pub fn from_bytes(name: &[u8]) -> Result<Self, KeyError> {
         Self::parse(std::str::from_utf8(name).map_err(|_| KeyError::NotUtf8)?)
+    }
+
+    /// As [`Self::of_object`], of bytes.
+    ///
+    /// # Errors
+    /// As there, and [`KeyError::NotUtf8`].
+    pub fn of_object_bytes(name: &[u8]) -> Result<Self, KeyError> {
+        Self::of_object(std::str::from_utf8(name).map_err(|_| KeyError::NotUtf8)?)
     }
 
     /// Returns the whole key.

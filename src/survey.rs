@@ -130,6 +130,7 @@ pub(crate) async fn survey(
             filter: Filter::new(wanted.command_line.clone()),
             read_ignore_files: examiner.clients.get(side).is_folder(),
             leftover_tags: wanted.leftover_tags.clone(),
+            object_names: examiner.are_stores(),
             must_not_meet: *wanted.anchors.get(side.other()),
         })
     };
@@ -149,7 +150,13 @@ pub(crate) async fn survey(
     tell(obstacles.finish(), recorder);
     doubt(&mut found.unplaced, &unlisted.finish());
     found.collisions = watch.finish();
+    let listed: Vec<Sides<bool>> = found.collisions.iter().map(|collision| collision.below_on).collect();
     hidden::find(&examiner.clients, &mut found.collisions, control).await?;
+    if examiner.are_stores() {
+        // Two stores can hold both, unless one was seen to hide what is below.
+        let mut listed = listed.iter();
+        found.collisions.retain(|collision| listed.next() != Some(&collision.below_on));
+    }
     count_strays(&mut found, examiner);
     let emptied = emptied::spare_renamed(&mut found.items, examiner.policy);
     found.emptied.source += emptied.source;

@@ -138,6 +138,11 @@ impl LocalClient {
     }
 }
 
+/// Returns the key if a file can have that name: those of objects between two stores never come here.
+fn file_name(key: &Key) -> Result<&Key> {
+    if key.is_path() { Ok(key) } else { Err(spelling::unmappable(key.as_str())) }
+}
+
 impl Local {
     /// Forgets the bits of folders: somebody may have changed them.
     fn forget_modes(&self) {
@@ -194,21 +199,33 @@ impl StorageClient for LocalClient {
 
     fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Listed>>> {
         let key = key.clone();
-        self.step(move |local| walk::head(local, &key)).boxed()
+        self.step(move |local| walk::head(local, file_name(&key)?)).boxed()
     }
 
     fn read<'a>(&'a self, entry: &'a Entry) -> BoxFuture<'a, Result<Body>> {
         let entry = entry.clone();
-        self.step(move |local| read::begin(local, entry)).boxed()
+        let step = move |local: &Local| {
+            file_name(&entry.key)?;
+            read::begin(local, entry)
+        };
+        self.step(step).boxed()
     }
 
     fn stage(&self, target: Target, body: Body) -> BoxFuture<'_, Result<Staged>> {
-        stage::stage(&self.local, target, body).boxed()
+        async move {
+            file_name(&target.key)?;
+            stage::stage(&self.local, target, body).await
+        }
+        .boxed()
     }
 
     fn copy<'a>(&'a self, from: &'a Entry, target: Target) -> BoxFuture<'a, Result<Staged>> {
         let (local, from) = (Arc::clone(&self.local), from.clone());
-        hop(move || stage::copy(&local, &from, target)).boxed()
+        hop(move || {
+            file_name(&target.key)?;
+            stage::copy(&local, &from, target)
+        })
+        .boxed()
     }
 
     fn publish(&self, staged: Vec<Staged>) -> BoxFuture<'_, Vec<Result<Entry>>> {
@@ -228,7 +245,7 @@ impl StorageClient for LocalClient {
 
     fn rename<'a>(&'a self, from: &'a Entry, to: &'a Key) -> BoxFuture<'a, Result<Entry>> {
         let (from, to) = (from.clone(), to.clone());
-        self.step(move |local| remove::rename(local, &from, &to)).boxed()
+        self.step(move |local| remove::rename(local, &from, file_name(&to)?)).boxed()
     }
 
     fn remove<'a>(&'a self, entries: Vec<Entry>, disposal: &'a Disposal) -> BoxFuture<'a, Vec<Result<()>>> {
@@ -268,12 +285,12 @@ impl StorageClient for LocalClient {
 
     fn spelled<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Respelled>>> {
         let key = key.clone();
-        self.step(move |local| local.spelled(&key)).boxed()
+        self.step(move |local| local.spelled(file_name(&key)?)).boxed()
     }
 
     fn respell_folder<'a>(&'a self, from: &'a Key, to: &'a Key) -> BoxFuture<'a, Result<()>> {
         let (from, to) = (from.clone(), to.clone());
-        self.step(move |local| respell::folder(local, &from, &to)).boxed()
+        self.step(move |local| respell::folder(local, &from, file_name(&to)?)).boxed()
     }
 
     fn markers(&self) -> BoxFuture<'_, Result<Vec<ListedMarker>>> {

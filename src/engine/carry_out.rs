@@ -253,7 +253,7 @@ impl Run<'_> {
     fn failed(&self) -> BTreeSet<Key> {
         self.recorder.with(|report| {
             let files = report.failures.iter().filter(|failure| failure.action != "list");
-            let paths = files.map(|failure| Key::parse(&failure.path));
+            let paths = files.map(|failure| Key::of_object(&failure.path));
             paths.filter_map(Result::ok).collect()
         })
     }

@@ -102,6 +102,7 @@ impl SyncEngine {
             examiner.clients.get(side).list(ListRequest {
                 filter: Filter::new(prepared.rules.clone()),
                 read_ignore_files: examiner.clients.get(side).is_folder(),
+                object_names: examiner.are_stores(),
                 must_not_meet: *prepared.anchors.get(side.other()),
                 ..ListRequest::default()
             })

@@ -121,7 +121,7 @@ async fn still_there(
     prepared: &Prepared,
 ) -> Result<BTreeMap<Key, Entry>> {
     let mut found = BTreeMap::new();
-    let known = record.files.get(side).keys().filter_map(|key| Key::parse(key).ok());
+    let known = record.files.get(side).keys().filter_map(|key| Key::of_object(key).ok());
     for key in known.filter(|key| !listed.contains_key(key)) {
         let asked = prepared.listed.get(side).head(&key).await;
         let asked = asked.map_err(|error| {

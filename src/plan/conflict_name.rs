@@ -104,7 +104,7 @@ pub fn for_loser(
     let hash = hashes.get(loser).map_or_else(|| "0".repeat(32), |hash| hash.hex());
     let (folder, stem, extension) = split(key);
     let tail = format!("{MARK}{time}-{loser}-{}{extension}", hash.get(..8).unwrap_or("00000000"));
-    let name = Key::parse(&format!("{folder}{}{tail}", kept(stem, extension))).ok()?;
+    let name = Key::of_object(&format!("{folder}{}{tail}", kept(stem, extension))).ok()?;
     let is_full = copies.of(key) >= MAX_COPIES && copies.find(&name).is_none();
     (!is_full).then_some(name)
 }

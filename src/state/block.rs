@@ -138,7 +138,7 @@ pub(super) fn decode(block: &[u8]) -> Read<Vec<Row>> {
         }
         name.truncate(shared);
         name.extend_from_slice(reader.bytes()?);
-        let key = Key::from_bytes(&name).map_err(|_| Damage("a name in it is no key"))?;
+        let key = Key::of_object_bytes(&name).map_err(|_| Damage("a name in it is no key"))?;
         if rows.last().is_some_and(|(last, _)| *last >= key) {
             return Err(Damage("its rows are out of order"));
         }

@@ -58,7 +58,7 @@ pub(super) fn decode(record: &[u8]) -> Read<Vec<RowChange>> {
     let count = reader.length()?;
     let mut changes = Vec::with_capacity(count.min(record.len() / 3));
     for _ in 0..count {
-        let key = Key::from_bytes(reader.bytes()?).map_err(|_| Damage("a name in it is no key"))?;
+        let key = Key::of_object_bytes(reader.bytes()?).map_err(|_| Damage("a name in it is no key"))?;
         let row = if reader.0.first() == Some(&NO_ROW) {
             reader.byte()?;
             None

@@ -546,3 +546,59 @@ mod binary {
         assert_eq!(bench.json(&words(&["sync", "a", "embedded://vault"])).0, 0);
     }
 }
+
+/// Names that only a folder forbids are ordinary between two stores, and a name may be that of an object and of what is below it.
+#[tokio::test(flavor = "multi_thread")]
+async fn between_two_stores_every_name_of_an_object_counts() {
+    let names = ["a//b", "/lead", "./x", "x/../y", "d/", "servers", "servers/0", "servers/0/1", "plain"];
+    let embedded = Embedded::disturbed(Fault::new("none", "", 0, Disturbance::Pass));
+    let tree = |bucket: &Bucket| {
+        let files = bucket.files().into_iter().filter(|(name, _)| !name.starts_with(".syncengine/"));
+        files.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    for (from, to) in [("", ""), ("of this/", "deep/er/")] {
+        let (one, other) = (embedded.server.place(from), embedded.server.place(to));
+        for name in names {
+            one.put(name, name.as_bytes(), Some(time(0)));
+        }
+        let pair = SyncPair::with_clients(one.client(), other.client()).mode(SyncMode::TwoWay);
+        let engine = crate::support::fresh_engine(syncengine::state::Found::Nothing);
+        let sync = || async {
+            let report = engine.sync_pair(&pair, SyncOptions::new()).await.unwrap();
+            assert!(report.is_success(), "{:?}", report.failures);
+            assert_eq!(tree(&one), tree(&other));
+            report.counts
+        };
+        assert_eq!(sync().await.uploaded, names.len() as u64);
+        assert_eq!(sync().await.unchanged, names.len() as u64);
+        other.put("a//b", b"edited", Some(time(1)));
+        one.remove("/lead");
+        one.remove("servers");
+        other.put("servers/0", b"edited there", Some(time(1)));
+        one.put("a//c", b"of one", Some(time(2)));
+        other.put("a//c", b"of the other", Some(time(3)));
+        let counts = sync().await;
+        let done = (counts.downloaded, counts.deleted_destination, counts.conflicts);
+        assert_eq!(done, (3, 2, 1), "{counts:?}");
+        let left = tree(&one);
+        assert_eq!(left["a//b"], b"edited");
+        assert_eq!(left["a//c"], b"of the other");
+        assert!(!left.contains_key("/lead") && !left.contains_key("servers"), "{:?}", left.keys());
+        for (bucket, old) in [(&other, "/lead"), (&other, "servers"), (&one, "a//b"), (&one, "of one")] {
+            let mut kept =
+                bucket.objects().into_iter().filter(|(name, _)| name.contains(".syncengine/trash/"));
+            assert!(kept.any(|(_, content)| content == old.as_bytes()), "{old} is in the trash");
+        }
+        // Nothing of the kind reaches a folder.
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new(folder.path(), "a");
+        let pair = SyncPair::with_clients(one.client(), folder.client()).mode(SyncMode::SourceToDestination);
+        let engine = crate::support::fresh_engine(syncengine::state::Found::Nothing);
+        let report = engine.sync_pair(&pair, SyncOptions::new()).await.unwrap();
+        let failed: Vec<&str> = report.failures.iter().map(|failure| failure.path.as_str()).collect();
+        for name in ["a//b", "./x", "x/../y", "d/"] {
+            assert!(failed.contains(&name), "{name} of {failed:?}");
+        }
+        assert_eq!(folder.files()["plain"], b"plain");
+    }
+}

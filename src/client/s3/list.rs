@@ -99,9 +99,9 @@ impl S3Client {
 
     /// Lists the tree. The `.syncignore` files and the filter of the request are not looked at: the former count
     /// in folders only, where reading one costs no request, and a prefix has no folders that could be left out.
-    pub(super) fn list_all(&self, _: ListRequest) -> BoxStream<'_, Result<Listed>> {
+    pub(super) fn list_all(&self, request: ListRequest) -> BoxStream<'_, Result<Listed>> {
         let kept = self.store.first_page.take(self.store.ports.clock.monotonic(), &self.at.prefix);
-        let mut view = View::new(self.at.prefix.len());
+        let mut view = View::new(self.at.prefix.len(), request.object_names);
         let pages = walk::ordered(&self.store, &self.at.prefix, kept, format!("list `{}`", self.location));
         let items = pages.map_ok(move |objects| {
             let seen: Vec<_> = objects.into_iter().filter_map(|object| view.show(object)).map(Ok).collect();
@@ -144,13 +144,15 @@ fn markers(objects: &[Object], prefix: &str) -> Vec<ListedMarker> {
 #[derive(Debug)]
 struct View {
     prefix_bytes: usize,
+    /// Whether names count that no file can have.
+    object_names: bool,
     /// The last reserved name outside `.syncengine/`; what is below it is told of once.
     foreign: Option<String>,
 }
 
 impl View {
-    fn new(prefix_bytes: usize) -> Self {
-        Self { prefix_bytes, foreign: None }
+    fn new(prefix_bytes: usize, object_names: bool) -> Self {
+        Self { prefix_bytes, object_names, foreign: None }
     }
 
     fn show(&mut self, object: Object) -> Option<Listed> {
@@ -163,10 +165,10 @@ impl View {
             // Trash, markers and probes are never part of the tree, nor is what later versions may keep here.
             return None;
         }
-        match Key::parse(name) {
-            Err(error) => {
-                (!is_folder_marker(name, object.size)).then(|| unmappable(name, error, object.size))
-            }
+        let key = if self.object_names { Key::of_object(name) } else { Key::parse(name) };
+        match key {
+            _ if is_folder_marker(name, object.size) => None,
+            Err(error) => Some(unmappable(name, error, object.size)),
             Ok(key) if key.is_reserved() => self.foreign(key),
             Ok(key) => Some(match object.etag {
                 // The store's time says when it got the object, which tells nothing about the file.

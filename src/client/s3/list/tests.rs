@@ -523,13 +523,31 @@ fn what_the_engine_is_told_of_an_object() {
         ("a/.syncengine/probe/x", 1, "foreign"),
         (".syncengines", 1, "file"),
     ] {
-        assert_eq!(seen(&mut View::new(2), name, size), expected, "{name}");
+        assert_eq!(seen(&mut View::new(2, false), name, size), expected, "{name}");
+    }
+}
+
+/// Between two stores.
+#[test]
+fn names_that_no_file_can_have_are_those_of_objects() {
+    for (name, size, expected) in [
+        ("a/", 0, "nothing"),
+        ("a/", 1, "file"),
+        ("a//", 0, "file"),
+        ("a//b", 1, "file"),
+        ("/a", 1, "file"),
+        ("../a", 1, "file"),
+        ("a\0", 1, "unmappable a\\u{0}"),
+        ("//.syncengine/x", 1, "foreign"),
+        (".syncengine/trash/r//a", 1, "nothing"),
+    ] {
+        assert_eq!(seen(&mut View::new(2, true), name, size), expected, "{name}");
     }
 }
 
 #[test]
 fn a_foreign_folder_is_told_of_once() {
-    let mut view = View::new(2);
+    let mut view = View::new(2, false);
     let told: Vec<_> =
         [".syncengine-x/1", ".syncengine-x/2", ".syncengine-xy", "a", "b/.syncengine/c", "b/.syncengine/d"]
             .map(|name| seen(&mut view, name, 1))
