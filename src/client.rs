@@ -546,10 +546,20 @@ pub struct Staged {
 /// Where a staged version is.
 #[derive(Debug)]
 pub enum Held {
-    /// In a temporary file beside its target.
-    Temporary(Key),
+    /// In a temporary file beside its target, whose number and time of modification it will keep.
+    Temporary(Key, Fingerprint),
     /// In memory.
     Memory(Bytes, Option<Timestamp>),
     /// Already visible: the store has no step in between.
     Published(Entry),
+}
+
+impl Held {
+    /// Returns by which number and time a folder will show the version.
+    pub fn shown(&self) -> Option<&Fingerprint> {
+        match self {
+            Self::Temporary(_, fingerprint) => Some(fingerprint),
+            Self::Memory(..) | Self::Published(_) => None,
+        }
+    }
 }

@@ -86,22 +86,49 @@ pub enum BaseRow {
 pub struct Intent {
     /// The side that was to change.
     pub on: Side,
-    /// The version that both sides were to have then, as the other side showed it; `None` if none.
-    pub then: Option<Agreed>,
     /// The tag of the run.
     pub run_tag: u32,
+    /// What was to become of it.
+    pub deed: Deed,
+}
+
+/// What was to become of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deed {
+    /// Both sides were to have this version. It tells how the other side showed it, and how a folder will show it where it was
+    /// to change; a store tells only afterwards.
+    Have(Agreed),
+    /// As [`Self::Have`]: the file was to be renamed from another name.
+    HaveFrom(Agreed, Key),
+    /// The version with this fingerprint, which a store had got at this time, was to be deleted.
+    Delete(Fingerprint, Option<Timestamp>),
 }
 
 impl Intent {
-    /// Returns the intent to delete a file on a side.
-    pub fn delete(on: Side, run_tag: u32) -> Self {
-        Self { on, then: None, run_tag }
+    /// Returns the intent to delete a version on a side.
+    pub fn delete(on: Side, entry: &Entry, run_tag: u32) -> Self {
+        Self { on, run_tag, deed: Deed::Delete(entry.fingerprint.clone(), entry.stored) }
     }
 
-    /// Returns the intent to have the version `from` of the other side on `on`, too. Its `hash` may be unknown.
-    pub fn copy(on: Side, from: &Entry, hash: Option<ContentHash>, run_tag: u32) -> Self {
-        let seen = Sides::new(from.fingerprint.clone(), from.fingerprint.clone());
-        Self { on, then: Some(Agreed::new(from.size, hash, seen)), run_tag }
+    /// Returns the intent to have the version `from` of the other side on `on`, too, where a folder will show it `as_shown`.
+    pub fn copy(
+        on: Side,
+        from: &Entry,
+        hash: Option<ContentHash>,
+        as_shown: Option<&Fingerprint>,
+        run_tag: u32,
+    ) -> Self {
+        let mut seen = Sides::new(from.fingerprint.clone(), from.fingerprint.clone());
+        *seen.get_mut(on) = as_shown.unwrap_or(&from.fingerprint).clone();
+        Self { on, run_tag, deed: Deed::Have(Agreed::new(from.size, hash, seen)) }
+    }
+
+    /// Returns the intent to rename the version `old` on a side, as the other one has `renamed` it.
+    pub fn rename(on: Side, old: &Entry, renamed: &Entry, hash: Option<ContentHash>, run_tag: u32) -> Self {
+        let mut seen = Sides::new(renamed.fingerprint.clone(), renamed.fingerprint.clone());
+        *seen.get_mut(on) = old.fingerprint.clone();
+        let deed = Deed::HaveFrom(Agreed::new(renamed.size, hash, seen), old.key.clone());
+        Self { on, run_tag, deed }
     }
 }
 

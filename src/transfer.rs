@@ -511,8 +511,9 @@ impl<'a> Transfer<'a> {
             stay.extend(certain.into_iter().map(|removal| removal.entry.key.clone()));
             return Ok(stay);
         }
-        let going =
-            certain.iter().map(|removal| (removal.entry.key.clone(), Intent::delete(side, self.run_tag)));
+        let going = certain
+            .iter()
+            .map(|removal| (removal.entry.key.clone(), Intent::delete(side, &removal.entry, self.run_tag)));
         self.announce(going.collect()).await?;
         let entries = certain.iter().map(|removal| removal.entry.clone()).collect();
         let removed = async { Ok(self.clients.get(side).remove(entries, &self.disposal).await) };

@@ -235,7 +235,7 @@ impl StorageClient for LocalClient {
 
     fn discard(&self, staged: Staged) -> BoxFuture<'_, ()> {
         let dropped = self.step(move |local| {
-            if let Held::Temporary(key) = &staged.held {
+            if let Held::Temporary(key, _) = &staged.held {
                 stage::drop_temporary(local, key.as_str());
             }
             Ok(())

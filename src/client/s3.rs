@@ -416,7 +416,7 @@ impl StorageClient for S3Client {
         // It is visible already.
         let published = staged.into_iter().map(|staged| match staged.held {
             Held::Published(entry) => Ok(entry),
-            Held::Temporary(_) | Held::Memory(..) => {
+            Held::Temporary(..) | Held::Memory(..) => {
                 let message = format!("publish `{}`: staged elsewhere", staged.target.key);
                 Err(Error::new(ErrorKind::Internal, message))
             }

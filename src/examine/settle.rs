@@ -1,16 +1,17 @@
 //! What a run that was cut off was about to do, and may have done.
 //!
 //! Its user may have changed his mind since: what he put back looks like the base then, and what the run did on the other side like
-//! somebody's edit. So where a side shows what the run was about to do there, that is what both sides had last.
+//! somebody's edit. So where a side shows what the run was about to do there, and only a run can have made it so, that is what
+//! both sides had last. Where somebody was at work on both, the base says nothing any more.
 
-use super::{Examiner, FirstSight, first_sight, listed_hashes};
+use super::{Examiner, FirstSight, first_sight, listed_hashes, look_again};
 use crate::diff::Observed;
-use crate::entry::Entry;
+use crate::entry::{Entry, Timestamp};
 use crate::error::Result;
-use crate::fingerprint::{ContentHash, Fingerprint, HashForm};
+use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 use crate::mode::{Side, Sides};
-use crate::state::{Agreed, BaseRow, Intent, RowChange};
+use crate::state::{Agreed, BaseRow, Deed, Deleted, Intent, RowChange};
 
 impl Examiner {
     /// Returns what the base says of a path once it is known whether what was about to be done there was done, and how to
@@ -21,7 +22,7 @@ impl Examiner {
         base: Option<BaseRow>,
         sides: &Sides<Observed>,
     ) -> Result<(Option<BaseRow>, Option<RowChange>)> {
-        let Some(Intent { on, then, run_tag }) = base.as_ref().and_then(|base| base.tail().intent()) else {
+        let Some(intent) = base.as_ref().and_then(|base| base.tail().intent()) else {
             return Ok((base, None));
         };
         if Side::BOTH.into_iter().all(|side| *sides.get(side) == Observed::Absent) {
@@ -29,61 +30,75 @@ impl Examiner {
             return Ok((base, None));
         }
         let before = base.and_then(BaseRow::without_intent);
-        let is_told = Side::BOTH.into_iter().all(|side| *sides.get(side) != Observed::Unknown);
-        if !is_told || is_as_meant(then.as_ref(), on.other(), sides.get(on.other())) {
+        if Side::BOTH.into_iter().any(|side| *sides.get(side) == Observed::Unknown) {
             return Ok((before, None));
         }
-        let now = match (then, sides.get(on)) {
-            (_, observed) if is_untouched(before.as_ref(), on, observed) => before,
-            (Some(mut then), Observed::File(entry)) if self.is_meant(&then, run_tag, on, entry).await? => {
-                *then.seen.get_mut(on) = entry.fingerprint.clone();
-                Some(BaseRow::Agreed(then))
+        let (here, there) = (sides.get(intent.on), sides.get(intent.on.other()));
+        let now = match (&intent.deed, here) {
+            // Not deleted yet; or deleted, and there is another one.
+            (Deed::Delete(seen, stored), Observed::File(entry)) => {
+                before.filter(|_| is_still(seen, *stored, entry))
             }
-            // It was deleted as it was to be; or somebody was at work on both sides, and nothing tells what they had.
-            _ => None,
+            (Deed::Delete(..), _) => None,
+            (Deed::Have(then) | Deed::HaveFrom(then, _), _) if is_shown(then, intent.on.other(), there) => {
+                return Ok((before, None));
+            }
+            (_, observed) if is_untouched(before.as_ref(), intent.on, observed) => before,
+            (Deed::Have(then) | Deed::HaveFrom(then, _), Observed::File(entry)) => {
+                self.is_made(&intent, then, entry).await?.then(|| {
+                    let mut then = then.clone();
+                    *then.seen.get_mut(intent.on) = entry.fingerprint.clone();
+                    BaseRow::Agreed(then)
+                })
+            }
+            (Deed::Have(_) | Deed::HaveFrom(..), _) => None,
         };
         Ok((now.clone(), Some((key.clone(), now))))
     }
 
-    /// Returns whether a side has what it was to have: by its content, or where that was not known before by the run that wrote it.
-    async fn is_meant(&self, then: &Agreed, run_tag: u32, on: Side, entry: &Entry) -> Result<bool> {
+    /// Returns whether a run has made the version that a side shows: equal content is no proof, for the user may have copied it
+    /// there himself.
+    async fn is_made(&self, intent: &Intent, then: &Agreed, entry: &Entry) -> Result<bool> {
         if then.size != entry.size {
             return Ok(false);
         }
-        let of_the_other = then.fingerprint(on.other());
-        if matches!(of_the_other, Fingerprint::Object(_)) && *of_the_other == entry.fingerprint {
-            return Ok(true);
-        }
-        match self.has_content(then, on, entry).await? {
-            Some(is_equal) => Ok(is_equal),
-            None => self.clients.get(on).was_written_by(entry, run_tag).await,
+        match (&intent.deed, then.fingerprint(intent.on), &entry.fingerprint) {
+            // It has the number of the temporary, or of the file that was renamed.
+            (_, was @ Fingerprint::File(stat), is @ Fingerprint::File(_)) => {
+                Ok(stat.inode != 0 && was.number_and_time() == is.number_and_time())
+            }
+            // In a store a rename is a copy. It is taken back if the other side has the old name again, with all that is in it.
+            (Deed::HaveFrom(_, old), ..) => {
+                let known = then.hash.into_iter().chain(listed_hashes(&shown_as(then, intent.on, entry)));
+                let has_content = known.into_iter().any(|hash| listed_hashes(entry).contains(&hash));
+                let there = look_again(&self.clients, intent.on.other(), old).await?;
+                Ok(has_content && matches!(there, Observed::File(old) if old.size == entry.size))
+            }
+            _ => self.clients.get(intent.on).was_written_by(entry, intent.run_tag).await,
         }
     }
+}
 
-    /// Returns whether a version has the content that was to be there; `None` if nothing tells.
-    async fn has_content(&self, then: &Agreed, on: Side, entry: &Entry) -> Result<Option<bool>> {
-        let as_listed = Entry { fingerprint: then.fingerprint(on.other()).clone(), ..entry.clone() };
-        let wanted: Vec<ContentHash> = then.hash.into_iter().chain(listed_hashes(&as_listed)).collect();
-        let forms: Vec<HashForm> = wanted.iter().map(ContentHash::form).collect();
-        let found = match entry.fingerprint {
-            Fingerprint::Object(_) => listed_hashes(entry),
-            Fingerprint::File(_) if forms.is_empty() => Vec::new(),
-            Fingerprint::File(_) => self.hash(on, entry, &forms).await?,
-        };
-        let can_tell = found.iter().any(|hash| forms.contains(&hash.form()));
-        Ok(can_tell.then(|| found.iter().any(|hash| wanted.contains(hash))))
+/// Returns a version of the size of `entry` as it was shown where it was to be renamed.
+fn shown_as(then: &Agreed, on: Side, entry: &Entry) -> Entry {
+    Entry { fingerprint: then.fingerprint(on).clone(), ..entry.clone() }
+}
+
+/// Returns whether `entry` is the very version that was to be deleted.
+fn is_still(seen: &Fingerprint, stored: Option<Timestamp>, entry: &Entry) -> bool {
+    match (seen, stored) {
+        (Fingerprint::Object(etag), Some(stored)) => {
+            let (on, etag) = (Side::Source, etag.clone());
+            Deleted { on, etag, stored, tail: crate::state::RowTail::default() }.is(entry)
+        }
+        _ => *seen == entry.fingerprint,
     }
 }
 
 /// Returns whether a side shows its part of what both sides were to have.
-fn is_as_meant(then: Option<&Agreed>, side: Side, observed: &Observed) -> bool {
-    match (then, observed) {
-        (None, Observed::Absent) => true,
-        (Some(then), Observed::File(entry)) => {
-            then.size == entry.size && *then.fingerprint(side) == entry.fingerprint
-        }
-        _ => false,
-    }
+fn is_shown(then: &Agreed, side: Side, observed: &Observed) -> bool {
+    matches!(observed, Observed::File(entry)
+        if then.size == entry.size && *then.fingerprint(side) == entry.fingerprint)
 }
 
 /// Returns whether a side is as it was before.

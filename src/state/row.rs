@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::{Agreed, BaseRow, Deleted, RowTail};
+use super::{Agreed, BaseRow, Deed, Deleted, Intent, RowTail};
 use crate::entry::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{ContentHash, ETag, FileStat, Fingerprint, Parts};
@@ -206,6 +206,58 @@ fn encode_agreed(out: &mut Vec<u8>, agreed: &Agreed) {
     }
 }
 
+/// How the note of what a run was about to do begins.
+const HAVE: u8 = 0;
+const HAVE_FROM: u8 = 1;
+const DELETE: u8 = 2;
+const DELETE_STORED: u8 = 3;
+
+/// Appends what a run is about to do.
+pub(super) fn encode_intent(out: &mut Vec<u8>, intent: &Intent) {
+    out.push(number_of(intent.on));
+    out.extend_from_slice(&intent.run_tag.to_be_bytes());
+    match &intent.deed {
+        Deed::Have(then) => {
+            out.push(HAVE);
+            encode_agreed(out, then);
+        }
+        Deed::HaveFrom(then, from) => {
+            out.push(HAVE_FROM);
+            put_bytes(out, from.as_str().as_bytes());
+            encode_agreed(out, then);
+        }
+        Deed::Delete(seen, stored) => {
+            out.push(if stored.is_some() { DELETE_STORED } else { DELETE });
+            if let Some(stored) = stored {
+                put_signed(out, stored.seconds);
+                put_varint(out, u64::from(stored.nanoseconds));
+            }
+            encode_agreed(out, &Agreed::new(0, None, Sides::new(seen.clone(), seen.clone())));
+        }
+    }
+}
+
+/// Reads what a run was about to do.
+pub(super) fn decode_intent(reader: &mut Reader<'_>) -> Read<Intent> {
+    let on = side_of(reader.byte()?)?;
+    let tag = reader.take(4)?.try_into().map_err(|_| Damage("a tag has a wrong length"))?;
+    let run_tag = u32::from_be_bytes(tag);
+    let deed = match reader.byte()? {
+        HAVE => Deed::Have(decode_agreed(reader)?),
+        HAVE_FROM => {
+            let from = Key::of_object_bytes(reader.bytes()?).map_err(|_| Damage("a name in it is no key"))?;
+            Deed::HaveFrom(decode_agreed(reader)?, from)
+        }
+        DELETE => Deed::Delete(decode_agreed(reader)?.seen.source, None),
+        DELETE_STORED => {
+            let stored = Timestamp::new(reader.signed()?, decode_nanoseconds(reader)?);
+            Deed::Delete(decode_agreed(reader)?.seen.source, Some(stored))
+        }
+        _ => return Err(Damage("what was to be done is unknown")),
+    };
+    Ok(Intent { on, run_tag, deed })
+}
+
 fn encode_deleted(out: &mut Vec<u8>, deleted: &Deleted) {
     out.push(number_of(deleted.on));
     put_bytes(out, deleted.etag.as_str().as_bytes());
@@ -320,7 +372,6 @@ fn decode_nanoseconds(reader: &mut Reader<'_>) -> Read<u32> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::state::Intent;
     use proptest::prelude::*;
 
     pub(in crate::state) fn key() -> impl Strategy<Value = Key> {
@@ -376,9 +427,19 @@ pub(super) mod tests {
         let known = prop_oneof![1 => tail().prop_map(BaseRow::Tombstone), 1 => deleted, 8 => agreed];
         (known, 0..8).prop_map(|(row, how)| match (row, how) {
             (BaseRow::Agreed(then), 0) => {
-                BaseRow::with_intent(None, &Intent { on: Side::Source, then: Some(then), run_tag: 7 })
+                let deed = Deed::Have(then);
+                BaseRow::with_intent(None, &Intent { on: Side::Source, deed, run_tag: 7 })
             }
-            (row, 1) => BaseRow::with_intent(Some(row), &Intent::delete(Side::Destination, 8)),
+            (BaseRow::Agreed(then), 1) => {
+                let deed = Deed::HaveFrom(then, Key::parse("d/old").unwrap());
+                BaseRow::with_intent(None, &Intent { on: Side::Destination, deed, run_tag: u32::MAX })
+            }
+            (BaseRow::Agreed(row), how @ 2..=3) => {
+                let stored = (how == 3).then(|| Timestamp::new(-1, 7));
+                let deed = Deed::Delete(row.seen.source.clone(), stored);
+                let intent = Intent { on: Side::Destination, deed, run_tag: 8 };
+                BaseRow::with_intent(Some(BaseRow::Agreed(row)), &intent)
+            }
             (row, _) => row,
         })
     }
@@ -463,6 +524,7 @@ pub(super) mod tests {
             let back = decode(&mut reader).unwrap();
             prop_assert_eq!(reader.finish(), Ok(()));
             prop_assert_eq!(exact(&back), exact(&row));
+            prop_assert_eq!(row.tail().intent().is_some(), back.tail().intent().is_some());
             for end in 0..out.len() {
                 prop_assert!(decode(&mut Reader(&out[..end])).is_err(), "cut at {}", end);
             }

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::Intent;
 use super::row::{self, Damage, Read, Reader, number_of, put_bytes, put_varint, side_of};
-use super::{BaseRow, Intent};
 use crate::marker::CarriedRules;
 use crate::mode::{Side, Sides};
 
@@ -89,28 +89,15 @@ impl RowTail {
     /// Returns what a run was about to do.
     pub fn intent(&self) -> Option<Intent> {
         let mut reader = Reader(self.0.get(&INTENT)?);
-        let on = side_of(reader.byte().ok()?).ok()?;
-        let run_tag = u32::from_be_bytes(reader.take(4).ok()?.try_into().ok()?);
-        let then = match reader.0 {
-            [] => None,
-            _ => Some(row::decode(&mut reader).ok()?),
-        };
-        match then {
-            None => Some(Intent::delete(on, run_tag)),
-            Some(BaseRow::Agreed(then)) => Some(Intent { on, then: Some(then), run_tag }),
-            Some(BaseRow::Tombstone(_) | BaseRow::Deleted(_) | BaseRow::Begun(_)) => None,
-        }
+        row::decode_intent(&mut reader).ok()
     }
 
     /// Remembers what a run is about to do.
     pub fn set_intent(&mut self, intent: Option<&Intent>) {
         self.0.remove(&INTENT);
-        if let Some(Intent { on, then, run_tag }) = intent {
-            let mut bytes = vec![number_of(*on)];
-            bytes.extend_from_slice(&run_tag.to_be_bytes());
-            if let Some(then) = then {
-                row::encode(&mut bytes, &BaseRow::Agreed(then.clone()));
-            }
+        if let Some(intent) = intent {
+            let mut bytes = Vec::new();
+            row::encode_intent(&mut bytes, intent);
             self.0.insert(INTENT, bytes.into());
         }
     }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::body::{Moved, Tap};
 use super::{Executed, Job, Transfer, each, seen};
-use crate::client::{Held, Staged};
+use crate::client::{Held, Staged, Target};
 use crate::error::{ErrorKind, Result};
 use crate::examine::listed_hashes;
 use crate::fingerprint::{ContentHash, Fingerprint};
@@ -96,7 +96,7 @@ impl Transfer<'_> {
         });
         let stages = futures::stream::iter(windows).then(async |jobs| {
             let visible = jobs.iter().filter(|job| !self.clients.get(job.to).is_folder());
-            let noted = self.announce(visible.map(|job| intent(job, None)).collect()).await;
+            let noted = self.announce(visible.map(|job| intent(job, None, None)).collect()).await;
             let stages = jobs.into_iter().map(|job| match &noted {
                 Ok(()) => self.stage(job).boxed(),
                 Err(error) => ready((job, Err(error.again().ending_the_run()))).boxed(),
@@ -246,7 +246,8 @@ impl Transfer<'_> {
         let Some(first) = jobs.first().map(|(job, _)| job.target.key.clone()) else { return Ok(()) };
         let client = self.clients.get(side);
         if client.is_folder() {
-            let intents = jobs.iter().map(|(job, hash)| intent(job, *hash));
+            let noted = jobs.iter().zip(&staged);
+            let intents = noted.map(|((job, hash), staged)| intent(job, *hash, staged.held.shown()));
             if let Err(error) = self.announce(intents.collect()).await {
                 for staged in staged {
                     client.discard(staged).await;
@@ -282,6 +283,7 @@ impl Transfer<'_> {
 }
 
 /// Returns what a copy is about to do.
-fn intent(job: &Job, hash: Option<ContentHash>) -> (Key, Intent) {
-    (job.target.key.clone(), Intent::copy(job.to, &job.from, hash, job.target.run_tag))
+fn intent(job: &Job, hash: Option<ContentHash>, as_shown: Option<&Fingerprint>) -> (Key, Intent) {
+    let Target { key, run_tag, .. } = &job.target;
+    (key.clone(), Intent::copy(job.to, &job.from, hash, as_shown, *run_tag))
 }

@@ -214,8 +214,8 @@ fn intents(action: &Action, run_tag: u32) -> Vec<(Key, Intent)> {
     let Work::Rename { on, entry: old, renamed, hash, edited, keep_old } = &action.work else {
         return Vec::new();
     };
-    let free = (!keep_old).then(|| (old.key.clone(), Intent::delete(*on, run_tag)));
-    let new = (!edited).then(|| (action.key.clone(), Intent::copy(*on, renamed, *hash, run_tag)));
+    let free = (!keep_old).then(|| (old.key.clone(), Intent::delete(*on, old, run_tag)));
+    let new = (!edited).then(|| (action.key.clone(), Intent::rename(*on, old, renamed, *hash, run_tag)));
     free.into_iter().chain(new).collect()
 }
 

@@ -406,7 +406,8 @@ async fn nothing_staged_stays_behind(on: Subject) {
 async fn staged_elsewhere_is_refused(on: Subject) {
     on.backdoor.write("a", b"x");
     let entry = on.entry("a").await;
-    let held = if on.shows_at_once { Held::Temporary(key("x")) } else { Held::Published(entry) };
+    let held =
+        if on.shows_at_once { Held::Temporary(key("x"), entry.fingerprint) } else { Held::Published(entry) };
     let foreign = Staged { target: target("b", None), size: 1, hash: None, held };
     assert_eq!(kind(on.client.publish(vec![foreign]).await.remove(0)), Some(ErrorKind::Internal));
     assert_eq!(

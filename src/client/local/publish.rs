@@ -52,7 +52,7 @@ pub(super) fn publish(local: &Local, staged: &[Staged]) -> Vec<Result<Entry>> {
     let results: Vec<Result<Entry>> =
         results.unwrap_or_else(|error| staged.iter().map(|_| Err(error.again())).collect());
     for (result, one) in results.iter().zip(staged) {
-        if let (Err(_), Held::Temporary(key)) = (result, &one.held) {
+        if let (Err(_), Held::Temporary(key, _)) = (result, &one.held) {
             drop_temporary(local, key.as_str());
         }
     }
@@ -95,7 +95,7 @@ fn sync_one(root: &OwnedFd, key: &Key) -> Result<()> {
 
 fn temporary(staged: &Staged) -> Result<&Key> {
     match &staged.held {
-        Held::Temporary(key) => Ok(key),
+        Held::Temporary(key, _) => Ok(key),
         Held::Memory(..) | Held::Published(_) => {
             Err(Error::new(ErrorKind::Internal, format!("publish `{}`: staged elsewhere", staged.target.key)))
         }

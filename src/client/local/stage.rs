@@ -197,9 +197,12 @@ impl Temporary {
         let key = self.target.key.sibling(&self.name);
         let key = key
             .map_err(|error| Error::new(ErrorKind::Invalid, format!("write `{path}`")).with_source(error))?;
+        let stat = rustix::fs::fstat(&self.file).map_err(|error| failure("look at", key.as_str(), error))?;
+        let shown = self.local.entry_of_ours(key.clone(), &stat, self.local.clock.now());
         self.is_whole = true;
         let (target, size) = (self.target.clone(), self.written);
-        Ok(Staged { target, size, hash: None, held: Held::Temporary(key) })
+        let held = Held::Temporary(key, shown.fingerprint);
+        Ok(Staged { target, size, hash: None, held })
     }
 
     fn wrong_size(&self) -> Error {

@@ -162,7 +162,7 @@ impl S3Client {
         let staged = self.stage_as(target.clone(), Writing { carried, ..writing }, body).await;
         match staged.map_err(Fault::from)?.held {
             Held::Published(entry) => Ok(Entry { modified: from.modified, ..entry }),
-            Held::Temporary(_) | Held::Memory(..) => {
+            Held::Temporary(..) | Held::Memory(..) => {
                 Err(Fault::new(ErrorKind::Internal, "the copy was not published"))
             }
         }

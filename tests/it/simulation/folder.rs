@@ -17,7 +17,7 @@ use syncengine::client::{
 use syncengine::code::FailureCode;
 use syncengine::entry::Entry;
 use syncengine::filter::{IGNORE_FILE, Rules};
-use syncengine::fingerprint::Fingerprint;
+use syncengine::fingerprint::{ETag, FileStat, Fingerprint};
 use syncengine::marker::ListedMarker;
 use syncengine::{Error, ErrorKind, Key, Result, StorageClient, Timestamp};
 
@@ -154,7 +154,9 @@ impl SimFolder {
         let place = &mut world.places[self.port.place];
         place.temporaries.insert(key.as_str().to_owned(), (target.run_tag, content));
         place.times.insert(key.as_str().to_owned(), stamped);
-        Staged { target, size, hash: None, held: Held::Temporary(key) }
+        let time = place.stamp(stamped);
+        let stat = FileStat { modified: time, changed: time, inode: number, settled: false };
+        Staged { target, size, hash: None, held: Held::Temporary(key, Fingerprint::File(stat)) }
     }
 
     async fn take_in(&self, target: Target, mut body: Body) -> Result<Staged> {
@@ -187,7 +189,7 @@ impl SimFolder {
     }
 
     fn drop_temporary(&self, held: &Held) -> Option<(Bytes, Timestamp)> {
-        let Held::Temporary(key) = held else { return None };
+        let Held::Temporary(key, _) = held else { return None };
         let mut world = self.port.world.inner();
         let place = &mut world.places[self.port.place];
         let time = place.times.remove(key.as_str());
@@ -219,7 +221,9 @@ impl SimFolder {
             return Err(changed(&target.key, "is not what was planned"));
         }
         world.judge_showing(machine, at, name, &content, target.replaces.as_ref());
-        let (now, inode, tick) = (world.now_at(at), world.next_inode(), world.tick);
+        // It keeps the number of its temporary.
+        let inode = number_of(&staged.held).unwrap_or_else(|| world.next_inode());
+        let (now, tick) = (world.now_at(at), world.tick);
         let place = &mut world.places[at];
         place.begin(&[name]);
         if let (Some(old), Disposal::Trash { run }) = (place.files.get(name).cloned(), &target.disposal) {
@@ -537,7 +541,7 @@ impl StorageClient for SimFolder {
             self.port.call("sweep", "").await?;
             for key in leftovers {
                 self.port.world.inner().note("temporaries swept");
-                drop(self.drop_temporary(&Held::Temporary(key)));
+                drop(self.drop_temporary(&Held::Temporary(key, Fingerprint::Object(ETag::new("")))));
             }
             Ok(())
         }
@@ -566,5 +570,12 @@ impl StorageClient for SimFolder {
             Ok(())
         }
         .boxed()
+    }
+}
+
+fn number_of(held: &Held) -> Option<u64> {
+    match held {
+        Held::Temporary(_, Fingerprint::File(stat)) => Some(stat.inode),
+        _ => None,
     }
 }
