@@ -169,10 +169,15 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
         false
     }
 
-    /// Returns whether a version was written by the run with this tag, as far as anything kept with it tells. Folders keep
-    /// nothing of the kind.
-    fn was_written_by<'a>(&'a self, entry: &'a Entry, run_tag: u32) -> BoxFuture<'a, Result<bool>> {
-        let _ = (entry, run_tag);
+    /// Returns whether a version was written by the run with this tag, and with this time of modification if one is given, as far as
+    /// anything kept with it tells. Folders keep nothing of the kind.
+    fn was_written_by<'a>(
+        &'a self,
+        entry: &'a Entry,
+        run_tag: u32,
+        modified: Option<Timestamp>,
+    ) -> BoxFuture<'a, Result<bool>> {
+        let _ = (entry, run_tag, modified);
         Box::pin(async { Ok(false) })
     }
 

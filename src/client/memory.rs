@@ -361,8 +361,19 @@ impl StorageClient for MemoryClient {
         async move { self.read_now(entry) }.boxed()
     }
 
-    fn was_written_by<'a>(&'a self, entry: &'a Entry, run_tag: u32) -> BoxFuture<'a, Result<bool>> {
-        async move { Ok(self.request("head")?.expect(entry)?.written_by == Some(run_tag)) }.boxed()
+    fn was_written_by<'a>(
+        &'a self,
+        entry: &'a Entry,
+        run_tag: u32,
+        modified: Option<Timestamp>,
+    ) -> BoxFuture<'a, Result<bool>> {
+        async move {
+            let state = self.request("head")?;
+            let object = state.expect(entry)?;
+            let is_then = modified.is_none_or(|modified| modified == object.modified);
+            Ok(object.written_by == Some(run_tag) && is_then)
+        }
+        .boxed()
     }
 
     fn stage(&self, target: Target, body: Body) -> BoxFuture<'_, Result<Staged>> {

@@ -378,8 +378,13 @@ impl StorageClient for S3Client {
         self.head_key(key).boxed()
     }
 
-    fn was_written_by<'a>(&'a self, entry: &'a Entry, run_tag: u32) -> BoxFuture<'a, Result<bool>> {
-        self.is_of_run(entry, run_tag).boxed()
+    fn was_written_by<'a>(
+        &'a self,
+        entry: &'a Entry,
+        run_tag: u32,
+        modified: Option<Timestamp>,
+    ) -> BoxFuture<'a, Result<bool>> {
+        self.is_of_run(entry, run_tag, modified).boxed()
     }
 
     fn receipts<'a>(&'a self, written: &'a [Written]) -> BoxFuture<'a, Result<BTreeMap<Key, Kept>>> {

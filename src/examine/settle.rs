@@ -74,7 +74,11 @@ impl Examiner {
                 let there = look_again(&self.clients, intent.on.other(), old).await?;
                 Ok(has_content && matches!(there, Observed::File(old) if old.size == entry.size))
             }
-            _ => self.clients.get(intent.on).was_written_by(entry, intent.run_tag).await,
+            // The run may have written an earlier version, too.
+            _ => {
+                let (_, modified) = then.fingerprint(intent.on.other()).number_and_time();
+                self.clients.get(intent.on).was_written_by(entry, intent.run_tag, modified).await
+            }
         }
     }
 }

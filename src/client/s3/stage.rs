@@ -147,11 +147,19 @@ impl S3Client {
         Ok(Writing { key, modified, mode, condition, token, carried: None, budget })
     }
 
-    /// Returns whether a version says that the run with this tag has written it.
-    pub(super) async fn is_of_run(&self, entry: &Entry, run_tag: u32) -> Result<bool> {
+    /// Returns whether a version says that the run with this tag has written it, with this time if one is given.
+    pub(super) async fn is_of_run(
+        &self,
+        entry: &Entry,
+        run_tag: u32,
+        modified: Option<Timestamp>,
+    ) -> Result<bool> {
         let found = self.store.head(&self.object_key(&entry.key)).await;
         let found = found.map_err(|fault| fault.error(format!("look at `{}`", entry.key)))?;
-        let is_same = |object: &Object| Fingerprint::Object(object.etag.clone()) == entry.fingerprint;
+        let is_same = |object: &Object| {
+            Fingerprint::Object(object.etag.clone()) == entry.fingerprint
+                && (modified.is_none() || object.mtime == modified)
+        };
         let token = found.filter(is_same).and_then(|object| object.token);
         Ok(token.is_some_and(|token| token.starts_with(&run_part(run_tag))))
     }

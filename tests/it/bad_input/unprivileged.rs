@@ -34,7 +34,7 @@ impl Unprivileged {
                 return None;
             }
             fs::set_permissions(bench.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-            fs::copy(env!("CARGO_BIN_EXE_syncengine"), bench.path("syncengine")).unwrap();
+            bench.copy_program();
         }
         Some(Self { bench })
     }

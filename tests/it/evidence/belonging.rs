@@ -100,7 +100,7 @@ fn open_bench() -> Bench {
     for name in ["", "home", "tmp"] {
         set_mode(&bench.path(name), 0o777);
     }
-    fs::copy(env!("CARGO_BIN_EXE_syncengine"), bench.path("syncengine")).unwrap();
+    bench.copy_program();
     bench
 }
 

@@ -295,12 +295,18 @@ impl StorageClient for SimStore {
         items.try_filter_map(|entry| async move { Ok::<_, Error>(entry) }).boxed()
     }
 
-    fn was_written_by<'a>(&'a self, entry: &'a Entry, run_tag: u32) -> BoxFuture<'a, Result<bool>> {
+    fn was_written_by<'a>(
+        &'a self,
+        entry: &'a Entry,
+        run_tag: u32,
+        modified: Option<Timestamp>,
+    ) -> BoxFuture<'a, Result<bool>> {
         async move {
             self.port.call("head", entry.key.as_str()).await?;
             let world = self.port.world.inner();
             let found = world.places[self.port.place].expect(entry);
-            Ok(found.is_some_and(|file| file.written_by == Some(run_tag)))
+            let is_then = |time: Timestamp| modified.is_none_or(|modified| modified == time);
+            Ok(found.is_some_and(|file| file.written_by == Some(run_tag) && is_then(file.modified)))
         }
         .boxed()
     }

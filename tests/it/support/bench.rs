@@ -50,6 +50,14 @@ impl Bench {
         command
     }
 
+    /// Puts a copy of the program into the bench, for users who may not reach where it was built. Another process copies it: what this
+    /// one has open for writing could not be run while any other test starts a program.
+    pub(crate) fn copy_program(&self) {
+        let to = self.path("syncengine");
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_syncengine")).arg(to).status();
+        assert!(copied.unwrap().success());
+    }
+
     pub(crate) fn run(&self, words: &[&str]) -> Ran {
         Ran::of(&self.command(words).output().unwrap())
     }
