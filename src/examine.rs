@@ -203,29 +203,6 @@ impl Examiner {
         Ok(Item { key, base: base.map(Box::new), found, hashes, facts, verdict, strayed, settled })
     }
 
-    /// Returns what the sides show if what the base does not know of one may be what somebody did on the other one, whom a run has
-    /// followed, and who has put the old version back since: that is the newer act. Its file is another one of the same content.
-    fn as_put_back(
-        &self,
-        base: Option<&Agreed>,
-        sides: &Sides<Observed>,
-        sights: Sides<Sight>,
-    ) -> Sides<Sight> {
-        let is_another = |side: Side| match (base.map(|base| base.fingerprint(side)), sides.get(side)) {
-            (
-                Some(Fingerprint::File(was)),
-                Observed::File(Entry { fingerprint: Fingerprint::File(is), .. }),
-            ) => (was.inode, was.changed) != (is.inode, is.changed),
-            _ => false,
-        };
-        let seen = |side: Side| {
-            let is_followed = self.rollback.may_have_followed(*sights.get(side.other()));
-            let is_put_back = *sights.get(side) == Sight::Touched && is_followed && is_another(side);
-            if is_put_back { Sight::Changed } else { *sights.get(side) }
-        };
-        Sides::new(seen(Side::Source), seen(Side::Destination))
-    }
-
     /// Returns what each side shows against the base.
     async fn sights(
         &self,

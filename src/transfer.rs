@@ -38,6 +38,7 @@ mod copy;
 mod memory;
 mod phases;
 mod receipt;
+mod record;
 mod rename;
 mod respell;
 #[cfg(test)]
@@ -320,43 +321,6 @@ impl<'a> Transfer<'a> {
 
     fn target(&self, key: Key, replaces: Option<Entry>) -> Target {
         Target { key, replaces, heir_of: None, disposal: self.disposal.clone(), run_tag: self.run_tag }
-    }
-
-    /// Notes what is about to be done, durably: cut off after it, nobody else could tell what was done from what somebody did since.
-    async fn announce(&self, intents: Vec<(Key, Intent)>) -> Result<()> {
-        if intents.is_empty() {
-            return Ok(());
-        }
-        self.noting(self.state.announce(intents).await)?;
-        self.flush().await
-    }
-
-    /// Records rows and flushes when it is time.
-    async fn record(&self, mut rows: Vec<RowChange>) -> Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        self.doubt_written(&mut rows);
-        let count = rows.len();
-        self.noting(self.state.record(rows).await)?;
-        let unflushed = self.progress.unflushed.fetch_add(count, Ordering::Relaxed) + count;
-        let waited = self.clock.monotonic().saturating_sub(*self.progress.last_flush.lock().await);
-        if unflushed >= ROWS_PER_FLUSH || waited >= FLUSH_INTERVAL {
-            self.flush().await?;
-        }
-        Ok(())
-    }
-
-    async fn flush(&self) -> Result<()> {
-        self.progress.unflushed.store(0, Ordering::Relaxed);
-        *self.progress.last_flush.lock().await = self.clock.monotonic();
-        self.noting(self.state.flush().await)
-    }
-
-    /// Notes whether the state has failed.
-    fn noting(&self, result: Result<()>) -> Result<()> {
-        self.progress.state_failed.fetch_or(result.is_err(), Ordering::Relaxed);
-        result
     }
 
     /// Notes whether `side` has no room left.

@@ -104,6 +104,67 @@ fn what_a_killed_run_did_to_a_folder_can_be_taken_back_on_the_other() {
     assert!(kills > 30, "{kills} runs were killed");
 }
 
+/// What the run did not come to, or has done, the user does himself in the other folder.
+#[test]
+fn what_a_user_does_himself_after_a_kill_stays() {
+    if !Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success()) {
+        return skip("strace kills at a system call");
+    }
+    let acts: [(&str, &str, Act, Act); 3] = [
+        (
+            "an edit that he moves there",
+            "f",
+            |here, _| fs::write(here.join("f"), "new").unwrap(),
+            |here, there| fs::rename(here.join("f"), there.join("f")).unwrap(),
+        ),
+        (
+            "a new file that he copies there, and deletes",
+            "d/new",
+            |here, _| fs::write(here.join("d/new"), "new").unwrap(),
+            |here, there| {
+                fs::copy(here.join("d/new"), there.join("d/new")).unwrap();
+                fs::remove_file(here.join("d/new")).unwrap();
+            },
+        ),
+        (
+            "a deletion that he takes back there",
+            "f",
+            |here, kept| fs::rename(here.join("f"), kept.join("f")).unwrap(),
+            |here, there| {
+                let kept = here.with_file_name("tmp").join("f");
+                Command::new("cp").arg("-p").arg(kept).arg(there.join("f")).status().unwrap();
+            },
+        ),
+    ];
+    let mut judged = 0;
+    for (what, name, act, by_hand) in acts {
+        for nth in 1..=8 {
+            let bench = Bench::new();
+            let (here, there) = (bench.path("a"), bench.path("b"));
+            before(&Folder(here.clone()));
+            let words = ["sync", "a", "b", "--state-dir", "state", "--output", "json"];
+            assert_eq!(bench.run(&words).code, 0);
+            act(&here, &bench.path("tmp"));
+            let then = fs::read(here.join(name)).ok();
+            // Otherwise there is nothing left for him to do.
+            if !is_killed(&bench, &words, nth) || fs::read(there.join(name)).ok() == then && then.is_some() {
+                continue;
+            }
+            if then.is_none() && there.join(name).exists() {
+                continue;
+            }
+            by_hand(&here, &there);
+            let wanted = fs::read(there.join(name)).unwrap();
+            let ran = bench.run(&words);
+            let found = [&here, &there].map(|side| fs::read(side.join(name)).ok());
+            let wanted = [Some(wanted.clone()), Some(wanted)];
+            assert_eq!((ran.code, found), (0, wanted), "{what}, killed at call {nth}: {}", ran.document());
+            judged += 1;
+        }
+    }
+    assert!(judged > 6, "{judged} kills left him something to do");
+}
+
 /// Runs the program until the `nth` call that gives a file a name or takes it away, where it is killed. Returns whether it got there.
 fn is_killed(bench: &Bench, words: &[&str], nth: i64) -> bool {
     let program = bench.command(words);
