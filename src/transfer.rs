@@ -50,12 +50,6 @@ pub(crate) use phases::Removal;
 use phases::{Phases, parted};
 pub(crate) use receipt::vanished;
 
-/// Rows recorded between two flushes, at most; a power cut costs the work of one batch.
-const ROWS_PER_FLUSH: usize = 500;
-
-/// Time between two flushes, at most.
-const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
-
 /// Files in one batch of removals, as in one of S3's multi-object deletes.
 const REMOVALS_PER_BATCH: usize = 1000;
 

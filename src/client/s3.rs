@@ -371,7 +371,7 @@ impl StorageClient for S3Client {
     }
 
     fn list(&self, request: ListRequest) -> BoxStream<'_, Result<Listed>> {
-        self.list_all(request)
+        self.list_all(request.object_names)
     }
 
     fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Listed>>> {

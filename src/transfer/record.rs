@@ -1,11 +1,18 @@
 //! What a run writes down in the state: before it does something, and after.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use super::{FLUSH_INTERVAL, ROWS_PER_FLUSH, Transfer};
+use super::Transfer;
 use crate::error::Result;
 use crate::key::Key;
 use crate::state::{Intent, RowChange};
+
+/// Rows recorded between two flushes, at most; a power cut costs the work of one batch.
+const ROWS_PER_FLUSH: usize = 500;
+
+/// Time between two flushes, at most.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
 
 impl Transfer<'_> {
     /// Notes what is about to be done, durably: cut off after it, nobody else could tell what was done from what somebody did since.

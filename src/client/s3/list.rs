@@ -12,7 +12,7 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use super::S3Client;
 use super::page::{Object, Page, Position};
 use super::walk::{self, PAGE_KEYS, Walk};
-use crate::client::{ListRequest, Listed, Unnamed};
+use crate::client::{Listed, Unnamed};
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
@@ -97,11 +97,11 @@ impl S3Client {
         }
     }
 
-    /// Lists the tree. The `.syncignore` files and the filter of the request are not looked at: the former count
+    /// Lists the tree. The `.syncignore` files and the filter of a request are not looked at: the former count
     /// in folders only, where reading one costs no request, and a prefix has no folders that could be left out.
-    pub(super) fn list_all(&self, request: ListRequest) -> BoxStream<'_, Result<Listed>> {
+    pub(super) fn list_all(&self, object_names: bool) -> BoxStream<'_, Result<Listed>> {
         let kept = self.store.first_page.take(self.store.ports.clock.monotonic(), &self.at.prefix);
-        let mut view = View::new(self.at.prefix.len(), request.object_names);
+        let mut view = View::new(self.at.prefix.len(), object_names);
         let pages = walk::ordered(&self.store, &self.at.prefix, kept, format!("list `{}`", self.location));
         let items = pages.map_ok(move |objects| {
             let seen: Vec<_> = objects.into_iter().filter_map(|object| view.show(object)).map(Ok).collect();

@@ -64,7 +64,7 @@ fn good(names: &[&str], token: &str) -> Answer {
 
 /// What is listed, up to the first error.
 async fn listed(client: &S3Client) -> (Vec<String>, Option<Error>) {
-    let mut stream = client.list_all(ListRequest::default());
+    let mut stream = client.list_all(false);
     let mut names = Vec::new();
     while let Some(item) = stream.next().await {
         match item {
