@@ -250,8 +250,11 @@ impl StorageClient for LocalClient {
 
     fn remove<'a>(&'a self, entries: Vec<Entry>, disposal: &'a Disposal) -> BoxFuture<'a, Vec<Result<()>>> {
         let (count, disposal) = (entries.len(), disposal.clone());
-        async move { each(count, self.step(move |local| Ok(remove::remove(local, &entries, &disposal))).await) }
-            .boxed()
+        let removed = self.step(move |local| {
+            entries.iter().try_for_each(|entry| file_name(&entry.key).map(drop))?;
+            Ok(remove::remove(local, &entries, &disposal))
+        });
+        async move { each(count, removed.await) }.boxed()
     }
 
     fn sweep(&self, leftovers: Vec<Key>) -> BoxFuture<'_, Result<()>> {

@@ -209,7 +209,7 @@ mod tests {
             ("more rows", block(1, 1, &[row(0, "a"), row(0, "b")])),
             ("order", block(1, 2, &[row(0, "b"), row(0, "a")])),
             ("twice", block(1, 2, &[row(0, "b"), row(0, "b")])),
-            ("key", block(1, 1, &[row(0, "../x")])),
+            ("key", block(1, 1, &[row(0, "a\0")])),
             ("key", block(1, 1, &[row(0, "")])),
             ("prefix", block(1, 2, &[row(0, "a"), row(2, "b")])),
             ("count", seal(vec![1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1])),

@@ -159,7 +159,7 @@ fn canonical(path: &Path) -> Result<PathBuf> {
 /// Opens the folder `folder` (`""` is the root itself) beneath `root`. `LOOP`: a component is a symbolic
 /// link. `NOTDIR`: one is a file. `XDEV`: one is a mount.
 pub(super) fn open_folder(root: &OwnedFd, folder: &str) -> Result<OwnedFd, Errno> {
-    if !folder.is_empty() && folder.split('/').any(|name| matches!(name, "" | "." | "..")) {
+    if folder.split('/').any(|name| matches!(name, "." | "..")) {
         return Err(Errno::INVAL);
     }
     if folder.is_empty() {
