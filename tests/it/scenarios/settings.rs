@@ -124,7 +124,11 @@ impl Setting {
     }
 
     /// Returns why a case says nothing here, if it does not.
-    fn leaves_out(&self, (_, steps): &Case) -> Option<&'static str> {
+    fn leaves_out(&self, (name, steps): &Case) -> Option<&'static str> {
+        // Two stores hold a file and what is below it; `stores::between_two_stores_every_name_of_an_object_counts` plays that.
+        if name.starts_with("b26:") && self.sides == [Kind::Store, Kind::Store] {
+            return Some("a file in the place of a folder");
+        }
         for words in steps.iter().flat_map(|step| commands(step.0)) {
             let side = match words[0] {
                 "a" => 0,
