@@ -157,15 +157,18 @@ impl Deleted {
     /// Returns whether `entry` is that version, which the store has all the same. One of these bytes that was written since is
     /// another.
     pub fn is(&self, entry: &Entry) -> bool {
-        let Fingerprint::Object(etag) = &entry.fingerprint else { return false };
-        // A look by name tells whole seconds.
-        let is_then = |stored: Timestamp| {
-            stored == self.stored
-                || stored.seconds == self.stored.seconds
-                    && (stored.nanoseconds == 0 || self.stored.nanoseconds == 0)
-        };
-        *etag == self.etag && entry.stored.is_some_and(is_then)
+        is_stored(&self.etag, self.stored, entry)
     }
+}
+
+/// Returns whether `entry` is the version with this ETag that a store got at this time.
+pub(crate) fn is_stored(etag: &ETag, stored: Timestamp, entry: &Entry) -> bool {
+    let Fingerprint::Object(is) = &entry.fingerprint else { return false };
+    // A look by name tells whole seconds.
+    let is_then = |time: Timestamp| {
+        time == stored || time.seconds == stored.seconds && (time.nanoseconds == 0 || stored.nanoseconds == 0)
+    };
+    is == etag && entry.stored.is_some_and(is_then)
 }
 
 /// The last version both sides had.

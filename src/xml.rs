@@ -23,6 +23,12 @@ pub(crate) fn escape_controls(text: Bytes) -> Bytes {
     escaped.into()
 }
 
+/// Returns a name with U+FFFD in the place of control characters, as writers of XML that know no other way show it.
+pub(crate) fn replace_controls(name: &str) -> String {
+    let is_odd = |letter: char| u8::try_from(letter).is_ok_and(is_control);
+    name.chars().map(|letter| if is_odd(letter) { char::REPLACEMENT_CHARACTER } else { letter }).collect()
+}
+
 /// Returns whether a byte stands for a character that XML has no place for.
 fn is_control(byte: u8) -> bool {
     byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r')

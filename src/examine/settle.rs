@@ -12,7 +12,7 @@ use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 use crate::mode::{Side, Sides};
 use crate::plan::Sight;
-use crate::state::{Agreed, BaseRow, Deed, Deleted, Intent, RowChange};
+use crate::state::{Agreed, BaseRow, Deed, Intent, RowChange, is_stored};
 
 impl Examiner {
     /// Returns what the base says of a path once it is known whether what was about to be done there was done, and how to
@@ -115,10 +115,7 @@ fn shown_as(then: &Agreed, on: Side, entry: &Entry) -> Entry {
 /// Returns whether `entry` is the very version that was to be deleted.
 fn is_still(seen: &Fingerprint, stored: Option<Timestamp>, entry: &Entry) -> bool {
     match (seen, stored) {
-        (Fingerprint::Object(etag), Some(stored)) => {
-            let (on, etag) = (Side::Source, etag.clone());
-            Deleted { on, etag, stored, tail: crate::state::RowTail::default() }.is(entry)
-        }
+        (Fingerprint::Object(etag), Some(stored)) => is_stored(etag, stored, entry),
         _ => *seen == entry.fingerprint,
     }
 }

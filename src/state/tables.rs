@@ -322,9 +322,7 @@ impl Trees {
 
     /// Returns the row of `key` in the blocks.
     pub(super) fn get(&self, key: &Key) -> std::result::Result<Option<BaseRow>, Fault> {
-        let mut rows = self.block_for(key.as_str())?.unwrap_or_default();
-        let found = rows.binary_search_by(|(name, _)| name.cmp(key));
-        Ok(found.ok().map(|at| rows.swap_remove(at).1))
+        self.in_order().get(key)
     }
 
     /// Returns what reads rows one by one, and a block only once while they are in order.

@@ -323,6 +323,10 @@ fn check(tag: u64) -> Read<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::Timestamp;
+    use crate::fingerprint::{ETag, Fingerprint};
+    use crate::key::Key;
+    use crate::state::{Agreed, Deed};
 
     #[test]
     fn fields_that_nobody_knows_are_kept_and_those_that_must_be_known_refused() {
@@ -365,6 +369,27 @@ mod tests {
         }
         // What a later release may write there says nothing to this one.
         assert_eq!(RowTail::default().with(1, &[7, 0]).unlisted(), None);
+    }
+
+    #[test]
+    fn a_row_remembers_what_a_run_is_about_to_do() {
+        let seen = Sides::new(Fingerprint::Object(ETag::new("a")), Fingerprint::Object(ETag::new("b")));
+        let then = Agreed::new(7, None, seen.clone());
+        let stored = Some(Timestamp::new(-1, 7));
+        for deed in [
+            Deed::Have(then.clone()),
+            Deed::HaveFrom(then, Key::of_object("old//name").unwrap()),
+            Deed::Delete(seen.source.clone(), None),
+            Deed::Delete(seen.destination, stored),
+        ] {
+            let intent = Intent { on: Side::Destination, run_tag: 0xfedc_ba98, deed };
+            let mut tail = RowTail::default().with(63, b"x");
+            tail.set_intent(Some(&intent));
+            assert_eq!(tail.intent(), Some(intent));
+            tail.set_intent(None);
+            assert_eq!(tail, RowTail::default().with(63, b"x"));
+        }
+        assert_eq!(RowTail::default().with(2, &[1, 0, 0, 0, 0, 9]).intent(), None);
     }
 
     #[test]

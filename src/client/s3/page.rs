@@ -214,17 +214,14 @@ fn check_echo(answer: &ListObjectsV2Output, bucket: &str, prefix: &str) -> Resul
         return Err(format!("it is that of another bucket, `{}`", escape(name.as_bytes())));
     }
     let echoed = answer.prefix.as_deref().unwrap_or(prefix);
-    // SeaweedFS and Ceph do not encode the prefix, whatever they were asked.
-    if echoed != prefix && decode(echoed).as_deref() != Some(prefix) && echoed != as_xml_shows(prefix) {
+    // SeaweedFS and Ceph do not encode the prefix, whatever they were asked; and SeaweedFS (4.48) replaces what XML cannot hold.
+    if echoed != prefix
+        && decode(echoed).as_deref() != Some(prefix)
+        && echoed != crate::xml::replace_controls(prefix)
+    {
         return Err(format!("it is that of another prefix, `{}`", escape(echoed.as_bytes())));
     }
     Ok(())
-}
-
-/// Returns a name as SeaweedFS (4.48) writes it where it encodes nothing: what XML cannot hold becomes U+FFFD.
-fn as_xml_shows(name: &str) -> String {
-    let has_place = |letter: char| letter >= ' ' || matches!(letter, '\t' | '\n' | '\r');
-    name.chars().map(|letter| if has_place(letter) { letter } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 fn object(told: aws_sdk_s3::types::Object, encoded: bool, prefix: &str) -> Result<Object, String> {

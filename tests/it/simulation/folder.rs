@@ -17,7 +17,7 @@ use syncengine::client::{
 use syncengine::code::FailureCode;
 use syncengine::entry::Entry;
 use syncengine::filter::{IGNORE_FILE, Rules};
-use syncengine::fingerprint::{ETag, FileStat, Fingerprint};
+use syncengine::fingerprint::{FileStat, Fingerprint};
 use syncengine::marker::ListedMarker;
 use syncengine::{Error, ErrorKind, Key, Result, StorageClient, Timestamp};
 
@@ -182,14 +182,18 @@ impl SimFolder {
             Err(changed(&target.key, "came with another number of bytes than announced"))
         };
         let result = result.await;
-        self.drop_temporary(&unfinished.held);
+        self.drop_held(&unfinished.held);
         // Users may have put a file in the place of the folder meanwhile, and the temporary went with it.
         self.check_folder(&target.key)?;
         result.map(|()| self.hold(target, bytes.into(), modified))
     }
 
-    fn drop_temporary(&self, held: &Held) -> Option<(Bytes, Timestamp)> {
+    fn drop_held(&self, held: &Held) -> Option<(Bytes, Timestamp)> {
         let Held::Temporary(key, _) = held else { return None };
+        self.drop_temporary(key)
+    }
+
+    fn drop_temporary(&self, key: &Key) -> Option<(Bytes, Timestamp)> {
         let mut world = self.port.world.inner();
         let place = &mut world.places[self.port.place];
         let time = place.times.remove(key.as_str());
@@ -202,7 +206,7 @@ impl SimFolder {
         let target = &staged.target;
         let name = target.key.as_str();
         let (content, modified) =
-            self.drop_temporary(&staged.held).ok_or_else(|| changed(&target.key, "lost its temporary"))?;
+            self.drop_held(&staged.held).ok_or_else(|| changed(&target.key, "lost its temporary"))?;
         if target.replaces.is_none() {
             self.check_spelling(&target.key)?;
         }
@@ -272,7 +276,7 @@ impl SimFolder {
         let first = staged.first().map(|one| one.target.key.as_str().to_owned()).unwrap_or_default();
         if let Err(error) = self.port.call("publish", &first).await {
             for one in &staged {
-                drop(self.drop_temporary(&one.held));
+                drop(self.drop_held(&one.held));
             }
             return staged.iter().map(|_| Err(Error::new(error.kind(), error.chain()))).collect();
         }
@@ -525,7 +529,7 @@ impl StorageClient for SimFolder {
     }
 
     fn discard(&self, staged: Staged) -> BoxFuture<'_, ()> {
-        async move { drop(self.drop_temporary(&staged.held)) }.boxed()
+        async move { drop(self.drop_held(&staged.held)) }.boxed()
     }
 
     fn rename<'a>(&'a self, from: &'a Entry, to: &'a Key) -> BoxFuture<'a, Result<Entry>> {
@@ -541,7 +545,7 @@ impl StorageClient for SimFolder {
             self.port.call("sweep", "").await?;
             for key in leftovers {
                 self.port.world.inner().note("temporaries swept");
-                drop(self.drop_temporary(&Held::Temporary(key, Fingerprint::Object(ETag::new("")))));
+                drop(self.drop_temporary(&key));
             }
             Ok(())
         }
