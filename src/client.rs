@@ -184,8 +184,10 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
     /// Removes leftover temporaries that [`Listed::Leftover`] reported.
     fn sweep(&self, leftovers: Vec<Key>) -> BoxFuture<'_, Result<()>>;
 
-    /// Ends what earlier runs left that could have been gone on with, and was not.
-    fn settle(&self) -> BoxFuture<'_, ()> {
+    /// Remembers for later runs what this one has learnt, and, where runs write, ends what earlier ones left that could have been
+    /// gone on with, and was not.
+    fn settle(&self, is_written: bool) -> BoxFuture<'_, ()> {
+        let _ = is_written;
         Box::pin(async {})
     }
 

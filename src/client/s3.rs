@@ -44,6 +44,7 @@ mod endpoint;
 mod fault;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod habit;
 mod ledger;
 mod limiter;
 mod limits;
@@ -70,6 +71,7 @@ mod versioning;
 mod walk;
 
 use fault::Fault;
+use habit::Habit;
 use ledger::Ledger;
 use limits::Limits;
 use orphans::Unfinished;
@@ -154,13 +156,11 @@ pub struct S3Client {
     announced: Announced,
     /// When the run before this one ended, by its clock, in seconds since 1970.
     last_run: AtomicI64,
-    /// The conditions that the store ignored when they were needed.
-    /// What ETags turned out to be made of.
-    habit: Mutex<read::Habit>,
+    /// What was seen of what ETags are made of.
+    habit: Arc<Habit>,
     /// Digests of the names and tokens of what was written.
-    tokens: Mutex<HashSet<u64>>,
-    /// Digests of the versions that were read; two of one digest would cost a few requests.
-    read_once: (Mutex<HashSet<u64>>, RandomState),
+    tokens: (Mutex<HashSet<u64>>, RandomState),
+    /// The conditions that the store ignored when they were needed.
     unguarded: Mutex<BTreeSet<&'static str>>,
     /// Whatever must live as long as the client.
     _keep: Option<Arc<dyn Any + Send + Sync>>,
@@ -248,9 +248,8 @@ impl S3Client {
             creating: tokio::sync::Mutex::default(),
             versioning: Versioning::default(),
             tells_etags: AtomicBool::new(false),
-            habit: Mutex::default(),
-            tokens: Mutex::default(),
-            read_once: (Mutex::default(), RandomState::new()),
+            habit: Arc::default(),
+            tokens: (Mutex::default(), RandomState::new()),
             unfinished: Unfinished::default(),
             trashed: Mutex::default(),
             hidden: Mutex::default(),
@@ -451,10 +450,13 @@ impl StorageClient for S3Client {
         self.sweep_all(leftovers).boxed()
     }
 
-    fn settle(&self) -> BoxFuture<'_, ()> {
-        async {
-            self.abort_unfinished().await;
-            self.complete_manifests().await;
+    fn settle(&self, is_written: bool) -> BoxFuture<'_, ()> {
+        async move {
+            self.remember_etags();
+            if is_written {
+                self.abort_unfinished().await;
+                self.complete_manifests().await;
+            }
         }
         .boxed()
     }

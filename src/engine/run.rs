@@ -165,8 +165,8 @@ impl SyncEngine {
         purging: &[Side],
         recorder: &Recorder,
     ) {
-        for side in pair.written() {
-            prepared.clients.get(side).settle().await;
+        for side in Side::BOTH {
+            prepared.clients.get(side).settle(pair.allows_copy_to(side)).await;
         }
         for side in purging.iter().filter(|_| pair.trash_max.is_some()) {
             self.purge(*side, pair, prepared, past, recorder).await;

@@ -132,6 +132,7 @@ impl S3Client {
         let key = self.object_key(&copy.key);
         let proved = Box::pin(self.store.prove_copy(&source, &key, self.capabilities().await?, None)).await;
         let Err(fault) = proved else { return Ok(()) };
+        self.doubt(&fault);
         if let Some(left) = &fault.left
             && let Err(fault) = self.delete_version(&key, left).await
         {

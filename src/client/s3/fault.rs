@@ -26,6 +26,9 @@ const UNGUARDED: &str = "Unguarded";
 /// The code of a peer whose certificate is not trusted.
 const STRANGER: &str = "UntrustedCertificate";
 
+/// The code of [`Fault::other_bytes`]; no store has it.
+const OTHER_BYTES: &str = "OtherBytes";
+
 /// The code of an answer that did not come whole.
 const CUT: &str = "AnswerCut";
 
@@ -103,6 +106,12 @@ impl Fault {
         Self::new(ErrorKind::Invalid, message).leaving(left)
     }
 
+    /// Returns the fault of a part that the store has other bytes for than were sent.
+    pub(super) fn other_bytes(part: i32) -> Self {
+        let message = format!("the store took other bytes than were sent for part {part}");
+        Self { code: OTHER_BYTES.into(), ..Self::new(ErrorKind::Invalid, message) }
+    }
+
     /// Returns the fault of a write that left an object which is ours and not what it should be.
     pub(super) fn leaving(self, left: ETag) -> Self {
         Self { left: Some(left), ..self }
@@ -117,6 +126,11 @@ impl Fault {
     pub(super) fn respelled() -> Self {
         let message = "the store does not keep this name as it is";
         Self { code: RESPELLED.into(), ..Self::new(ErrorKind::Invalid, message) }
+    }
+
+    /// The store has other content than was sent, as far as what it tells can be believed.
+    pub(super) fn shows_other_bytes(&self) -> bool {
+        self.left.is_some() || self.code == OTHER_BYTES
     }
 
     /// The condition of the request did not hold.

@@ -123,7 +123,10 @@ impl S3Client {
         part_bytes: u64,
         mut body: Body,
     ) -> Result<(Vec<Part>, u64)> {
-        let fail = |fault: Fault| fault.error(format!("write `{}`", target.key));
+        let fail = |fault: Fault| {
+            self.doubt(&fault);
+            fault.error(format!("write `{}`", target.key))
+        };
         let room = usize::try_from(part_bytes).unwrap_or(usize::MAX);
         let mut sending = FuturesUnordered::new();
         let mut sent: Vec<Part> = Vec::new();
@@ -308,8 +311,7 @@ impl Store {
                 (false, _) => return Ok(Part { number, etag: answer.e_tag, md5 }),
                 (true, false) => has_tried = true,
                 (true, true) => {
-                    let message = format!("the store took other bytes than were sent for part {number}");
-                    return Err(Fault::new(ErrorKind::Invalid, message));
+                    return Err(Fault::other_bytes(number));
                 }
             }
         }

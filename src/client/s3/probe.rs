@@ -16,6 +16,7 @@ use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
+use super::habit::Etags;
 use super::ledger::make_private;
 use super::object::quoted;
 use super::store::Store;
@@ -29,7 +30,7 @@ pub(super) const PROBE: &str = ".syncengine/probe/";
 const REMEMBERED_SECONDS: i64 = 30 * 24 * 3600;
 
 /// The form of the file.
-const SCHEMA: u32 = 4;
+const SCHEMA: u32 = 5;
 
 /// What a probe has in it.
 const CONTENT: &[u8] = b"probe";
@@ -64,11 +65,9 @@ struct Remembered {
     asked_at: i64,
     /// None where nothing was asked, but something learnt all the same.
     capabilities: Option<Capabilities>,
-    /// Whether what was read has shown that ETags are not made of the content.
-    #[serde(default)]
-    has_opaque_etags: bool,
+    /// What ETags are made of, as what was read has shown.
+    etags: Option<Etags>,
     /// Of which bucket that is.
-    #[serde(default)]
     bucket: Identity,
 }
 
@@ -87,6 +86,11 @@ impl Capabilities {
     /// Returns an ETag as the store wants it in `If-Match`.
     pub(super) fn if_match(self, etag: &ETag) -> String {
         if self.unquoted { etag.to_string() } else { quoted(etag) }
+    }
+
+    /// Returns what ETags are made of.
+    pub(super) fn etags(self) -> Etags {
+        if self.md5_etags { Etags::Hashes } else { Etags::Opaque }
     }
 }
 
@@ -131,7 +135,7 @@ impl Probe {
         tracing::debug!(?capabilities, "the store was asked what it can do");
         if self.file.is_some() {
             let bucket = if self.is_remote { Identity::of(store).await } else { Identity::default() };
-            self.remember(now, Some(capabilities), !capabilities.md5_etags, bucket);
+            self.remember(now, Some(capabilities), None, bucket);
         }
         Ok(capabilities)
     }
@@ -146,14 +150,23 @@ impl Probe {
         self.recall(now)?.capabilities
     }
 
-    /// Returns whether the ETags of the store were seen not to be made of the content, if that is not long ago.
-    pub(super) fn has_opaque_etags(&self, now: i64) -> bool {
-        self.recall(now).is_some_and(|known| known.has_opaque_etags)
+    /// Returns what reading has shown of the ETags of a store that was not asked, if that is not long ago.
+    pub(super) fn etags(&self, now: i64) -> Option<Etags> {
+        self.recall(now)?.etags
     }
 
-    /// Remembers that a store which was not asked makes its ETags of something else than the content.
-    pub(super) fn remember_opaque_etags(&self, now: i64) {
-        self.remember(now, None, true, Identity::default());
+    /// Remembers what reading has shown of the ETags of a store that was not asked.
+    pub(super) fn remember_etags(&self, now: i64, etags: Etags) {
+        self.remember(now, None, Some(etags), Identity::default());
+    }
+
+    /// Forgets what the store answered: what it does now is something else. The next run asks again.
+    pub(super) fn forget(&self) {
+        if let Some(file) = &self.file
+            && let Err(error) = std::fs::remove_file(file)
+        {
+            tracing::debug!(%error, "what the store could do stays remembered");
+        }
     }
 
     fn recall(&self, now: i64) -> Option<Remembered> {
@@ -168,11 +181,11 @@ impl Probe {
         &self,
         asked_at: i64,
         capabilities: Option<Capabilities>,
-        has_opaque_etags: bool,
+        etags: Option<Etags>,
         bucket: Identity,
     ) {
         let Some(file) = &self.file else { return };
-        let known = Remembered { schema: SCHEMA, asked_at, capabilities, has_opaque_etags, bucket };
+        let known = Remembered { schema: SCHEMA, asked_at, capabilities, etags, bucket };
         let Ok(text) = serde_json::to_vec(&known) else { return };
         let temporary = file.with_extension("new");
         let write = || {
@@ -495,7 +508,7 @@ mod tests {
             let (first, second) = (store_of(then), store_of(now));
             let (before, after) = (client(&first, limits()), client(&second, limits()));
             let time = after.store.ports.clock.now().seconds;
-            probe.remember(time, Some(Capabilities::default()), false, Identity::of(&before.store).await);
+            probe.remember(time, Some(Capabilities::default()), None, Identity::of(&before.store).await);
             // Any answer tells what the server calls itself.
             drop(after.store.head("p/f").await);
             let known = probe.capabilities(&after.store).await;

@@ -3,10 +3,8 @@
 //! Every GET asks for one version, and what comes is measured: an answer that is short, long, too slow, or of
 //! another version is an error. A range that breaks off is asked for again from where it broke.
 
-use std::collections::HashSet;
-use std::hash::BuildHasher;
 use std::ops::Range;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
@@ -18,15 +16,13 @@ use super::fault::Fault;
 use super::limits::Limits;
 use super::metadata::{mode_of, mtime_of, timestamp};
 use super::object::{etag_of, quoted};
-use super::page::{Object, Position};
 use super::proof::hides_hash;
 use super::store::Store;
-use super::walk::PAGE_KEYS;
 use crate::client::Body;
 use crate::clock::Clock;
 use crate::entry::Entry;
 use crate::error::{ErrorKind, Result};
-use crate::fingerprint::{ContentHash, ETag, HashForm, Parts, likely_part_sizes};
+use crate::fingerprint::{ContentHash, ETag, Parts, likely_part_sizes};
 
 /// Bytes of one ranged GET. Large enough that the request costs nothing beside it.
 const RANGE_BYTES: u64 = 8 * 1024 * 1024;
@@ -34,33 +30,12 @@ const RANGE_BYTES: u64 = 8 * 1024 * 1024;
 /// Ranges of one object under way at once.
 const RANGES: usize = 4;
 
-/// How many objects are read before it is believed that ETags are no hashes, and how large they are at most. Ours: little beside a
-/// file that is lost.
-const WITNESSES: usize = 4;
-const SMALL_BYTES: u64 = 1024 * 1024;
-
 /// Larger objects come in ranges.
-const WHOLE_BYTES: u64 = 2 * RANGE_BYTES;
+pub(super) const WHOLE_BYTES: u64 = 2 * RANGE_BYTES;
 
 /// Returns how many bytes of an object are in memory at once while it is read.
 pub(super) fn resident_bytes(size: u64) -> u64 {
     if size <= WHOLE_BYTES { size.min(1024 * 1024) } else { size.min(RANGE_BYTES * RANGES as u64) }
-}
-
-/// What versions that were read have shown of the ETags of a store.
-#[derive(Debug, Default)]
-pub(super) struct Habit {
-    /// One was the MD5 of its content.
-    is_md5: bool,
-    /// Digests of those that were not.
-    others: HashSet<u64>,
-}
-
-impl Habit {
-    /// Returns whether ETags are something else than hashes: one object alone may be damaged.
-    fn is_opaque(&self) -> bool {
-        !self.is_md5 && self.others.len() > 1
-    }
 }
 
 /// One version of an object, to be read.
@@ -86,11 +61,15 @@ impl S3Client {
         let mode = mode_of(answer.metadata.as_ref());
         let hides =
             hides_hash(answer.server_side_encryption.as_ref(), answer.sse_customer_algorithm.as_deref());
-        let is_opaque = hides || self.has_opaque_etags() || self.is_read_in_vain(&version).await;
+        let is_opaque = hides || self.is_read_in_vain(&version).await;
         let proof = if is_opaque { None } else { version.proof().await };
         let chunks = version.chunks(first, answer);
         let doing = doing();
-        let chunks = chunks.map_err(move |fault| gone(fault).error(&doing)).boxed();
+        let chunks = self.learn_from(
+            chunks.map_err(move |fault| gone(fault).error(&doing)).boxed(),
+            proof,
+            entry.size,
+        );
         Ok(Body { size: entry.size, modified, mode, folder_modes: Vec::new(), proof, chunks })
     }
 }
@@ -115,78 +94,6 @@ impl S3Client {
             Ok(version.proof().await)
         };
         found.await.map_err(|fault: Fault| fault.error(format!("look at `{}`", entry.key)))
-    }
-
-    /// Returns whether a version that is read once more seems to have come as another one because the store makes its ETags of
-    /// something else than the content. Only then is it found out.
-    async fn is_read_in_vain(&self, version: &Version) -> bool {
-        let digest = self.read_once.1.hash_one((&version.key, version.etag.as_str()));
-        let is_first = self.read_once.0.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
-        !is_first && self.is_other_content(version).await && self.has_opaque_etags()
-    }
-
-    /// Returns whether a version has another content than its ETag says, as reading it twice shows. Where the store was asked what
-    /// its ETags are made of nothing is read; nor is a large version, nor any once one had what its ETag says.
-    async fn is_other_content(&self, version: &Version) -> bool {
-        if let Some(can) = self.known_capabilities() {
-            return !can.md5_etags;
-        }
-        let Some(told) = version.etag.whole_md5().filter(|_| version.size <= WHOLE_BYTES) else {
-            return false;
-        };
-        if self.habit().is_md5 {
-            return false;
-        }
-        let Ok(found) = version.content(HashForm::Whole).await else { return false };
-        if found == told {
-            self.habit().is_md5 = true;
-            return false;
-        }
-        let is_same = version.content(HashForm::Whole).await.is_ok_and(|again| again == found);
-        if is_same {
-            let digest = self.read_once.1.hash_one((&version.key, version.etag.as_str()));
-            let is_next = self.habit().others.iter().any(|other| *other != digest);
-            if is_next {
-                self.ask_others().await;
-            }
-            self.habit().others.insert(digest);
-            if self.habit().is_opaque() {
-                self.probe.remember_opaque_etags(self.store.ports.clock.now().seconds);
-            }
-        }
-        is_same
-    }
-
-    /// Reads some of the first small objects of the tree before two that came as others are believed: one whose ETag is the
-    /// MD5 of its content shows that theirs are too, and that those two are damaged.
-    async fn ask_others(&self) {
-        let Ok(page) = self.store.page(&self.at.prefix, &Position::Start, PAGE_KEYS).await else { return };
-        let small = page.objects.into_iter().filter(|object| (1..=SMALL_BYTES).contains(&object.size));
-        let versions = small.filter_map(|Object { key, size, etag, .. }| {
-            let etag = etag.filter(|etag| etag.whole_md5().is_some())?;
-            let digest = self.read_once.1.hash_one((&key, etag.as_str()));
-            let is_other = self.habit().others.contains(&digest);
-            (!is_other).then(|| Version { store: self.store.clone(), key, size, etag })
-        });
-        for version in versions.take(WITNESSES).collect::<Vec<_>>() {
-            if version.content(HashForm::Whole).await.ok() == version.etag.whole_md5() {
-                self.habit().is_md5 = true;
-                return;
-            }
-        }
-    }
-
-    fn habit(&self) -> MutexGuard<'_, Habit> {
-        self.habit.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns whether the store was seen to make ETags of something else than the content.
-    fn has_opaque_etags(&self) -> bool {
-        let learnt = || {
-            let is_opaque = self.habit().is_opaque();
-            is_opaque || self.probe.has_opaque_etags(self.store.ports.clock.now().seconds)
-        };
-        self.known_capabilities().map_or_else(learnt, |can| !can.md5_etags)
     }
 }
 

@@ -195,7 +195,10 @@ impl S3Client {
     /// Proves that a copy in the trash is whole.
     async fn prove(&self, copy: &InTrash) -> Result<(), Fault> {
         let store = self.trash_store();
-        let proved = store.prove_copy(&copy.from, &copy.key, self.capabilities().await?, None).await;
+        let proved = store
+            .prove_copy(&copy.from, &copy.key, self.capabilities().await?, None)
+            .await
+            .inspect_err(|fault| self.doubt(fault));
         if let Err(Fault { left: Some(left), .. }) = &proved {
             // Nobody would know in the trash that it is no whole version.
             let stump = Doomed { key: copy.key.clone(), etag: left.clone(), kept: None };

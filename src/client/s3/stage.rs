@@ -114,15 +114,15 @@ impl S3Client {
     }
 
     fn note_token(&self, key: &str, token: &str) {
-        let digest = self.read_once.1.hash_one((key, token));
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
+        let digest = self.tokens.1.hash_one((key, token));
+        self.tokens.0.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
     }
 
     /// Returns whether an object is of a write of this client, whatever content it has.
     pub(super) async fn is_written_here(&self, key: &str) -> bool {
         let Ok(Some(Object { token: Some(token), .. })) = self.store.head(key).await else { return false };
-        let digest = self.read_once.1.hash_one((key, token.as_str()));
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).contains(&digest)
+        let digest = self.tokens.1.hash_one((key, token.as_str()));
+        self.tokens.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&digest)
     }
 
     /// Returns what a write to `target` is, if it can be.
@@ -315,6 +315,7 @@ impl S3Client {
             Err(fault) if fault.left.is_some() => fault,
             written => return written,
         };
+        self.doubt(&fault);
         if let Some(left) = &fault.left
             && let Err(undone) = Box::pin(self.undo(can, writing, kept, left)).await
         {

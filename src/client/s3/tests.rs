@@ -625,3 +625,28 @@ async fn i34_f18_a_source_of_another_length_is_never_completed() {
         assert!(!asked.contains(&"CompleteMultipartUpload"), "{what}: {asked:?}");
     }
 }
+
+/// A store whose ETags are something else than when it was asked is asked anew in the next run, and not believed for 30 days.
+#[tokio::test]
+async fn a_store_that_does_other_than_it_answered_is_asked_anew() {
+    for (operation, expected) in [("PutObject", false), ("UploadPart", false), ("HeadObject", true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("probe.json");
+        std::fs::write(&file, "what it answered").unwrap();
+        let mut is_there = false;
+        let peer = Peer::start(move |asked: &Asked| {
+            is_there |= asked.operation() == "PutObject";
+            match asked.operation() {
+                "PutObject" | "UploadPart" => answer(200, &format!("etag: \"{OLD}\"\r\n"), ""),
+                "HeadObject" if is_there => answer(200, &format!("etag: \"{OLD}\"\r\n"), "b"),
+                _ => well(asked),
+            }
+        });
+        let client = client(&peer, limits());
+        let can = Capabilities { md5_etags: true, ..*client.capabilities.get().unwrap() };
+        let probe = Probe { file: Some(file.clone()), prefix: "p/".into(), is_remote: true };
+        let client = S3Client { capabilities: OnceCell::new_with(Some(can)), probe, ..client };
+        assert_eq!(ask(&client, operation).await.is_ok(), expected, "{operation}");
+        assert_eq!(file.exists(), expected, "{operation}");
+    }
+}

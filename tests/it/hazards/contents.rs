@@ -183,3 +183,23 @@ fn what_was_learnt_of_etags_is_not_forgotten_by_the_next_run() {
     let report = world.mode(SyncMode::DestinationToSource);
     assert_eq!((report.counts.downloaded, report.counts.failed), (1, 0), "{report:?}");
 }
+
+/// And that they are hashes: whatever comes otherwise later is damaged, however much of it.
+#[test]
+fn what_was_seen_to_be_a_hash_is_one_in_the_next_run_too() {
+    let world = Meddled::new();
+    world.act("b write a 1; b write b 2; b write c 3");
+    let report = world.mode(SyncMode::DestinationToSource);
+    assert_eq!((report.counts.downloaded, report.counts.failed), (3, 0), "{report:?}");
+    world.act("b write a 11; b write b 12; b write c 13");
+    world.meddle(|operation, _| match operation {
+        "GetObject" => Disturbance::Flip(0),
+        _ => Disturbance::Pass,
+    });
+    let report = world.mode(SyncMode::DestinationToSource);
+    assert_eq!((report.counts.downloaded, report.counts.failed), (0, 3), "{report:?}");
+    world.calm();
+    world.has("a=1 b=2 c=3", "a=11 b=12 c=13");
+    let report = world.mode(SyncMode::DestinationToSource);
+    assert_eq!((report.counts.downloaded, report.counts.failed), (3, 0), "{report:?}");
+}
