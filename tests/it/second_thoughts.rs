@@ -11,10 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use syncengine::Timestamp;
-use syncengine::embedded::{Disturb, Disturbance, Request};
 
 use crate::local::skip;
 use crate::support::bench::{Bench, Ran};
+use crate::support::bucket::Server;
+use crate::support::endpoints;
+use crate::support::middle::{Meeting, Passing, between};
 use crate::support::world::World;
 use crate::support::{Folder, Root, Tree, read_tree};
 
@@ -185,66 +187,91 @@ struct Gate {
     is_closed: AtomicBool,
 }
 
-impl Disturb for Gate {
-    fn disturb(&self, request: &Request<'_>) -> Disturbance {
-        let changes =
-            ["PutObject", "CopyObject", "DeleteObject", "DeleteObjects"].contains(&request.operation);
+impl Gate {
+    fn meet(&self, passing: &Passing) -> Meeting {
+        let changes = !["GetObject", "HeadObject", "ListObjectsV2", "ListParts", "ListMultipartUploads"]
+            .contains(&passing.operation);
         if changes && self.left.fetch_sub(1, Ordering::SeqCst) <= 0 {
             self.is_closed.store(true, Ordering::SeqCst);
         }
-        if self.is_closed.load(Ordering::SeqCst) {
-            return Disturbance::Delay(Duration::from_hours(1));
+        if !self.is_closed.load(Ordering::SeqCst) {
+            return Meeting::Pass;
         }
-        Disturbance::Pass
+        while self.is_closed.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Whoever asked is dead by now, and the store has never heard of it.
+        Meeting::Instead(Vec::new())
     }
-}
 
-impl Gate {
     fn open(&self, count: i64) {
         self.left.store(count, Ordering::SeqCst);
         self.is_closed.store(false, Ordering::SeqCst);
     }
 }
 
-fn sync(world: &World) -> Command {
-    let (location, server) = (format!("s3://{}", world.bucket.at), &world.bucket.server);
-    let words = ["sync", "a", &location, "--endpoint-url", &server.endpoint, "--state-dir", "state"];
-    let mut command = world.bench.command(&[&words[..], &["--output", "json"]].concat());
-    server.introduce(&mut command);
+fn sync(world: &World, endpoint: &str) -> Command {
+    let location = format!("s3://{}", world.bucket.at);
+    let words = ["sync", "a", &location, "--endpoint-url", endpoint, "--state-dir", "state"];
+    let more = ["--multipart-threshold", "5MiB", "--output", "json"];
+    let mut command = world.bench.command(&[&words[..], &more].concat());
+    world.bucket.server.introduce(&mut command);
     command
 }
 
+/// As [`ACTS`], of a file that goes in parts.
+const LARGE: (&str, Act, Act) = (
+    "an edit of a large file",
+    |side, kept| {
+        fs::rename(side.join("f"), kept.join("f")).unwrap();
+        fs::write(side.join("f"), vec![b'x'; 6 << 20]).unwrap();
+    },
+    |side, kept| fs::rename(kept.join("f"), side.join("f")).unwrap(),
+);
+
 #[test]
-fn what_a_killed_run_did_to_a_bucket_can_be_taken_back_in_the_folder() {
-    let mut kills = 0;
-    for (what, act, take_back) in ACTS {
-        for nth in KILLS {
-            let gate = Arc::new(Gate::default());
-            let world = World::disturbed(Arc::clone(&gate) as Arc<dyn Disturb>);
-            gate.open(i64::MAX);
-            before(&world.folder);
-            let run = || Ran::of(&sync(&world).output().unwrap());
-            assert_eq!(run().code, 0);
-            let (expected, kept) = (world.folder.files(), world.bench.path("tmp"));
-            act(&world.folder.0, &kept);
-            gate.open(nth - 1);
-            let mut running = sync(&world).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            while running.try_wait().unwrap().is_none() {
-                if gate.is_closed.load(Ordering::SeqCst) {
-                    // What was sent before is answered by now.
-                    std::thread::sleep(Duration::from_millis(20));
-                    running.kill().unwrap();
-                    running.wait().unwrap();
-                    kills += 1;
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(5));
+fn what_a_killed_run_did_to_a_bucket_can_be_taken_back_on_real_servers() {
+    for (name, server) in endpoints::all() {
+        let mut kills = 0;
+        for (what, act, take_back) in ACTS.into_iter().chain([LARGE]) {
+            for nth in KILLS {
+                kills += u64::from(is_killed_and_taken_back(&server, (what, act, take_back), nth));
             }
-            gate.open(i64::MAX);
-            take_back(&world.folder.0, &kept);
-            let what = format!("{what}, killed at request {nth}");
-            assert_as_before(&what, &run, &|| world.trees(), &expected);
         }
+        println!("ci: on {name}: what {kills} killed runs did was taken back");
+        assert!(kills > 10, "on {name} {kills} runs were killed");
     }
-    assert!(kills > 10, "{kills} runs were killed");
+}
+
+/// Returns whether the run was killed before it ended by itself.
+fn is_killed_and_taken_back(server: &Server, (what, act, take_back): (&str, Act, Act), nth: i64) -> bool {
+    let gate = Arc::new(Gate::default());
+    let guard = Arc::clone(&gate);
+    let endpoint = between(&server.endpoint, Box::new(move |passing| guard.meet(passing)));
+    let world = World::on(server, "of this/");
+    gate.open(i64::MAX);
+    before(&world.folder);
+    let run = || Ran::of(&sync(&world, &endpoint).output().unwrap());
+    assert_eq!(run().code, 0);
+    let (expected, kept) = (world.folder.files(), world.bench.path("tmp"));
+    act(&world.folder.0, &kept);
+    gate.open(nth - 1);
+    let mut running = sync(&world, &endpoint).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut is_killed = false;
+    while running.try_wait().unwrap().is_none() {
+        if gate.is_closed.load(Ordering::SeqCst) {
+            // What was sent before is answered by now.
+            std::thread::sleep(Duration::from_millis(100));
+            running.kill().unwrap();
+            running.wait().unwrap();
+            is_killed = true;
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    gate.open(i64::MAX);
+    take_back(&world.folder.0, &kept);
+    let what = format!("{what}, killed at request {nth}, on {}", server.endpoint);
+    assert_as_before(&what, &run, &|| world.trees(), &expected);
+    is_killed
 }

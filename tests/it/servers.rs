@@ -9,17 +9,11 @@ use syncengine::Timestamp;
 
 use crate::contract::{CHECKS, store};
 use crate::support::bench::Ran;
-use crate::support::bucket::{self, Server};
 use crate::support::endpoints;
 use crate::support::world::World;
 use crate::support::{Root, read_tree};
 
 const MIB: usize = 1024 * 1024;
-
-fn servers() -> Vec<(String, Server)> {
-    let named = endpoints::named_or_skipped(|_| {});
-    std::iter::once(("embedded".to_owned(), bucket::embedded())).chain(named).collect()
-}
 
 impl World {
     fn sync_by_program(&self, options: &[&str]) -> Ran {
@@ -36,7 +30,7 @@ impl World {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_contract_holds_on_real_servers() {
     let mut wrong = Vec::new();
-    for (name, server) in servers() {
+    for (name, server) in endpoints::all() {
         let mut passed = 0;
         for (check, run) in CHECKS {
             match AssertUnwindSafe(run(store(server.place("a prefix/")))).catch_unwind().await {
@@ -62,7 +56,7 @@ const CONDITIONS: &[(&str, [bool; 3])] = &[
 /// leaves what needs it alone.
 #[test]
 fn conditions_in_force_on_real_servers() {
-    for (name, server) in servers() {
+    for (name, server) in endpoints::all() {
         let world = World::on(&server, "of this/");
         for file in ["edited", "deleted", "renamed", "deleted later"] {
             world.folder.write(file, file.as_bytes(), Timestamp::new(1_600_000_000, 0));
@@ -146,7 +140,7 @@ fn odd_names_and_large_files_come_back_from_real_servers() {
         "d-",
         "d.e",
     ];
-    for (name, server) in servers() {
+    for (name, server) in endpoints::all() {
         let world = World::on(&server, "of this/");
         let time = Timestamp::new(1_600_000_000, 123_456_789);
         for (at, file) in odd.iter().enumerate() {
@@ -188,7 +182,7 @@ fn odd_names_and_large_files_come_back_from_real_servers() {
 /// While an object `d` exists, some servers list nothing below `d/`. That is no deletion.
 #[test]
 fn a_file_beside_its_folder_loses_nothing_on_real_servers() {
-    for (name, server) in servers() {
+    for (name, server) in endpoints::all() {
         let world = World::on(&server, "of this/");
         for file in ["d/one", "d/deep/two", "e"] {
             world.folder.write(file, file.as_bytes(), Timestamp::new(1_600_000_000, 0));

@@ -14,7 +14,7 @@ use syncengine::{Key, LocalClient, MemoryClient, StorageClient, SyncEngine, Time
 pub(crate) mod bench;
 #[cfg(all(feature = "s3", feature = "embedded"))]
 pub(crate) mod bucket;
-#[cfg(feature = "embedded")]
+#[cfg(all(feature = "s3", feature = "embedded"))]
 pub(crate) mod endpoints;
 #[cfg(target_os = "linux")]
 pub(crate) mod fuse;

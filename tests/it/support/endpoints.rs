@@ -1,7 +1,7 @@
 //! Stores that the environment names, besides the embedded one: `SYNCENGINE_TEST_ENDPOINTS` is a list
 //! `NAME=http://ACCESS:SECRET@HOST:PORT`, separated by commas.
 
-use super::bucket::Server;
+use super::bucket::{self, Server};
 use super::variable;
 
 /// Returns the named stores. That there are none is no failure: the embedded one always runs.
@@ -11,6 +11,11 @@ pub(crate) fn named_or_skipped(say: impl Fn(&str)) -> Vec<(String, Server)> {
         say("skipped: SYNCENGINE_TEST_ENDPOINTS names no store");
     }
     named
+}
+
+/// Returns the named stores, and the embedded one.
+pub(crate) fn all() -> Vec<(String, Server)> {
+    std::iter::once(("embedded".to_owned(), bucket::embedded())).chain(named_or_skipped(|_| {})).collect()
 }
 
 fn parse(list: &str) -> Vec<(String, Server)> {
