@@ -156,6 +156,8 @@ pub struct S3Client {
     announced: Announced,
     /// When the run before this one ended, by its clock, in seconds since 1970.
     last_run: AtomicI64,
+    /// Whether this run writes here, and so may ask what the store does.
+    is_written: AtomicBool,
     /// What was seen of what ETags are made of.
     habit: Arc<Habit>,
     /// Digests of the names and tokens of what was written.
@@ -248,6 +250,7 @@ impl S3Client {
             creating: tokio::sync::Mutex::default(),
             versioning: Versioning::default(),
             tells_etags: AtomicBool::new(false),
+            is_written: AtomicBool::new(false),
             habit: Arc::default(),
             tokens: (Mutex::default(), RandomState::new()),
             unfinished: Unfinished::default(),
@@ -500,6 +503,7 @@ impl StorageClient for S3Client {
 
     fn put_marker<'a>(&'a self, name: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>> {
         async move {
+            self.is_written.store(true, Ordering::Relaxed);
             let key = self.marker_key(name);
             // Who has written one of its name said the same.
             let written = self.store.put_ours(&key, text, Some("*")).await;

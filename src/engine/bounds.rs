@@ -14,7 +14,7 @@ use super::prepare::Prepared;
 use super::{SyncEngine, SyncOptions, clock};
 use crate::client::StorageClient;
 use crate::code::NoticeCode;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::guard::Notice;
 use crate::marker::Marker;
@@ -199,7 +199,10 @@ impl SyncEngine {
         let texts: Vec<String> = sides.iter().map(|side| text(*side)).collect();
         let name = Marker::new(&past.record.pair_id, epoch).to_string();
         let written = sides.iter().zip(&texts);
-        let writes = written.map(|(side, text)| prepared.clients.get(*side).put_marker(&name, text));
+        let writes = written.map(|(side, text)| async {
+            let client = prepared.clients.get(*side).as_ref();
+            if goes_on { client.put_marker(&name, text).await } else { put_proven(client, &name, text).await }
+        });
         for (side, result) in sides.iter().zip(join_all(writes).await) {
             // One that has the marker of the beginning is known by that.
             let was_unmarked = goes_on || *epochs.unmarked.get(*side);
@@ -220,6 +223,18 @@ impl SyncEngine {
         past.record.marked = epochs.there.source > 0 && epochs.there.destination > 0;
         past.state.commit(past.record.clone()).await
     }
+}
+
+/// Writes a marker and looks whether it is there: those of earlier epochs go then, and a side without any is taken for one that was
+/// put back. Who may not look must believe what he is told, as of a folder everybody does.
+async fn put_proven(client: &dyn StorageClient, name: &str, text: &str) -> Result<()> {
+    for _ in 0..2 {
+        client.put_marker(name, text).await?;
+        if client.is_folder() || !matches!(client.read_marker(name).await, Ok(None)) {
+            return Ok(());
+        }
+    }
+    Err(Error::new(ErrorKind::Unavailable, "the store took it and does not have it"))
 }
 
 /// Removes the markers of earlier epochs from the sides that carry the newest. Those that stay do no harm: a backup

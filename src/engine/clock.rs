@@ -16,9 +16,8 @@ use crate::state::PairRecord;
 /// How far from a store's a clock may be, in seconds: a day, as time zones are mistaken for each other.
 const SKEW_SECONDS: u64 = 24 * 3600;
 
-/// Tells if the clock shows a time that cannot be: one before the last run, or far from what a store says. Returns whether it
-/// does.
-pub(super) fn check(now: Timestamp, past: &Past, prepared: &Prepared, recorder: &Recorder) -> bool {
+/// Tells if the clock shows a time that cannot be: one before the last run, or far from what a store says.
+pub(super) fn check(now: Timestamp, past: &mut Past, prepared: &Prepared, recorder: &Recorder) {
     let shown = now.compact();
     let last = past.record.last_sync_seconds.filter(|last| now.seconds < *last);
     let store = Side::BOTH.into_iter().find_map(|side| {
@@ -28,21 +27,22 @@ pub(super) fn check(now: Timestamp, past: &Past, prepared: &Prepared, recorder: 
     let what = match (last, store) {
         (_, Some((side, time))) => format!("the store of the {side} says {}", time.compact()),
         (Some(last), None) => format!("the last run ended at {}", Timestamp::new(last, 0).compact()),
-        (None, None) => return false,
+        (None, None) => return,
     };
+    (past.clock_jumped, past.store_time) = (true, store.map(|(_, time)| time));
     let message =
         format!("the clock of this machine shows {shown}, but {what}; no trash is removed for its age");
     let hint = "set the clock; times that files get until then are wrong too";
     recorder.emit(&Event::Warned(Notice::new(NoticeCode::ClockJumped, message, hint)));
-    true
 }
 
 impl Past {
     /// Returns by which moment what this run throws away is dated: whatever the clock shows, no run is before the one that was
-    /// before it, nor before what two runs in a row have agreed on.
+    /// before it, nor before what two runs in a row have agreed on, nor, if it is the first one, before what a store says.
     pub(super) fn moment(&self, now: Timestamp) -> Timestamp {
         let known = self.record.last_sync_seconds.max(self.record.tail.agreed_time());
-        known.map_or(now, |known| Timestamp::new(known, 0).max(now))
+        let known = known.map(|known| Timestamp::new(known, 0)).or(self.store_time);
+        known.map_or(now, |known| known.max(now))
     }
 }
 

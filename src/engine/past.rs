@@ -53,6 +53,8 @@ pub(super) struct Past {
     pub(super) started: Option<u64>,
     /// Whether the clock shows a time that cannot be.
     pub(super) clock_jumped: bool,
+    /// What a store says it is, where that is far from what the clock shows.
+    pub(super) store_time: Option<Timestamp>,
     /// Whether the user was told that a marker could not be written.
     pub(super) warned_of_marker: bool,
     /// The conflicts of this run that it could not settle as the strategy says.
@@ -179,6 +181,7 @@ impl SyncEngine {
             marks,
             started: None,
             clock_jumped: false,
+            store_time: None,
             warned_of_marker: false,
             waiting: BTreeSet::new(),
             tag: None,

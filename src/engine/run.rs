@@ -58,7 +58,7 @@ impl SyncEngine {
         let access = if options.dry_run { Access::ReadOnly } else { Access::Write };
         let mut past = self.recall(pair, options, prepared, access, recorder).await?;
         past.warn_clients(prepared);
-        past.clock_jumped = clock::check(self.clock.now(), &past, prepared, recorder);
+        clock::check(self.clock.now(), &mut past, prepared, recorder);
         if !options.dry_run {
             prepared.mend().await?;
         }

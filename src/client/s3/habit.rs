@@ -1,6 +1,6 @@
 //! What the ETags of a store are made of, as far as it is known: asked by a probe, or shown by what was read.
 //!
-//! A pair that only reads from a store cannot ask it. The first small object that comes with the MD5 its ETag says shows that
+//! A run that writes to a store asks it, once something comes otherwise. One that only reads cannot. The first small object that comes with the MD5 its ETag says shows that
 //! they are hashes; from then on, and for as long as answers of a probe are believed, whatever comes otherwise is damaged,
 //! however much of it. Several objects that come as others, each the same when it is read twice, show that they are no hashes.
 
@@ -124,7 +124,12 @@ impl S3Client {
         let digest = self.habit.digest(version);
         let is_first = self.habit.read_once.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
         if !is_first && self.etags().is_none() {
-            self.compare(version).await;
+            if self.is_written.load(Ordering::Relaxed) {
+                // Where nothing comes of it, the next read asks again.
+                drop(self.capabilities().await);
+            } else {
+                self.compare(version).await;
+            }
         }
         self.has_opaque_etags()
     }

@@ -125,6 +125,12 @@ impl Asked {
         )
     }
 
+    /// Returns whether it is about an object of this name.
+    pub(super) fn is_about(&self, key: &str) -> bool {
+        let listed = format!("<Key>{key}</Key>");
+        self.key == key || String::from_utf8_lossy(&self.body).contains(&listed)
+    }
+
     fn kept(&self) -> Vec<(String, String)> {
         let of_object = |name: &str| name.starts_with("x-amz-meta-") || name == "content-type";
         self.headers.iter().filter(|(name, _)| of_object(name)).map(|(n, v)| (n.clone(), v.clone())).collect()
@@ -148,8 +154,8 @@ impl Store {
         match asked.operation() {
             "ListObjectsV2" => self.list(asked),
             "GetBucketVersioning" => said("<VersioningConfiguration/>"),
-            "HeadObject" => self.show(asked, false),
-            "GetObject" => self.show(asked, true),
+            "HeadObject" => self.show(asked, false, None),
+            "GetObject" => self.show(asked, true, lie),
             "PutObject" => self.take(asked, now, lie),
             "CopyObject" => self.copy(asked, now, lie),
             "DeleteObject" => self.delete(asked, lie),
@@ -189,7 +195,7 @@ impl Store {
         ))
     }
 
-    fn show(&self, asked: &Asked, has_body: bool) -> Answer {
+    fn show(&self, asked: &Asked, has_body: bool, lie: Option<Lie>) -> Answer {
         let Some(object) = self.objects.get(&asked.key) else {
             return refusal(404, if has_body { "NoSuchKey" } else { "" });
         };
@@ -207,6 +213,7 @@ impl Store {
             answer.headers.push(("content-range".into(), format!("bytes {first}-{last}/{}", bytes.len())));
             bytes = bytes.slice(first..=last);
         }
+        let bytes = lie.map_or(bytes.clone(), |lie| distorted(&bytes, lie));
         answer.headers.push(("content-length".into(), bytes.len().to_string()));
         answer.body = if has_body { bytes } else { Bytes::new() };
         answer
@@ -220,7 +227,7 @@ impl Store {
             return refusal(412, "PreconditionFailed");
         }
         match lie {
-            Some(Lie::Nothing) => tagged(&self.etag(&asked.body, None)),
+            Some(Lie::Nothing | Lie::Late) => tagged(&self.etag(&asked.body, None)),
             lie => {
                 let bytes = lie.map_or(asked.body.clone(), |lie| distorted(&asked.body, lie));
                 tagged(&self.put(&asked.key, bytes, now, asked.kept()))
@@ -239,7 +246,7 @@ impl Store {
         let Some(object) = self.objects.get(&source).cloned() else { return refusal(404, "NoSuchKey") };
         let bytes = lie.map_or(object.bytes.clone(), |lie| distorted(&object.bytes, lie));
         let etag = self.etag(&bytes, None);
-        if lie != Some(Lie::Nothing) {
+        if !lie.is_some_and(Lie::does_nothing) {
             self.place(&asked.key, Object { bytes, etag: etag.clone(), at: now, ..object });
         }
         said(format!(
@@ -252,7 +259,7 @@ impl Store {
         if !self.holds(&asked.key, None, asked.header("if-match")) {
             return refusal(412, "PreconditionFailed");
         }
-        if lie.is_none() {
+        if !lie.is_some_and(Lie::does_nothing) {
             self.objects.remove(&asked.key);
         }
         Answer { status: 204, ..Answer::default() }
@@ -265,7 +272,7 @@ impl Store {
             let key = between(object, "<Key>", "</Key>").unwrap().replace("&amp;", "&");
             let etag = between(object, "<ETag>", "</ETag>").map(|etag| etag.replace("&quot;", ""));
             if self.holds(&key, None, etag.as_deref()) {
-                if lie.is_none() {
+                if !lie.is_some_and(Lie::does_nothing) {
                     self.objects.remove(&key);
                 }
                 let _ = write!(body, "<Deleted><Key>{key}</Key></Deleted>");
@@ -306,7 +313,7 @@ impl Store {
                 let bytes = lie.map_or(asked.body.clone(), |lie| distorted(&asked.body, lie));
                 let etag = self.etag(&bytes, None);
                 let number = asked.query["partNumber"].parse().unwrap();
-                if lie != Some(Lie::Nothing) {
+                if !lie.is_some_and(Lie::does_nothing) {
                     self.uploads.get_mut(&id).unwrap().parts.insert(number, bytes);
                 }
                 tagged(&etag)
@@ -341,7 +348,7 @@ impl Store {
         let bytes = Bytes::from(upload.parts.values().flatten().copied().collect::<Vec<u8>>());
         let bytes = lie.map_or(bytes.clone(), |lie| distorted(&bytes, lie));
         let etag = self.etag(&bytes, Some(u64::from(u32::MAX)));
-        if lie != Some(Lie::Nothing) {
+        if !lie.is_some_and(Lie::does_nothing) {
             self.place(&asked.key, Object { bytes, etag: etag.clone(), at: now, kept: upload.kept });
         }
         said(format!(

@@ -34,6 +34,17 @@ pub(super) enum Lie {
     Other,
     /// It has only the beginning.
     Stump,
+    /// It does it a few requests later.
+    Late,
+    /// It does it once more a few requests later.
+    Twice,
+}
+
+impl Lie {
+    /// Returns whether nothing is done at once.
+    pub(super) fn does_nothing(self) -> bool {
+        matches!(self, Self::Nothing | Self::Late)
+    }
 }
 
 /// The objects of a bucket.

@@ -10,14 +10,14 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use syncengine::{Key, MemoryClient, Timestamp};
+use syncengine::MemoryClient;
 
 use super::http::{Answer, Asked};
 use super::store::{Lie, Store};
 use crate::support::Random;
 
 /// The names that users give.
-const NAMES: [&str; 5] = ["a", "b", "d/x", "d/y", "e"];
+pub(super) const NAMES: [&str; 5] = ["a", "b", "d/x", "d/y", "e"];
 
 /// How likely things are, in thousandths of requests.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,9 +35,9 @@ pub(super) struct Inner {
     pub(super) chance: Random,
     pub(super) weather: Weather,
     /// Every content a user ever wrote.
-    written: BTreeSet<Bytes>,
+    pub(super) written: BTreeSet<Bytes>,
     /// Those that no user has replaced or deleted.
-    owed: BTreeSet<Bytes>,
+    pub(super) owed: BTreeSet<Bytes>,
     /// What a user did last under each name, by side; a run that ended well with both sides equal forgets it.
     pub(super) wishes: BTreeMap<String, Vec<Option<Bytes>>>,
     pub(super) kinds: BTreeMap<&'static str, u64>,
@@ -49,10 +49,24 @@ pub(super) struct Inner {
     pub(super) is_dead: bool,
     /// Requests that changed objects, lies and deeds of users in this run.
     pub(super) effects: u64,
-    pub(super) lied: u64,
-    pub(super) touched: u64,
-    serial: u64,
+    /// What the store has said yes to, and does when so many requests have come.
+    late: Vec<(u64, Asked)>,
+    pub(super) weighing: Weighing,
+    pub(super) serial: u64,
     begun: tokio::time::Instant,
+}
+
+/// Which of the events of a life is held against a life without it. After it all is calm in both.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Weighing {
+    /// How many events there were.
+    pub(super) events: u64,
+    /// The number of the event, and whether it happens.
+    pub(super) at: Option<(u64, bool)>,
+    /// Whether it has come.
+    pub(super) has_come: bool,
+    /// What it was.
+    pub(super) kind: Option<&'static str>,
 }
 
 /// The world of a life. Cheap to clone.
@@ -66,7 +80,7 @@ impl fmt::Debug for World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, is_told: bool) -> Self {
+    pub(super) fn new(seed: u64, is_told: bool, weighing: Weighing) -> Self {
         let mut chance = Random::new(seed ^ 0x3172_e000);
         let (is_opaque, has_conditions) = (chance.below(6) == 0, chance.below(5) > 0);
         Self(Arc::new(Mutex::new(Inner {
@@ -84,8 +98,8 @@ impl World {
             dies_at: None,
             is_dead: false,
             effects: 0,
-            lied: 0,
-            touched: 0,
+            late: Vec::new(),
+            weighing,
             serial: 0,
             begun: tokio::time::Instant::now(),
         })))
@@ -108,7 +122,7 @@ impl HttpConnector for World {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             let served = world.inner().serve(&asked);
             match served {
-                Some(answer) => Ok(answered(answer)),
+                Some(answer) => Ok(answered(answer, world.inner().date())),
                 None if world.inner().is_dead => std::future::pending().await,
                 None => Err(ConnectorError::io("the connection was lost".into())),
             }
@@ -116,8 +130,9 @@ impl HttpConnector for World {
     }
 }
 
-fn answered(answer: Answer) -> HttpResponse {
+fn answered(answer: Answer, date: String) -> HttpResponse {
     let mut response = HttpResponse::new(answer.status.try_into().unwrap(), SdkBody::from(answer.body));
+    response.headers_mut().insert("date", date);
     for (name, value) in answer.headers {
         response.headers_mut().insert(name, value);
     }
@@ -133,10 +148,36 @@ impl Inner {
 
     pub(super) fn note(&mut self, kind: &'static str) {
         *self.kinds.entry(kind).or_default() += 1;
+        if self.weighing.has_come {
+            self.weighing.kind.get_or_insert(kind);
+        }
     }
 
-    pub(super) fn falls(&mut self, thousandths: usize) -> bool {
+    fn falls(&mut self, thousandths: usize) -> bool {
         thousandths > 0 && self.chance.below(1000) < thousandths
+    }
+
+    /// Draws whether something befalls the machine now.
+    fn befalls(&mut self, thousandths: usize) -> bool {
+        if !self.falls(thousandths) {
+            return false;
+        }
+        self.weighing.events += 1;
+        match self.weighing.at {
+            Some((event, happens)) if event == self.weighing.events => {
+                self.weighing.has_come = true;
+                (self.weather, self.dies_at) = (Weather::default(), None);
+                happens
+            }
+            _ => true,
+        }
+    }
+
+    /// Returns the time as answers tell it.
+    fn date(&self) -> String {
+        aws_smithy_types::DateTime::from_secs(self.now())
+            .fmt(aws_smithy_types::date_time::Format::HttpDate)
+            .unwrap()
     }
 
     pub(super) fn now(&self) -> i64 {
@@ -145,32 +186,32 @@ impl Inner {
 
     /// Answers a request; `None` if no answer comes.
     fn serve(&mut self, asked: &Asked) -> Option<Answer> {
-        let weather = self.weather;
         self.requests += 1;
         if self.is_dead || self.dies_at.is_some_and(|at| self.requests >= at) {
             self.is_dead = true;
             return None;
         }
-        if self.falls(weather.users) {
-            self.act();
+        self.do_late(self.requests);
+        if self.befalls(self.weather.users) {
+            let at = (self.chance.below(2) == 0).then_some(asked.key.as_str());
+            let deed = self.act(at);
             // Where a store looks at no condition the moment between a look and the write is open, and told of.
-            if !self.store.has_conditions && asked.is_effect() {
-                let there = self.store.objects.get(&asked.key).map(|object| object.bytes.clone());
-                if let Some(content) = there {
-                    self.owed.remove(&content);
-                }
+            let is_at = asked.is_effect() && asked.is_about(&format!("p/{}", deed.name));
+            if !self.store.has_conditions && is_at && deed.in_store {
+                self.forgive(&deed);
                 self.note("deeds that nothing guards");
             }
         }
         let is_effect = asked.is_effect();
         let name = asked.operation();
-        if self.falls(weather.trouble) {
+        if self.befalls(self.weather.trouble) {
             self.note("refusals that pass");
             self.tell(|| format!("  {name} {}: 503", asked.key));
+            self.meanwhile(asked);
             return Some(Answer { status: 503, ..Answer::default() });
         }
         let lie = self.lie(asked);
-        if self.store.earlier.is_none() && self.falls(weather.stale) {
+        if self.store.earlier.is_none() && self.befalls(self.weather.stale) {
             self.note("stale listings");
             self.store.earlier = Some(self.store.objects.clone());
         } else if self.store.earlier.is_some() && self.falls(300) {
@@ -185,179 +226,83 @@ impl Inner {
             let lie = lie.map_or(String::new(), |lie| format!(" LIE {lie:?}"));
             format!("  {name} {}: {}{lie} {}", asked.key, answer.status, String::from_utf8_lossy(&asked.body))
         });
-        if self.falls(weather.lost) {
+        if self.befalls(self.weather.lost) {
             self.note("lost answers");
             self.tell(|| "  ... and nobody hears of it".into());
+            self.meanwhile(asked);
             return None;
         }
         Some(answer)
     }
 
+    /// While the machine waits to try again users do what they do, where it is at work above all.
+    fn meanwhile(&mut self, asked: &Asked) {
+        if self.befalls(8 * self.weather.users) {
+            self.note("deeds while the machine waits");
+            self.act(Some(&asked.key));
+        }
+    }
+
+    /// Does what was said to be done, as far as it is time.
+    pub(super) fn do_late(&mut self, until: u64) {
+        let (now, later) = std::mem::take(&mut self.late).into_iter().partition(|(at, _)| *at <= until);
+        self.late = later;
+        let time = self.now();
+        for (_, asked) in Vec::from(now) {
+            let answer = self.store.answer(&asked, time, None);
+            self.tell(|| format!("  late {} {}: {}", asked.operation(), asked.key, answer.status));
+        }
+    }
+
     fn lie(&mut self, asked: &Asked) -> Option<Lie> {
-        let kinds: &[Lie] = match asked.operation() {
-            // Where ETags are made of nothing nobody can tell other bytes from those that were sent.
-            "PutObject" | "UploadPart" | "CopyObject" if !self.store.is_opaque => {
-                &[Lie::Nothing, Lie::Other, Lie::Stump]
-            }
-            "PutObject" | "CopyObject" | "CompleteMultipartUpload" | "DeleteObject" | "DeleteObjects" => {
-                &[Lie::Nothing]
-            }
-            _ => return None,
-        };
-        // What is ours and not kept for the user says nothing of his files.
-        let is_ours =
-            asked.key.starts_with("p/.syncengine/") && !asked.key.starts_with("p/.syncengine/trash/");
-        if is_ours || !self.falls(self.weather.lies) {
+        let kinds = lies(asked.operation(), &self.store);
+        if kinds.is_empty() || !self.befalls(self.weather.lies) {
             return None;
         }
-        let lie = *self.chance.pick(kinds);
-        self.lied += 1;
-        self.note(match (asked.operation(), lie) {
-            ("PutObject", Lie::Nothing) => "PUTs that did nothing",
-            ("PutObject", Lie::Other) => "PUTs of other bytes",
-            ("PutObject", Lie::Stump) => "PUTs cut short",
-            ("CopyObject", Lie::Nothing) => "copies that were not made",
-            ("CopyObject", Lie::Other) => "copies of other bytes",
-            ("CopyObject", Lie::Stump) => "copies cut short",
-            ("UploadPart", _) => "parts that are not what was sent",
-            ("CompleteMultipartUpload", _) => "uploads that were not completed",
-            _ => "deletions that did nothing",
-        });
+        let lie = *self.chance.pick(&kinds);
+        self.note(called(asked.operation(), lie));
+        if matches!(lie, Lie::Late | Lie::Twice) {
+            let later = 1 + u64::try_from(self.chance.below(10)).unwrap();
+            self.late.push((self.requests + later, asked.clone()));
+        }
         Some(lie)
     }
+}
 
-    /// A user of either side does something.
-    pub(super) fn act(&mut self) {
-        let in_store = self.chance.below(2) == 0;
-        let name = *self.chance.pick(&NAMES);
-        let old = if in_store {
-            self.store.objects.get(&format!("p/{name}")).map(|object| object.bytes.clone())
-        } else {
-            self.folder.get(&Key::parse(name).unwrap())
-        };
-        let new = match self.chance.below(5) {
-            0 if old.is_some() => None,
-            _ => Some(self.content()),
-        };
-        if old.is_none() && new.is_none() {
-            return;
-        }
-        self.touched += 1;
-        self.note(if in_store { "deeds in the store" } else { "deeds in the folder" });
-        let side = if in_store { "store" } else { "folder" };
-        self.tell(|| {
-            format!(
-                "user of the {side}: {name} = {:?}",
-                new.as_ref().map(|new| String::from_utf8_lossy(new).into_owned())
-            )
-        });
-        if let Some(old) = &old {
-            self.owed.remove(old);
-        }
-        self.set(in_store, name, new.clone());
-        self.wishes.entry(name.to_owned()).or_default().push(new);
+/// Returns how a store can lie about a request, as far as anybody can tell: not of bytes where ETags are made of nothing, and not
+/// of when where it looks at no condition.
+fn lies(operation: &str, store: &Store) -> Vec<Lie> {
+    let (bytes, times) = (!store.is_opaque, store.has_conditions);
+    let bytes = [Lie::Other, Lie::Stump].into_iter().filter(|_| bytes);
+    let times = [Lie::Late, Lie::Twice].into_iter().filter(|_| times);
+    match operation {
+        "PutObject" | "CopyObject" => [Lie::Nothing].into_iter().chain(bytes).chain(times).collect(),
+        "UploadPart" => [Lie::Nothing].into_iter().chain(bytes).collect(),
+        "GetObject" => bytes.collect(),
+        "CompleteMultipartUpload" => vec![Lie::Nothing],
+        "DeleteObject" | "DeleteObjects" => [Lie::Nothing].into_iter().chain(times).collect(),
+        _ => Vec::new(),
     }
+}
 
-    /// A user of the folder writes a file.
-    pub(super) fn write(&mut self, name: &str) {
-        let content = self.content();
-        self.set(false, name, Some(content));
-    }
-
-    fn content(&mut self) -> Bytes {
-        self.serial += 1;
-        let size = *self.chance.pick(&[10, 10, 100]);
-        let content = Bytes::from(format!("v{:04}{}", self.serial, "x".repeat(size)));
-        self.written.insert(content.clone());
-        self.owed.insert(content.clone());
-        content
-    }
-
-    fn set(&mut self, in_store: bool, name: &str, content: Option<Bytes>) {
-        let now = self.now();
-        match (in_store, content) {
-            (true, Some(content)) => {
-                let time = vec![("x-amz-meta-mtime".to_owned(), now.to_string())];
-                drop(self.store.put(&format!("p/{name}"), content, now, time));
-            }
-            (true, None) => drop(self.store.objects.remove(&format!("p/{name}"))),
-            (false, Some(content)) => {
-                self.folder.put(Key::parse(name).unwrap(), content, Timestamp::new(now, 0));
-            }
-            (false, None) => drop(self.folder.remove_now(&Key::parse(name).unwrap())),
-        }
-    }
-
-    /// A user writes a file anew: what failed until it changes is tried again.
-    pub(super) fn edit(&mut self, name: &str) {
-        if let Some(old) = self.folder.get(&Key::parse(name).unwrap()) {
-            self.owed.remove(&old);
-            let new = self.content();
-            self.set(false, name, Some(new.clone()));
-            self.wishes.entry(name.to_owned()).or_default().push(Some(new));
-        }
-    }
-
-    /// A user settles conflicts: what the folder has is to be.
-    pub(super) fn settle(&mut self) {
-        let (here, there) = (self.folder.tree(), self.files());
-        let names: BTreeSet<String> = here.keys().chain(there.keys()).cloned().collect();
-        for name in names.into_iter().filter(|name| here.get(name) != there.get(name)) {
-            if let Some(old) = there.get(&name) {
-                self.owed.remove(old);
-            }
-            self.wishes.remove(&name);
-            self.set(true, &name, here.get(&name).cloned());
-        }
-    }
-
-    /// Returns the live files of the store.
-    pub(super) fn files(&self) -> BTreeMap<String, Bytes> {
-        let below =
-            self.store.objects.iter().filter_map(|(key, object)| Some((key.strip_prefix("p/")?, object)));
-        let live = below.filter(|(name, _)| !name.starts_with(".syncengine/"));
-        live.map(|(name, object)| (name.to_owned(), object.bytes.clone())).collect()
-    }
-
-    /// Checks what a user would check: nothing of his is gone, and nothing is there that nobody wrote.
-    pub(super) fn judge(&mut self) {
-        let mut there: BTreeSet<Bytes> =
-            self.store.objects.values().map(|object| object.bytes.clone()).collect();
-        let tree = self.folder.tree();
-        there.extend(tree.values().cloned());
-        there.extend(self.folder.trash().into_iter().map(|(_, bytes)| bytes));
-        let lost: Vec<Bytes> = self.owed.difference(&there).cloned().collect();
-        for content in lost {
-            self.owed.remove(&content);
-            self.broken
-                .push(format!("{:?} is neither live nor in a trash", String::from_utf8_lossy(&content)));
-        }
-        // Under a name that no user gave a store may have left the stump of a copy that it said it deleted.
-        for (name, content) in tree.iter().filter(|(name, _)| NAMES.contains(&name.as_str())) {
-            if !self.written.contains(content) {
-                self.broken.push(format!(
-                    "{name} in the folder is {:?}, which nobody wrote",
-                    String::from_utf8_lossy(content)
-                ));
-            }
-        }
-    }
-
-    /// Checks what is left when all is calm.
-    pub(super) fn judge_peace(&mut self) {
-        let (here, there) = (self.folder.tree(), self.files());
-        if here != there {
-            self.broken.push(format!("a run said that all is synced, and {here:?} is not {there:?}"));
-        }
-        for (name, wishes) in std::mem::take(&mut self.wishes) {
-            // Of several wishes any may win; of one it must.
-            if let [Some(wish)] = wishes.as_slice()
-                && here.get(&name) != Some(wish)
-            {
-                let found = here.get(&name).map(|found| String::from_utf8_lossy(found).into_owned());
-                let wish = String::from_utf8_lossy(wish).into_owned();
-                self.broken.push(format!("{name} is {found:?}, and its user last wrote {wish:?}"));
-            }
-        }
+fn called(operation: &str, lie: Lie) -> &'static str {
+    match (operation, lie) {
+        ("PutObject", Lie::Nothing) => "PUTs that did nothing",
+        ("PutObject", Lie::Other) => "PUTs of other bytes",
+        ("PutObject", Lie::Stump) => "PUTs cut short",
+        ("PutObject", Lie::Late) => "PUTs that came late",
+        ("PutObject", Lie::Twice) => "PUTs that came twice",
+        ("CopyObject", Lie::Nothing) => "copies that were not made",
+        ("CopyObject", Lie::Other) => "copies of other bytes",
+        ("CopyObject", Lie::Stump) => "copies cut short",
+        ("CopyObject", Lie::Late) => "copies that came late",
+        ("CopyObject", Lie::Twice) => "copies that came twice",
+        ("UploadPart", _) => "parts that are not what was sent",
+        ("CompleteMultipartUpload", _) => "uploads that were not completed",
+        ("GetObject", Lie::Stump) => "GETs cut short",
+        ("GetObject", _) => "GETs of other bytes",
+        (_, Lie::Late) => "deletions that came late",
+        (_, Lie::Twice) => "deletions that came twice",
+        _ => "deletions that did nothing",
     }
 }
