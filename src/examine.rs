@@ -129,6 +129,7 @@ impl Examiner {
 
     async fn try_examine(&self, change: Change) -> Result<Item> {
         let Change { key, base, mut sides } = change;
+        let intent = base.as_ref().and_then(|base| base.tail().intent());
         let (base, settled) = self.settle(&key, base, &sides).await?;
         self.look_for_what_is_nowhere(&key, base.as_ref(), &mut sides).await?;
         let doubt = self.doubt(&key, base.as_ref(), &mut sides).await?;
@@ -190,7 +191,21 @@ impl Examiner {
         {
             let mode = if known == Base::Agreed { ComparisonMode::HashOnly } else { self.compare };
             facts.equal = self.equal(mode, source, destination, &mut hashes).await?;
-            self.weigh_conflict(&mut facts, source, destination, &mut hashes, &decide).await?;
+            let left = match &intent {
+                Some(intent) if !facts.equal => {
+                    self.left_damaged(intent, &Sides::new(&*source, &*destination)).await?
+                }
+                _ => None,
+            };
+            if let Some(on) = left {
+                facts.base = Base::Agreed;
+                (facts.source, facts.destination) = match on {
+                    Side::Source => (Sight::Same, Sight::Changed),
+                    Side::Destination => (Sight::Changed, Sight::Same),
+                };
+            } else {
+                self.weigh_conflict(&mut facts, source, destination, &mut hashes, &decide).await?;
+            }
         }
         let verdict = keep_rules(&key, decide(facts), facts, self.policy);
         let verdict = spare(verdict, facts, damaged, self.policy);

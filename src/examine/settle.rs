@@ -57,6 +57,19 @@ impl Examiner {
         Ok((now.clone(), Some((key.clone(), now))))
     }
 
+    /// Returns on which side a file is nobody's, but what a run has left there that was sending the file of the other side: a store
+    /// took other bytes, and the run could not take them back.
+    pub(super) async fn left_damaged(&self, intent: &Intent, found: &Sides<&Entry>) -> Result<Option<Side>> {
+        let (Deed::Have(then) | Deed::HaveFrom(then, _)) = &intent.deed else { return Ok(None) };
+        let (here, there) = (found.get(intent.on), found.get(intent.on.other()));
+        if *then.fingerprint(intent.on.other()) != there.fingerprint || then.size != there.size {
+            return Ok(None);
+        }
+        let (_, modified) = there.fingerprint.number_and_time();
+        let is_ours = self.clients.get(intent.on).was_written_by(here, intent.run_tag, modified).await?;
+        Ok(is_ours.then_some(intent.on))
+    }
+
     /// Returns what the sides show if what the base does not know of one may be what somebody did on the other one, whom a run has
     /// followed, and who has put the old version back since: that is the newer act. Its file is another one of the same content.
     pub(super) fn as_put_back(

@@ -10,14 +10,13 @@ use super::world::{Inner, NAMES};
 /// Something a user did.
 #[derive(Debug)]
 pub(super) struct Deed {
-    pub(super) in_store: bool,
-    pub(super) name: &'static str,
+    name: &'static str,
     new: Option<Bytes>,
 }
 
 impl Inner {
     /// A user of either side does something, where `key` is if it names one of his files.
-    pub(super) fn act(&mut self, key: Option<&str>) -> Deed {
+    pub(super) fn act(&mut self, key: Option<&str>) {
         let in_store = self.chance.below(2) == 0;
         let at_key = key.and_then(|key| NAMES.into_iter().find(|name| key.strip_prefix("p/") == Some(*name)));
         let name = at_key.unwrap_or_else(|| *self.chance.pick(&NAMES));
@@ -43,7 +42,9 @@ impl Inner {
         }
         self.set(in_store, name, new.clone());
         self.wishes.entry(name.to_owned()).or_default().push(new.clone());
-        Deed { in_store, name, new }
+        if in_store {
+            self.unseen.insert(format!("p/{name}"), Deed { name, new });
+        }
     }
 
     /// Takes back what a user is owed for a deed that nothing could have seen: a store that looks at no condition did it between

@@ -14,10 +14,14 @@ use syncengine::MemoryClient;
 
 use super::http::{Answer, Asked};
 use super::store::{Lie, Store};
+use super::users::Deed;
 use crate::support::Random;
 
 /// The names that users give.
 pub(super) const NAMES: [&str; 5] = ["a", "b", "d/x", "d/y", "e"];
+
+/// A look is followed at once by the write it is for: by two requests, in the time of the model.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// How likely things are, in thousandths of requests.
 #[derive(Debug, Clone, Copy, Default)]
@@ -51,6 +55,10 @@ pub(super) struct Inner {
     pub(super) effects: u64,
     /// What the store has said yes to, and does when so many requests have come.
     late: Vec<(u64, Asked)>,
+    /// When the machine looked at an object last, unless it has tried to change it since.
+    looks: BTreeMap<String, tokio::time::Instant>,
+    /// What users did in the store that the machine has not looked at.
+    pub(super) unseen: BTreeMap<String, Deed>,
     pub(super) weighing: Weighing,
     pub(super) serial: u64,
     begun: tokio::time::Instant,
@@ -99,6 +107,8 @@ impl World {
             is_dead: false,
             effects: 0,
             late: Vec::new(),
+            looks: BTreeMap::new(),
+            unseen: BTreeMap::new(),
             weighing,
             serial: 0,
             begun: tokio::time::Instant::now(),
@@ -194,22 +204,18 @@ impl Inner {
         self.do_late(self.requests);
         if self.befalls(self.weather.users) {
             let at = (self.chance.below(2) == 0).then_some(asked.key.as_str());
-            let deed = self.act(at);
-            // Where a store looks at no condition the moment between a look and the write is open, and told of.
-            let is_at = asked.is_effect() && asked.is_about(&format!("p/{}", deed.name));
-            if !self.store.has_conditions && is_at && deed.in_store {
-                self.forgive(&deed);
-                self.note("deeds that nothing guards");
-            }
+            self.act(at);
         }
         let is_effect = asked.is_effect();
         let name = asked.operation();
         if self.befalls(self.weather.trouble) {
             self.note("refusals that pass");
+            self.looks.retain(|key, _| !(is_effect && asked.is_about(key)));
             self.tell(|| format!("  {name} {}: 503", asked.key));
             self.meanwhile(asked);
             return Some(Answer { status: 503, ..Answer::default() });
         }
+        self.look(asked);
         let lie = self.lie(asked);
         if self.store.earlier.is_none() && self.befalls(self.weather.stale) {
             self.note("stale listings");
@@ -252,6 +258,29 @@ impl Inner {
             let answer = self.store.answer(&asked, time, None);
             self.tell(|| format!("  late {} {}: {}", asked.operation(), asked.key, answer.status));
         }
+    }
+
+    /// Where a store looks at no condition, what a user does between a look and the write that follows at once nothing can guard,
+    /// and users are told of it. Any later write must come after another look.
+    fn look(&mut self, asked: &Asked) {
+        let now = tokio::time::Instant::now();
+        if matches!(asked.operation(), "HeadObject" | "GetObject") {
+            self.unseen.remove(&asked.key);
+            self.looks.insert(asked.key.clone(), now);
+        }
+        if self.store.has_conditions || !asked.is_effect() {
+            return;
+        }
+        let about: Vec<String> = self.unseen.keys().filter(|key| asked.is_about(key)).cloned().collect();
+        for key in about {
+            let deed = self.unseen.remove(&key);
+            let has_looked = self.looks.get(&key).is_some_and(|at| now - *at <= LOOK);
+            if let Some(deed) = deed.filter(|_| has_looked) {
+                self.forgive(&deed);
+                self.note("deeds that nothing guards");
+            }
+        }
+        self.looks.retain(|key, _| !asked.is_about(key));
     }
 
     fn lie(&mut self, asked: &Asked) -> Option<Lie> {
