@@ -106,6 +106,8 @@ pub struct Setup {
     pub trash: Option<Bucket>,
     /// Whether what the store cannot guard by a condition is refused, instead of looked at and then done.
     pub strict: bool,
+    /// Whether the store may be asked what it does, with objects of our own, even if nothing else is written there.
+    pub may_ask: bool,
     /// The folder in which is remembered what a store can do and which uploads are under way; without it
     /// nothing is remembered.
     pub memory_dir: Option<PathBuf>,
@@ -123,6 +125,7 @@ impl Setup {
             retry_budget: RETRY_BUDGET,
             trash: None,
             strict: false,
+            may_ask: false,
             memory_dir: None,
         }
     }
@@ -156,8 +159,6 @@ pub struct S3Client {
     announced: Announced,
     /// When the run before this one ended, by its clock, in seconds since 1970.
     last_run: AtomicI64,
-    /// Whether this run writes here, and so may ask what the store does.
-    is_written: AtomicBool,
     /// What was seen of what ETags are made of.
     habit: Arc<Habit>,
     /// Digests of the names and tokens of what was written.
@@ -250,7 +251,6 @@ impl S3Client {
             creating: tokio::sync::Mutex::default(),
             versioning: Versioning::default(),
             tells_etags: AtomicBool::new(false),
-            is_written: AtomicBool::new(false),
             habit: Arc::default(),
             tokens: (Mutex::default(), RandomState::new()),
             unfinished: Unfinished::default(),
@@ -503,7 +503,6 @@ impl StorageClient for S3Client {
 
     fn put_marker<'a>(&'a self, name: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>> {
         async move {
-            self.is_written.store(true, Ordering::Relaxed);
             let key = self.marker_key(name);
             // Who has written one of its name said the same.
             let written = self.store.put_ours(&key, text, Some("*")).await;

@@ -22,7 +22,7 @@ pub(super) struct Setup;
 
 impl SyncEngine {
     #[expect(clippy::unused_self, reason = "as in a build with stores")]
-    pub(super) fn setting(&self, _: &SyncOptions, _: Option<Bucket>) -> Setup {
+    pub(super) fn setting(&self, _: &SyncOptions, _: Option<Bucket>, _: bool) -> Setup {
         Setup
     }
 

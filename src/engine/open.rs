@@ -173,7 +173,7 @@ impl SyncEngine {
         }
         let options = options.looking();
         let server = self.server(&place, &options).await?;
-        self.reach(&place, store, server.as_ref(), self.setting(&options, None)).await
+        self.reach(&place, store, server.as_ref(), self.setting(&options, None, false)).await
     }
 
     async fn reach(
@@ -214,7 +214,8 @@ impl Opening<'_> {
 
     async fn reach(&self, side: Side) -> Result<Arc<dyn StorageClient>> {
         let place = self.places.get(side);
-        let setting = self.engine.setting(self.options, place.trash(self.trash));
+        let may_ask = self.pair.allows_copy_to(side) && !self.options.dry_run;
+        let setting = self.engine.setting(self.options, place.trash(self.trash), may_ask);
         let server = self.servers.get(side).as_ref();
         self.engine.reach(place, self.pair.store_options(side), server, setting).await
     }

@@ -47,7 +47,7 @@ pub(super) struct Servers(Mutex<Vec<Arc<Server>>>);
 
 impl SyncEngine {
     /// Returns how the clients of stores are to work in this run.
-    pub(super) fn setting(&self, options: &SyncOptions, trash: Option<Bucket>) -> Setup {
+    pub(super) fn setting(&self, options: &SyncOptions, trash: Option<Bucket>, may_ask: bool) -> Setup {
         Setup {
             ports: Ports {
                 clock: Arc::clone(&self.clock),
@@ -61,6 +61,7 @@ impl SyncEngine {
             retry_budget: options.tuning.retry_budget,
             trash,
             strict: options.strict,
+            may_ask,
             // Without a state on disk there is no place for it.
             memory_dir: self.states.is_none().then(|| self.state_dir.join(MEMORY)),
         }

@@ -13,6 +13,9 @@ use crate::support::{Folder, Root};
 const FOREIGN: [&str; 3] =
     ["20200101T000000Z-nightly/db.dump", "20200101T000000Z-0123abcd/db.dump", "20200101T000000Z/db.dump"];
 
+/// What others have put beside what a run has thrown away.
+const AMONG_OURS: &str = "put aside.txt";
+
 /// Where a trash is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -58,6 +61,10 @@ impl Scene {
     /// Puts what others have into the trash.
     fn add_foreign(&self) {
         if self.place == Place::Folder {
+            let trash = self.bench.path("b/.syncengine/trash");
+            for run in fs::read_dir(&trash).unwrap() {
+                fs::write(run.unwrap().path().join(AMONG_OURS), AMONG_OURS).unwrap();
+            }
             for name in FOREIGN {
                 self.bench.write(&format!("b/.syncengine/trash/{name}"), name);
             }
@@ -65,6 +72,12 @@ impl Scene {
         }
         let (bucket, prefix) = self.at_rest();
         bucket.with(|bucket| {
+            let ours =
+                bucket.objects().into_keys().filter(|name| name.starts_with(prefix) && name.ends_with("/f"));
+            for name in ours.collect::<Vec<_>>() {
+                let name = name.replace("/f", &format!("/{AMONG_OURS}"));
+                bucket.put(&name, AMONG_OURS.as_bytes(), None);
+            }
             for name in FOREIGN {
                 bucket.put(&format!("{prefix}{name}"), name.as_bytes(), None);
             }
@@ -102,7 +115,8 @@ fn a_purge_removes_nothing_that_no_manifest_lists() {
         scene.sync("1", "state");
         scene.sync("2", "state");
         scene.add_foreign();
-        let mut expected: Vec<String> = FOREIGN.iter().map(|name| (*name).to_owned()).collect();
+        let mut expected: Vec<String> =
+            FOREIGN.iter().chain([&AMONG_OURS]).map(|name| (*name).to_owned()).collect();
         expected.sort();
         assert_eq!(scene.trash(), [&["1".to_owned()][..], &expected].concat(), "{place:?}");
         pass();

@@ -119,7 +119,7 @@ impl Machine {
             control: SyncController::new(),
         };
         let memory_dir = Some(self.memory.path().to_owned());
-        let setup = Setup { multipart_threshold: Some(64), memory_dir, ..Setup::new(ports) };
+        let setup = Setup { multipart_threshold: Some(64), memory_dir, may_ask: true, ..Setup::new(ports) };
         Arc::new(S3Client::over(http, Bucket { name: "vault".into(), prefix: "p/".into() }, setup))
     }
 

@@ -124,7 +124,7 @@ impl S3Client {
         let digest = self.habit.digest(version);
         let is_first = self.habit.read_once.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
         if !is_first && self.etags().is_none() {
-            if self.is_written.load(Ordering::Relaxed) {
+            if self.setup.may_ask {
                 // Where nothing comes of it, the next read asks again.
                 drop(self.capabilities().await);
             } else {

@@ -125,10 +125,19 @@ impl Asked {
         )
     }
 
+    /// Returns the names of the objects that it is about.
+    pub(super) fn names(&self) -> Vec<String> {
+        if !self.key.is_empty() {
+            return vec![self.key.clone()];
+        }
+        let text = String::from_utf8_lossy(&self.body);
+        let listed = text.split("<Key>").skip(1).filter_map(|rest| rest.split_once("</Key>"));
+        listed.map(|(key, _)| key.replace("&amp;", "&")).collect()
+    }
+
     /// Returns whether it is about an object of this name.
     pub(super) fn is_about(&self, key: &str) -> bool {
-        let listed = format!("<Key>{key}</Key>");
-        self.key == key || String::from_utf8_lossy(&self.body).contains(&listed)
+        self.names().iter().any(|name| name == key)
     }
 
     fn kept(&self) -> Vec<(String, String)> {

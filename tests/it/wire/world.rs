@@ -55,6 +55,8 @@ pub(super) struct Inner {
     pub(super) effects: u64,
     /// What the store has said yes to, and does when so many requests have come.
     late: Vec<(u64, Asked)>,
+    /// What the store said it deleted, and did not.
+    pub(super) kept: BTreeSet<String>,
     /// When the machine looked at an object last, unless it has tried to change it since.
     looks: BTreeMap<String, tokio::time::Instant>,
     /// What users did in the store that the machine has not looked at.
@@ -107,6 +109,7 @@ impl World {
             is_dead: false,
             effects: 0,
             late: Vec::new(),
+            kept: BTreeSet::new(),
             looks: BTreeMap::new(),
             unseen: BTreeMap::new(),
             weighing,
@@ -290,6 +293,9 @@ impl Inner {
         }
         let lie = *self.chance.pick(&kinds);
         self.note(called(asked.operation(), lie));
+        if asked.operation().starts_with("Delete") && lie == Lie::Nothing {
+            self.kept.extend(asked.names());
+        }
         if matches!(lie, Lie::Late | Lie::Twice) {
             let later = 1 + u64::try_from(self.chance.below(10)).unwrap();
             self.late.push((self.requests + later, asked.clone()));
