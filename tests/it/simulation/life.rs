@@ -36,13 +36,15 @@ pub(crate) enum Scope {
     Odd,
     /// Disks that are exchanged and folders that are copied too.
     Whole,
+    /// As the whole, and users are at their rules more than at their files.
+    Rules,
 }
 
 /// Lives the life of a seed; with `is_told` it can be read afterwards.
 pub(crate) fn live(seed: u64, scope: Scope, is_told: bool) -> Lived {
     let world = on_paused_time(async {
         let (mut machines, is_opaque) = begin(seed, is_told);
-        if scope == Scope::Whole {
+        if matches!(scope, Scope::Whole | Scope::Rules) {
             let mut inner = machines.world.inner();
             inner.put_on_the_shelf(seed);
             inner.weighs = seed.is_multiple_of(5);
@@ -51,7 +53,9 @@ pub(crate) fn live(seed: u64, scope: Scope, is_told: bool) -> Lived {
             let mut inner = machines.world.inner();
             inner.odd = Some(Random::new(seed ^ 0x0dd_1155));
             // Names that are excluded and differ from others by case alone have tests of their own.
-            inner.has_rules = inner.is_odd(4) && !inner.places.iter().any(Place::folds);
+            let is_drawn = inner.is_odd(4) || scope == Scope::Rules;
+            inner.has_rules = is_drawn && !inner.places.iter().any(Place::folds);
+            inner.rules_in = if scope == Scope::Rules { 2 } else { 6 };
         }
         choose(&mut machines, is_opaque);
         let steps = 2 + machines.world.inner().chance.below(3);

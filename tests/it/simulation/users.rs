@@ -44,7 +44,7 @@ impl Inner {
         self.places.iter_mut().for_each(|place| place.pending.clear());
         self.edits += 1;
         self.note("edits");
-        if self.has_rules && self.is_odd(6) {
+        if self.has_rules && self.is_odd(self.rules_in) {
             return self.rule(at);
         }
         let name = *self.chance.pick(&NAMES);

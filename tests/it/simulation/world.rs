@@ -148,6 +148,8 @@ pub(crate) struct Inner {
     pub(crate) weighs: bool,
     /// Whether users write rules.
     pub(crate) has_rules: bool,
+    /// One of so many edits is one of rules, if there are any.
+    pub(crate) rules_in: usize,
     /// What any rule ever excluded, as it is written.
     pub(crate) ruled: BTreeSet<&'static str>,
     /// The names of which a run has recorded that both sides agree.
@@ -193,6 +195,7 @@ impl Universe {
             disk: None,
             weighs: false,
             has_rules: false,
+            rules_in: 6,
             ruled: BTreeSet::new(),
             agreed: BTreeSet::new(),
             has_lost: false,
