@@ -83,6 +83,9 @@ use versioning::Versioning;
 
 pub use store::Ports;
 
+/// How often a run asks what a store can do, at most. Ours: each time takes as long as a store may be in trouble.
+const ASKS: u32 = 3;
+
 /// Where the markers of pairs are, below the prefix.
 const PAIRS: &str = ".syncengine/pairs/";
 
@@ -143,6 +146,8 @@ pub struct S3Client {
     probe: Probe,
     /// What the store can do, once it was asked.
     capabilities: OnceCell<Capabilities>,
+    /// How often a run was not told, and why.
+    unasked: Mutex<Option<(u32, Fault)>>,
     /// Held while a new object is made, where the store may take its name for that of another one.
     creating: tokio::sync::Mutex<()>,
     /// Whether the bucket keeps old versions.
@@ -248,6 +253,7 @@ impl S3Client {
             store: store.with_ledger(Ledger::new(memory)),
             setup,
             capabilities: OnceCell::new(),
+            unasked: Mutex::default(),
             creating: tokio::sync::Mutex::default(),
             versioning: Versioning::default(),
             tells_etags: AtomicBool::new(false),
@@ -276,9 +282,20 @@ impl S3Client {
         self.setup.multipart_threshold.unwrap_or(multipart::THRESHOLD)
     }
 
-    /// Returns what the store can do, asking it if nobody has for a while.
+    /// Returns what the store can do, asking it if nobody has for a while. A run asks a few times at most: who waits for an answer
+    /// for each file never ends.
     async fn capabilities(&self) -> Result<Capabilities, Fault> {
-        self.capabilities.get_or_try_init(|| self.probe.capabilities(&self.store)).await.copied()
+        let asked = self.capabilities.get_or_try_init(|| async {
+            let before = self.unasked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some((ASKS.., fault)) = before {
+                return Err(fault);
+            }
+            self.probe.capabilities(&self.store).await.inspect_err(|fault| {
+                let tries = before.map_or(0, |(tries, _)| tries) + 1;
+                *self.unasked.lock().unwrap_or_else(PoisonError::into_inner) = Some((tries, fault.clone()));
+            })
+        });
+        asked.await.copied()
     }
 
     /// Returns what is known of what the store can do, without asking it.

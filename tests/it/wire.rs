@@ -365,3 +365,30 @@ fn lives_over_the_real_client_break_no_promise() {
         assert!(count < 300 || found >= least * count / 1000, "only {found} {kind} in {count} lives");
     }
 }
+
+/// However many files there are to send, a run ends once a store has taken none of them for as long as is spent on one, or does
+/// not answer what it can do.
+#[test]
+fn a_run_in_which_a_store_takes_nothing_ends() {
+    let refusals: [fn(&str) -> bool; 2] =
+        [|name| !name.starts_with("p/.syncengine/"), |name| name.starts_with("p/.syncengine/probe/")];
+    for refuses in refusals {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let world = World::new(1, false, Weighing::default());
+            let machine = Machine::new(1, &world);
+            for number in 0..300 {
+                world.inner().write(&format!("file {number}"));
+            }
+            world.inner().refuses = refuses;
+            let (report, result) = machine.run().await.unwrap();
+            let minutes = machine.clock.monotonic().as_secs() / 60;
+            assert_eq!((report.counts.failed, result.is_ok()), (300, true), "{result:?}");
+            assert!((1..30).contains(&minutes), "{minutes} minutes");
+            world.inner().refuses = |_| false;
+            let (report, _) = machine.run().await.unwrap();
+            assert_eq!((report.counts.uploaded, report.outcome), (300, Outcome::Synced));
+        });
+    }
+}

@@ -55,6 +55,8 @@ pub(super) struct Inner {
     pub(super) effects: u64,
     /// What the store has said yes to, and does when so many requests have come.
     late: Vec<(u64, Asked)>,
+    /// Which objects the store always has trouble with.
+    pub(super) refuses: fn(&str) -> bool,
     /// What the store said it deleted, and did not.
     pub(super) kept: BTreeSet<String>,
     /// When the machine looked at an object last, unless it has tried to change it since.
@@ -109,6 +111,7 @@ impl World {
             is_dead: false,
             effects: 0,
             late: Vec::new(),
+            refuses: |_| false,
             kept: BTreeSet::new(),
             looks: BTreeMap::new(),
             unseen: BTreeMap::new(),
@@ -211,7 +214,8 @@ impl Inner {
         }
         let is_effect = asked.is_effect();
         let name = asked.operation();
-        if self.befalls(self.weather.trouble) {
+        let is_refused = asked.is_effect() && asked.names().iter().any(|name| (self.refuses)(name));
+        if is_refused || self.befalls(self.weather.trouble) {
             self.note("refusals that pass");
             self.looks.retain(|key, _| !(is_effect && asked.is_about(key)));
             self.tell(|| format!("  {name} {}: 503", asked.key));
