@@ -156,6 +156,9 @@ impl Examiner {
             _ => None,
         };
         let is_void = strayed.is_some() || vanished.is_some() || doubt == Some(Doubt::Other);
+        // What is known of a path tells more than a time that is near: to compare by it is for those of which nothing is.
+        let is_kept = strayed.is_some() && sights == Sides::new(Sight::Same, Sight::Same);
+        let compare = if known == Base::Agreed { ComparisonMode::HashOnly } else { self.compare };
         let is_edit = vanished.is_some() && sights.source.is_present() && sights.destination.is_present();
         let (known, base) = if is_edit {
             (Base::Agreed, None)
@@ -189,22 +192,10 @@ impl Examiner {
             && facts.source.is_edited()
             && facts.destination.is_edited()
         {
-            let mode = if known == Base::Agreed { ComparisonMode::HashOnly } else { self.compare };
-            facts.equal = self.equal(mode, source, destination, &mut hashes).await?;
-            let left = match &intent {
-                Some(intent) if !facts.equal => {
-                    self.left_damaged(intent, &Sides::new(&*source, &*destination)).await?
-                }
-                _ => None,
-            };
-            if let Some(on) = left {
-                facts.base = Base::Agreed;
-                (facts.source, facts.destination) = match on {
-                    Side::Source => (Sight::Same, Sight::Changed),
-                    Side::Destination => (Sight::Changed, Sight::Same),
-                };
-            } else {
-                self.weigh_conflict(&mut facts, source, destination, &mut hashes, &decide).await?;
+            facts.equal = is_kept || self.equal(compare, source, destination, &mut hashes).await?;
+            match self.as_left_damaged(intent.as_ref(), facts, &Sides::new(source, destination)).await? {
+                Some(left) => facts = left,
+                None => self.weigh_conflict(&mut facts, source, destination, &mut hashes, &decide).await?,
             }
         }
         let verdict = keep_rules(&key, decide(facts), facts, self.policy);

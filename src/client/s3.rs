@@ -18,7 +18,6 @@ use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::BoxStream;
-use tokio::sync::OnceCell;
 
 use super::{
     Body, Disposal, Expiry, Held, Kept, ListRequest, Listed, Origin, Purged, Respelled, RootIdentity, Staged,
@@ -83,9 +82,6 @@ use versioning::Versioning;
 
 pub use store::Ports;
 
-/// How often a run asks what a store can do, at most. Ours: each time takes as long as a store may be in trouble.
-const ASKS: u32 = 3;
-
 /// Where the markers of pairs are, below the prefix.
 const PAIRS: &str = ".syncengine/pairs/";
 
@@ -144,10 +140,6 @@ pub struct S3Client {
     store: Store,
     setup: Setup,
     probe: Probe,
-    /// What the store can do, once it was asked.
-    capabilities: OnceCell<Capabilities>,
-    /// How often a run was not told, and why.
-    unasked: Mutex<Option<(u32, Fault)>>,
     /// Held while a new object is made, where the store may take its name for that of another one.
     creating: tokio::sync::Mutex<()>,
     /// Whether the bucket keeps old versions.
@@ -241,19 +233,17 @@ impl S3Client {
     ) -> Self {
         let memory = setup.memory_dir.as_ref().map(|dir| dir.join(bucket_name(&identity, &at)));
         Self {
-            probe: Probe {
-                file: memory.as_ref().map(|dir| dir.join("probe.json")),
-                prefix: at.prefix.clone(),
-                is_remote: !location.starts_with("embedded://"),
-            },
+            probe: Probe::new(
+                memory.as_ref().map(|dir| dir.join("probe.json")),
+                at.prefix.clone(),
+                !location.starts_with("embedded://"),
+            ),
             location,
             former_identity: identity.clone(),
             identity,
             at,
             store: store.with_ledger(Ledger::new(memory)),
             setup,
-            capabilities: OnceCell::new(),
-            unasked: Mutex::default(),
             creating: tokio::sync::Mutex::default(),
             versioning: Versioning::default(),
             tells_etags: AtomicBool::new(false),
@@ -282,26 +272,14 @@ impl S3Client {
         self.setup.multipart_threshold.unwrap_or(multipart::THRESHOLD)
     }
 
-    /// Returns what the store can do, asking it if nobody has for a while. A run asks a few times at most: who waits for an answer
-    /// for each file never ends.
+    /// Returns what the store can do, asking it if nobody has for a while.
     async fn capabilities(&self) -> Result<Capabilities, Fault> {
-        let asked = self.capabilities.get_or_try_init(|| async {
-            let before = self.unasked.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Some((ASKS.., fault)) = before {
-                return Err(fault);
-            }
-            self.probe.capabilities(&self.store).await.inspect_err(|fault| {
-                let tries = before.map_or(0, |(tries, _)| tries) + 1;
-                *self.unasked.lock().unwrap_or_else(PoisonError::into_inner) = Some((tries, fault.clone()));
-            })
-        });
-        asked.await.copied()
+        self.probe.capabilities(&self.store).await
     }
 
     /// Returns what is known of what the store can do, without asking it.
     fn known_capabilities(&self) -> Option<Capabilities> {
-        let known = self.capabilities.get().copied();
-        known.or_else(|| self.probe.remembered(self.store.ports.clock.now().seconds))
+        self.probe.known(self.store.ports.clock.now().seconds)
     }
 
     async fn head_key(&self, key: &Key) -> Result<Option<Listed>> {
@@ -542,7 +520,7 @@ impl StorageClient for S3Client {
             let can = if may_write {
                 Some(self.capabilities().await)
             } else {
-                self.capabilities.get().copied().map(Ok)
+                self.probe.answer.get().copied().map(Ok)
             };
             let can = can.transpose().map_err(|fault| fault.error(format!("look at `{}`", self.location)))?;
             Ok(can.is_none_or(|can| !can.folds_names))
@@ -582,7 +560,7 @@ impl StorageClient for S3Client {
     }
 
     fn conditions(&self) -> Conditions {
-        self.capabilities.get().map_or_else(Conditions::default, |can| Conditions {
+        self.probe.answer.get().map_or_else(Conditions::default, |can| Conditions {
             put_if_none_match: Some(can.put_if_none_match),
             put_if_match: Some(can.put_if_match),
             delete_if_match: Some(can.delete_if_match),

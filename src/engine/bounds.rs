@@ -201,14 +201,25 @@ impl SyncEngine {
         let written = sides.iter().zip(&texts);
         let writes = written.map(|(side, text)| async {
             let client = prepared.clients.get(*side).as_ref();
-            if goes_on { client.put_marker(&name, text).await } else { put_proven(client, &name, text).await }
+            if goes_on {
+                client.put_marker(&name, text).await.map(|()| true)
+            } else {
+                put_proven(client, &name, text).await
+            }
         });
         for (side, result) in sides.iter().zip(join_all(writes).await) {
             // One that has the marker of the beginning is known by that.
             let was_unmarked = goes_on || *epochs.unmarked.get(*side);
             *epochs.unmarked.get_mut(*side) = was_unmarked && result.is_err();
             match result {
-                Ok(()) => *epochs.there.get_mut(*side) = epoch,
+                Ok(true) => *epochs.there.get_mut(*side) = epoch,
+                Ok(false) => {
+                    // That of the beginning need not be there either.
+                    let listed = past.marks.get(*side).highest(&past.record.pair_id);
+                    *epochs.there.get_mut(*side) = listed.unwrap_or(0);
+                    let error = "the store took it and does not have it";
+                    past.warn_of_marker(*side, &Error::new(ErrorKind::Unavailable, error), recorder);
+                }
                 Err(error) => past.warn_of_marker(*side, &error, recorder),
             }
         }
@@ -226,15 +237,15 @@ impl SyncEngine {
 }
 
 /// Writes a marker and looks whether it is there: those of earlier epochs go then, and a side without any is taken for one that was
-/// put back. Who may not look must believe what he is told, as of a folder everybody does.
-async fn put_proven(client: &dyn StorageClient, name: &str, text: &str) -> Result<()> {
+/// put back. Who may not look must believe what he is told, as of a folder everybody does. Returns whether it is there.
+async fn put_proven(client: &dyn StorageClient, name: &str, text: &str) -> Result<bool> {
     for _ in 0..2 {
         client.put_marker(name, text).await?;
         if client.is_folder() || !matches!(client.read_marker(name).await, Ok(None)) {
-            return Ok(());
+            return Ok(true);
         }
     }
-    Err(Error::new(ErrorKind::Unavailable, "the store took it and does not have it"))
+    Ok(false)
 }
 
 /// Removes the markers of earlier epochs from the sides that carry the newest. Those that stay do no harm: a backup

@@ -16,6 +16,13 @@ use crate::state::PairRecord;
 /// How far from a store's a clock may be, in seconds: a day, as time zones are mistaken for each other.
 const SKEW_SECONDS: u64 = 24 * 3600;
 
+/// The clock shows a time that cannot be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Jump {
+    /// What a store says it is, where that is far from what the clock shows.
+    store: Option<Timestamp>,
+}
+
 /// Tells if the clock shows a time that cannot be: one before the last run, or far from what a store says.
 pub(super) fn check(now: Timestamp, past: &mut Past, prepared: &Prepared, recorder: &Recorder) {
     let shown = now.compact();
@@ -29,7 +36,7 @@ pub(super) fn check(now: Timestamp, past: &mut Past, prepared: &Prepared, record
         (Some(last), None) => format!("the last run ended at {}", Timestamp::new(last, 0).compact()),
         (None, None) => return,
     };
-    (past.clock_jumped, past.store_time) = (true, store.map(|(_, time)| time));
+    past.jump = Some(Jump { store: store.map(|(_, time)| time) });
     let message =
         format!("the clock of this machine shows {shown}, but {what}; no trash is removed for its age");
     let hint = "set the clock; times that files get until then are wrong too";
@@ -41,7 +48,7 @@ impl Past {
     /// before it, nor before what two runs in a row have agreed on, nor, if it is the first one, before what a store says.
     pub(super) fn moment(&self, now: Timestamp) -> Timestamp {
         let known = self.record.last_sync_seconds.max(self.record.tail.agreed_time());
-        let known = known.map(|known| Timestamp::new(known, 0)).or(self.store_time);
+        let known = known.map(|known| Timestamp::new(known, 0)).or(self.jump.and_then(|jump| jump.store));
         known.map_or(now, |known| known.max(now))
     }
 }

@@ -51,10 +51,8 @@ pub(super) struct Past {
     pub(super) marks: Sides<Marks>,
     /// The epoch this run has begun with.
     pub(super) started: Option<u64>,
-    /// Whether the clock shows a time that cannot be.
-    pub(super) clock_jumped: bool,
-    /// What a store says it is, where that is far from what the clock shows.
-    pub(super) store_time: Option<Timestamp>,
+    /// Set if the clock shows a time that cannot be.
+    pub(super) jump: Option<clock::Jump>,
     /// Whether the user was told that a marker could not be written.
     pub(super) warned_of_marker: bool,
     /// The conflicts of this run that it could not settle as the strategy says.
@@ -180,8 +178,7 @@ impl SyncEngine {
             last_here,
             marks,
             started: None,
-            clock_jumped: false,
-            store_time: None,
+            jump: None,
             warned_of_marker: false,
             waiting: BTreeSet::new(),
             tag: None,

@@ -83,7 +83,7 @@ impl SyncEngine {
                     (run, at)
                 };
                 // A clock that is not believed says nothing of when something was seen.
-                if !past.clock_jumped {
+                if past.jump.is_none() {
                     *seen.get_mut(side) = purged.unbelieved.into_iter().map(first).collect();
                     past.record.tail.set_first_seen(&seen);
                 }
@@ -107,7 +107,7 @@ fn hint(error: &Error) -> String {
 
 /// Returns the moment by the earlier of two clocks: that of this run, and the one of the end of the last run, or of a store.
 fn until(now: Timestamp, past: &Past, store: Option<Timestamp>) -> Option<Timestamp> {
-    if past.clock_jumped {
+    if past.jump.is_some() {
         return Some(Timestamp::default());
     }
     let last = past.record.last_sync_seconds.map(|last| Timestamp::new(last, 0));

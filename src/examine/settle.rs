@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 use crate::mode::{Side, Sides};
-use crate::plan::Sight;
+use crate::plan::{Base, Facts, Sight};
 use crate::state::{Agreed, BaseRow, Deed, Intent, RowChange, is_stored};
 
 impl Examiner {
@@ -57,9 +57,15 @@ impl Examiner {
         Ok((now.clone(), Some((key.clone(), now))))
     }
 
-    /// Returns on which side a file is nobody's, but what a run has left there that was sending the file of the other side: a store
-    /// took other bytes, and the run could not take them back.
-    pub(super) async fn left_damaged(&self, intent: &Intent, found: &Sides<&Entry>) -> Result<Option<Side>> {
+    /// Returns what is to be decided if a file is nobody's, but what a run has left there that was sending the file of the other
+    /// side: a store took other bytes, and the run could not take them back.
+    pub(super) async fn as_left_damaged(
+        &self,
+        intent: Option<&Intent>,
+        facts: Facts,
+        found: &Sides<&mut Entry>,
+    ) -> Result<Option<Facts>> {
+        let Some(intent) = intent.filter(|_| !facts.equal) else { return Ok(None) };
         let (Deed::Have(then) | Deed::HaveFrom(then, _)) = &intent.deed else { return Ok(None) };
         let (here, there) = (found.get(intent.on), found.get(intent.on.other()));
         if *then.fingerprint(intent.on.other()) != there.fingerprint || then.size != there.size {
@@ -67,7 +73,11 @@ impl Examiner {
         }
         let (_, modified) = there.fingerprint.number_and_time();
         let is_ours = self.clients.get(intent.on).was_written_by(here, intent.run_tag, modified).await?;
-        Ok(is_ours.then_some(intent.on))
+        let (source, destination) = match intent.on {
+            Side::Source => (Sight::Same, Sight::Changed),
+            Side::Destination => (Sight::Changed, Sight::Same),
+        };
+        Ok(is_ours.then_some(Facts { base: Base::Agreed, source, destination, ..facts }))
     }
 
     /// Returns what the sides show if what the base does not know of one may be what somebody did on the other one, whom a run has

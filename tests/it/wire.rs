@@ -50,7 +50,7 @@ const IMPORTANT: &[(&str, u64)] = &[
     ("kills", 150),
     ("runs that said synced", 2000),
     ("failures that were told", 5),
-    ("deeds that nothing guards", 5),
+    ("deeds that nothing guards", 1),
     ("deeds while the machine waits", 20),
     ("PUTs that came late", 10),
     ("PUTs that came twice", 10),

@@ -6,16 +6,16 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
-use serde::{Deserialize, Serialize};
 
 use super::S3Client;
 use super::fault::Fault;
 use super::page::{Object, Position};
+use super::probe::{Capabilities, Etags};
 use super::read::{Version, WHOLE_BYTES};
 use super::walk::PAGE_KEYS;
 use crate::error::Result;
@@ -26,21 +26,16 @@ use crate::fingerprint::{ContentHash, HashForm, Hasher};
 const WITNESSES: usize = 4;
 const SMALL_BYTES: u64 = 1024 * 1024;
 
-/// What ETags are made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Etags {
-    /// They are the MD5 of the content, or of the MD5s of its parts.
-    Hashes,
-    /// Nobody can tell.
-    Opaque,
-}
+/// How many small objects are hashed in a run to find out whether ETags are hashes. Ours: hashes cost time, and one is enough.
+const MOST_LESSONS: u32 = 64;
 
 /// What the versions that were read in this run have shown.
 #[derive(Debug, Default)]
 pub(super) struct Habit {
     /// Whether one was the MD5 of its content.
     is_md5: AtomicBool,
+    /// How many were hashed to find that out.
+    lessons: AtomicU32,
     /// Digests of those that were not.
     others: Mutex<HashSet<u64>>,
     /// Digests of the versions that were read; two of one digest would cost a few requests.
@@ -67,12 +62,15 @@ impl Habit {
 }
 
 impl S3Client {
-    /// Returns what ETags are made of, if that is known.
+    /// Returns what ETags are made of, if that is known. One that is a hash shows more than any answer: no other thing is made so.
     fn etags(&self) -> Option<Etags> {
-        if let Some(can) = self.known_capabilities() {
-            return Some(can.etags());
-        }
-        self.habit.shown().or_else(|| self.probe.etags(self.store.ports.clock.now().seconds))
+        let shown = self.habit.shown();
+        let asked = || self.known_capabilities().map(Capabilities::etags);
+        shown
+            .filter(|shown| *shown == Etags::Hashes)
+            .or_else(asked)
+            .or(shown)
+            .or_else(|| self.probe.etags(self.store.ports.clock.now().seconds))
     }
 
     /// Returns whether the store is known to make ETags of something else than the content.
@@ -80,11 +78,20 @@ impl S3Client {
         self.etags() == Some(Etags::Opaque)
     }
 
-    /// Remembers for later runs what this one has seen, unless the store was asked.
+    /// Remembers for later runs what this one has seen, unless the store was asked. One that has answered otherwise is asked anew.
     pub(super) fn remember_etags(&self) {
-        if let (None, Some(shown)) = (self.known_capabilities(), self.habit.shown()) {
-            self.probe.remember_etags(self.store.ports.clock.now().seconds, shown);
+        match (self.known_capabilities(), self.habit.shown()) {
+            (None, Some(shown)) => {
+                self.probe.remember_etags(self.store.ports.clock.now().seconds, shown);
+            }
+            (Some(can), Some(shown)) if can.etags() != shown => self.probe.forget(),
+            _ => {}
         }
+    }
+
+    /// Notes that the store has told the ETag that the hash of what was sent makes.
+    pub(super) fn note_hash(&self) {
+        self.habit.is_md5.store(true, Ordering::Relaxed);
     }
 
     /// Has the store asked anew in the next run if it did other than it had answered: it may be another one by now, with other ETags.
@@ -94,15 +101,19 @@ impl S3Client {
         }
     }
 
-    /// Returns the bytes of a version as they are, and learns from a small one, as long as nothing is known.
+    /// Returns the bytes of a version as they are, and learns from the first small ones, as long as ETags are not known to be hashes.
     pub(super) fn learn_from(
         &self,
         chunks: BoxStream<'static, Result<Bytes>>,
         told: Option<ContentHash>,
         size: u64,
     ) -> BoxStream<'static, Result<Bytes>> {
-        let told = told.filter(|told| told.form() == HashForm::Whole && size <= WHOLE_BYTES);
-        let Some(told) = told.filter(|_| self.etags().is_none()) else { return chunks };
+        let told = told.filter(|_| size <= WHOLE_BYTES);
+        let is_open = || {
+            self.etags() != Some(Etags::Hashes)
+                && self.habit.lessons.fetch_add(1, Ordering::Relaxed) < MOST_LESSONS
+        };
+        let Some(told) = told.filter(|_| is_open()) else { return chunks };
         let habit = Arc::clone(&self.habit);
         let mut hasher = Some(Hasher::new(told.form()));
         let mut left = size;

@@ -7,6 +7,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier};
@@ -14,9 +15,9 @@ use aws_smithy_types::DateTime;
 use bytes::Bytes;
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 
 use super::fault::Fault;
-use super::habit::Etags;
 use super::ledger::make_private;
 use super::object::quoted;
 use super::store::Store;
@@ -32,11 +33,24 @@ const REMEMBERED_SECONDS: i64 = 30 * 24 * 3600;
 /// The form of the file.
 const SCHEMA: u32 = 5;
 
+/// How often a run asks, at most. Ours: each time takes as long as a store may be in trouble.
+const ASKS: u32 = 3;
+
 /// What a probe has in it.
 const CONTENT: &[u8] = b"probe";
 
 /// An ETag that no object has.
 const WRONG: &str = "\"00000000000000000000000000000000\"";
+
+/// What ETags are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Etags {
+    /// They are the MD5 of the content, or of the MD5s of its parts.
+    Hashes,
+    /// Nobody can tell.
+    Opaque,
+}
 
 /// Which conditions a store honours, and whether it tells names apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,11 +117,37 @@ pub(super) struct Probe {
     pub(super) prefix: String,
     /// Whether another store can take the place of this one: none does of one within this process.
     pub(super) is_remote: bool,
+    /// What the store can do, once this run knows it.
+    pub(super) answer: OnceCell<Capabilities>,
+    /// How often this run was not told, and why.
+    failed: Mutex<(u32, Fault)>,
 }
 
 impl Probe {
-    /// Returns what the store can do.
+    pub(super) fn new(file: Option<PathBuf>, prefix: String, is_remote: bool) -> Self {
+        Self { file, prefix, is_remote, answer: OnceCell::new(), failed: Mutex::default() }
+    }
+
+    /// Returns what the store can do, asking it if nobody has for a while. A run asks a few times at most: who waits for an answer
+    /// for each file never ends.
     pub(super) async fn capabilities(&self, store: &Store) -> Result<Capabilities, Fault> {
+        let asked = self.answer.get_or_try_init(|| async {
+            let failed = || self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            let (times, fault) = failed().clone();
+            if times >= ASKS {
+                return Err(fault);
+            }
+            self.recall_or_ask(store).await.inspect_err(|fault| *failed() = (times + 1, fault.clone()))
+        });
+        asked.await.copied()
+    }
+
+    /// Returns what is known of what the store can do, without asking it.
+    pub(super) fn known(&self, now: i64) -> Option<Capabilities> {
+        self.answer.get().copied().or_else(|| self.recall(now)?.capabilities)
+    }
+
+    async fn recall_or_ask(&self, store: &Store) -> Result<Capabilities, Fault> {
         let now = store.ports.clock.now().seconds;
         let known = self.recall(now);
         if let Some((capabilities, bucket)) =
@@ -143,11 +183,6 @@ impl Probe {
     /// Returns whether an object of this name is a probe.
     pub(super) fn is_at(&self, key: &str) -> bool {
         key.strip_prefix(&self.prefix).is_some_and(|name| name.starts_with(PROBE))
-    }
-
-    /// Returns what the store was found to do, if that is not long ago.
-    pub(super) fn remembered(&self, now: i64) -> Option<Capabilities> {
-        self.recall(now)?.capabilities
     }
 
     /// Returns what reading has shown of the ETags of a store that was not asked, if that is not long ago.
@@ -503,8 +538,7 @@ mod tests {
             ((None, "a"), (made("2026-01-01", "me"), "a"), false),
         ] {
             let dir = tempfile::tempdir().unwrap();
-            let probe =
-                Probe { file: Some(dir.path().join("probe.json")), prefix: "p/".into(), is_remote: true };
+            let probe = Probe::new(Some(dir.path().join("probe.json")), "p/".into(), true);
             let (first, second) = (store_of(then), store_of(now));
             let (before, after) = (client(&first, limits()), client(&second, limits()));
             let time = after.store.ports.clock.now().seconds;

@@ -102,7 +102,7 @@ impl S3Client {
 
     fn is_known_to_fold(&self) -> bool {
         let now = self.store.ports.clock.now().seconds;
-        let known = self.capabilities.get().copied().or_else(|| self.probe.remembered(now));
+        let known = self.probe.known(now);
         known.is_some_and(|known| known.folds_names)
     }
 }

@@ -103,7 +103,7 @@ fn client_at(endpoint: &str, limits: Limits, budget: Duration, threshold: u64) -
         copy_source_if_match: true,
         folds_names: false,
     };
-    client.capabilities.set(able).unwrap();
+    client.probe.answer.set(able).unwrap();
     S3Client { versioning: Versioning::trusted("run"), ..client }
 }
 
@@ -643,10 +643,29 @@ async fn a_store_that_does_other_than_it_answered_is_asked_anew() {
             }
         });
         let client = client(&peer, limits());
-        let can = Capabilities { md5_etags: true, ..*client.capabilities.get().unwrap() };
-        let probe = Probe { file: Some(file.clone()), prefix: "p/".into(), is_remote: true };
-        let client = S3Client { capabilities: OnceCell::new_with(Some(can)), probe, ..client };
+        let can = Capabilities { md5_etags: true, ..*client.probe.answer.get().unwrap() };
+        let probe = Probe::new(Some(file.clone()), "p/".into(), true);
+        probe.answer.set(can).unwrap();
+        let client = S3Client { probe, ..client };
         assert_eq!(ask(&client, operation).await.is_ok(), expected, "{operation}");
         assert_eq!(file.exists(), expected, "{operation}");
+    }
+}
+
+/// And one whose ETags are hashes, although it had answered that they are none.
+#[tokio::test]
+async fn a_store_whose_etags_have_become_hashes_is_asked_anew() {
+    for (operation, is_asked) in [("PutObject", true), ("GetObject", true), ("HeadObject", false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("probe.json");
+        std::fs::write(&file, "what it answered").unwrap();
+        let peer = Peer::start(|asked: &Asked| Reply::from(well(asked)));
+        let client = client(&peer, limits());
+        let probe = Probe::new(Some(file.clone()), "p/".into(), true);
+        probe.answer.set(*client.probe.answer.get().unwrap()).unwrap();
+        let client = S3Client { probe, ..client };
+        ask(&client, operation).await.unwrap();
+        client.settle(false).await;
+        assert_eq!(file.exists(), !is_asked, "{operation}");
     }
 }

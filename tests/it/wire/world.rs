@@ -209,7 +209,8 @@ impl Inner {
         }
         self.do_late(self.requests);
         if self.befalls(self.weather.users) {
-            let at = (self.chance.below(2) == 0).then_some(asked.key.as_str());
+            let is_open = asked.is_effect() && !self.store.has_conditions;
+            let at = (is_open || self.chance.below(2) == 0).then_some(asked.key.as_str());
             self.act(at);
         }
         let is_effect = asked.is_effect();
@@ -258,10 +259,11 @@ impl Inner {
 
     /// Does what was said to be done, as far as it is time.
     pub(super) fn do_late(&mut self, until: u64) {
-        let (now, later) = std::mem::take(&mut self.late).into_iter().partition(|(at, _)| *at <= until);
+        let (now, later): (Vec<_>, _) =
+            std::mem::take(&mut self.late).into_iter().partition(|(at, _)| *at <= until);
         self.late = later;
         let time = self.now();
-        for (_, asked) in Vec::from(now) {
+        for (_, asked) in now {
             let answer = self.store.answer(&asked, time, None);
             self.tell(|| format!("  late {} {}: {}", asked.operation(), asked.key, answer.status));
         }
