@@ -158,7 +158,8 @@ impl Examiner {
         let is_void = strayed.is_some() || vanished.is_some() || doubt == Some(Doubt::Other);
         // What is known of a path tells more than a time that is near: to compare by it is for those of which nothing is.
         let is_kept = strayed.is_some() && sights == Sides::new(Sight::Same, Sight::Same);
-        let compare = if known == Base::Agreed { ComparisonMode::HashOnly } else { self.compare };
+        let is_known = known == Base::Agreed || intent.is_some();
+        let compare = if is_known { ComparisonMode::HashOnly } else { self.compare };
         let is_edit = vanished.is_some() && sights.source.is_present() && sights.destination.is_present();
         let (known, base) = if is_edit {
             (Base::Agreed, None)
