@@ -207,7 +207,8 @@ pub trait StorageClient: fmt::Debug + Send + Sync + 'static {
     /// Returns the text of the marker of this name, if it is there, whatever a listing shows.
     fn read_marker<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>>>;
 
-    /// Writes a marker, durably. One of this name that is there already may stay as it is.
+    /// Writes a marker, durably: it is there then, whatever a store only says. One of this name that is there already may stay as it
+    /// is.
     fn put_marker<'a>(&'a self, name: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>>;
 
     /// Removes a marker, if it is there.

@@ -499,9 +499,7 @@ impl StorageClient for S3Client {
     fn put_marker<'a>(&'a self, name: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>> {
         async move {
             let key = self.marker_key(name);
-            // Who has written one of its name said the same.
-            let written = self.store.put_ours(&key, text, Some("*")).await;
-            written.map_err(|fault| fault.error(format!("write `{key}`")))
+            self.store.put_and_look(&key, text).await.map_err(|fault| fault.error(format!("write `{key}`")))
         }
         .boxed()
     }

@@ -14,7 +14,7 @@ use super::prepare::Prepared;
 use super::{SyncEngine, SyncOptions, clock};
 use crate::client::StorageClient;
 use crate::code::NoticeCode;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::guard::Notice;
 use crate::marker::Marker;
@@ -199,27 +199,13 @@ impl SyncEngine {
         let texts: Vec<String> = sides.iter().map(|side| text(*side)).collect();
         let name = Marker::new(&past.record.pair_id, epoch).to_string();
         let written = sides.iter().zip(&texts);
-        let writes = written.map(|(side, text)| async {
-            let client = prepared.clients.get(*side).as_ref();
-            if goes_on {
-                client.put_marker(&name, text).await.map(|()| true)
-            } else {
-                put_proven(client, &name, text).await
-            }
-        });
+        let writes = written.map(|(side, text)| prepared.clients.get(*side).put_marker(&name, text));
         for (side, result) in sides.iter().zip(join_all(writes).await) {
             // One that has the marker of the beginning is known by that.
             let was_unmarked = goes_on || *epochs.unmarked.get(*side);
             *epochs.unmarked.get_mut(*side) = was_unmarked && result.is_err();
             match result {
-                Ok(true) => *epochs.there.get_mut(*side) = epoch,
-                Ok(false) => {
-                    // That of the beginning need not be there either.
-                    let listed = past.marks.get(*side).highest(&past.record.pair_id);
-                    *epochs.there.get_mut(*side) = listed.unwrap_or(0);
-                    let error = "the store took it and does not have it";
-                    past.warn_of_marker(*side, &Error::new(ErrorKind::Unavailable, error), recorder);
-                }
+                Ok(()) => *epochs.there.get_mut(*side) = epoch,
                 Err(error) => past.warn_of_marker(*side, &error, recorder),
             }
         }
@@ -234,18 +220,6 @@ impl SyncEngine {
         past.record.marked = epochs.there.source > 0 && epochs.there.destination > 0;
         past.state.commit(past.record.clone()).await
     }
-}
-
-/// Writes a marker and looks whether it is there: those of earlier epochs go then, and a side without any is taken for one that was
-/// put back. Who may not look must believe what he is told, as of a folder everybody does. Returns whether it is there.
-async fn put_proven(client: &dyn StorageClient, name: &str, text: &str) -> Result<bool> {
-    for _ in 0..2 {
-        client.put_marker(name, text).await?;
-        if client.is_folder() || !matches!(client.read_marker(name).await, Ok(None)) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// Removes the markers of earlier epochs from the sides that carry the newest. Those that stay do no harm: a backup
