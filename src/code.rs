@@ -6,8 +6,6 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::error::ErrorKind;
-
 /// Defines an enum whose variants have a stable text.
 macro_rules! codes {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])+ $variant:ident = $text:literal,)+ }) => {
@@ -191,26 +189,6 @@ codes! {
         Unsupported = "unsupported",
         /// A defect of this program or of the system below it.
         Internal = "internal",
-    }
-}
-
-impl From<ErrorKind> for FailureCode {
-    /// Returns the code of errors that have none of their own.
-    fn from(kind: ErrorKind) -> Self {
-        match kind {
-            ErrorKind::NotFound => Self::NotFound,
-            ErrorKind::PermissionDenied => Self::PermissionDenied,
-            ErrorKind::Unauthenticated => Self::Unauthenticated,
-            ErrorKind::Changed => Self::ChangedDuringSync,
-            ErrorKind::Unavailable | ErrorKind::Disordered => Self::Unavailable,
-            ErrorKind::Invalid => Self::Invalid,
-            ErrorKind::Corrupt => Self::Corrupt,
-            ErrorKind::Cancelled => Self::Cancelled,
-            ErrorKind::Locked => Self::Locked,
-            ErrorKind::NoSpace => Self::NoSpace,
-            ErrorKind::Unsupported => Self::Unsupported,
-            ErrorKind::Internal => Self::Internal,
-        }
     }
 }
 

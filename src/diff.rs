@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::filter::IGNORE_FILE;
 use crate::filter::layers::{Book, Layers};
 use crate::key::Key;
-use crate::mode::{Side, Sides};
+use crate::side::{Side, Sides};
 use crate::state::BaseRow;
 
 /// A row of the base with its key.

@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 
 use crate::code::FailureCode;
-use crate::mode::Side;
+use crate::side::Side;
 
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -262,6 +262,26 @@ const EIO: i32 = 5;
 /// Whether the process (`EMFILE`) or the system (`ENFILE`) has no descriptor left.
 fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(23 | 24))
+}
+
+impl From<ErrorKind> for FailureCode {
+    /// Returns the code of errors that have none of their own.
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::NotFound => Self::NotFound,
+            ErrorKind::PermissionDenied => Self::PermissionDenied,
+            ErrorKind::Unauthenticated => Self::Unauthenticated,
+            ErrorKind::Changed => Self::ChangedDuringSync,
+            ErrorKind::Unavailable | ErrorKind::Disordered => Self::Unavailable,
+            ErrorKind::Invalid => Self::Invalid,
+            ErrorKind::Corrupt => Self::Corrupt,
+            ErrorKind::Cancelled => Self::Cancelled,
+            ErrorKind::Locked => Self::Locked,
+            ErrorKind::NoSpace => Self::NoSpace,
+            ErrorKind::Unsupported => Self::Unsupported,
+            ErrorKind::Internal => Self::Internal,
+        }
+    }
 }
 
 #[cfg(test)]

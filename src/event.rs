@@ -12,10 +12,10 @@ use crate::client::SkipReason;
 use crate::code::{ActionCode, FailureCode};
 use crate::entry::Entry;
 use crate::fingerprint::Fingerprint;
-use crate::guard::Notice;
 use crate::key::{Key, escape};
-use crate::mode::Side;
+use crate::notice::Notice;
 use crate::plan::{Action, Reason, Work};
+use crate::side::Side;
 
 /// Receives the events of a run, in order, from one task at a time.
 pub trait Observer: fmt::Debug + Send + Sync {

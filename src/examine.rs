@@ -14,10 +14,11 @@ use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{ContentHash, Fingerprint, HashForm, Hasher, likely_part_sizes};
 use crate::key::Key;
-use crate::mode::{ComparisonMode, ConflictStrategy, Side, Sides};
+use crate::mode::{ComparisonMode, ConflictStrategy};
 use crate::plan::rollback::Rollback;
 use crate::plan::spare::{keep_rules, keep_vanished, spare};
 use crate::plan::{Base, Facts, Item, Policy, Sight, Step, Verdict, decide::decide};
+use crate::side::{Side, Sides};
 use crate::state::{Agreed, BaseRow};
 
 mod doubt;

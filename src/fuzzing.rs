@@ -12,17 +12,19 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::entry::{Entry, Timestamp};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::filter::{Filter, Rules};
 use crate::fingerprint::{ContentHash, ETag, Fingerprint};
 use crate::guard::MaxDelete;
 use crate::key::{Key, escape};
 use crate::location::{Location, StoreOptions};
-use crate::mode::{ComparisonMode, ConflictStrategy, InitialSyncPreference, Side, Sides, SyncMode};
+use crate::mode::{ComparisonMode, ConflictStrategy, InitialSyncPreference, SyncMode};
 use crate::pair::SyncPair;
 use crate::plan::conflict_name::{CopyCounts, MAX_COPIES, for_loser};
+use crate::side::{Side, Sides};
 
-mod input;
+pub(crate) mod complaint;
+pub(crate) mod input;
 mod plan;
 
 #[cfg(feature = "s3")]
@@ -30,7 +32,9 @@ pub use crate::client::s3::fuzzing::{listing, metadata};
 #[cfg(feature = "embedded")]
 pub use crate::embedded::fuzzing::embedded_row;
 pub use crate::state::fuzzing::state;
-pub(crate) use input::{Choices, SEPARATOR, is_harmless};
+use complaint::refused;
+use input::is_harmless;
+pub(crate) use input::{Choices, SEPARATOR};
 pub use plan::plan;
 
 /// A target and its name, which is that of its folder in `fuzz/corpus`.
@@ -191,12 +195,6 @@ fn location(text: &str) {
     assert!(at.prefix.is_empty() || folder.is_some_and(|folder| Key::parse(folder).is_ok()), "{text}");
     let again = Location::parse(&format!("{scheme}://{at}"));
     assert!(matches!(again, Ok(Location::S3(again) | Location::Embedded(again)) if again == at), "{text}");
-}
-
-/// Asserts that a complaint about a setting can be shown and says what to do.
-pub(crate) fn refused(error: &Error) {
-    assert!(error.kind() == ErrorKind::Invalid && error.hint().is_some(), "{error:?}");
-    assert!(is_harmless(&error.chain()), "{error:?}");
 }
 
 fn word<T: FromStr<Err = Error> + Display + PartialEq + Debug>(text: &str) {

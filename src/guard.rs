@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::code::NoticeCode;
 use crate::error::{Error, ErrorKind};
-use crate::mode::{AcceptRollback, Side, Sides, SyncMode};
+use crate::mode::{AcceptRollback, SyncMode};
+use crate::notice::Notice;
 use crate::plan::{Action, Plan, Work};
+use crate::side::{Side, Sides};
 
 mod unseen;
 
@@ -157,25 +159,6 @@ pub struct Limits {
     pub allow_mass_empty: bool,
     /// Passes the guard against sides that went back to an earlier state, and says what becomes of them.
     pub accept_rollback: Option<AcceptRollback>,
-}
-
-/// A sentence for the user, with a code for programs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Notice {
-    /// What it is about, for programs.
-    pub code: NoticeCode,
-    /// What is the matter.
-    pub message: String,
-    /// What the user can do; empty if there is nothing.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub hint: String,
-}
-
-impl Notice {
-    /// Returns a notice.
-    pub fn new(code: NoticeCode, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: hint.into() }
-    }
 }
 
 /// What the guards say.

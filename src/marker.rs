@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::entry::Timestamp;
 use crate::fingerprint::md5_of;
-use crate::mode::{Side, Sides, SyncMode};
+use crate::mode::SyncMode;
+use crate::side::{Side, Sides};
 
 /// How many hexadecimal digits an epoch has in a name.
 const EPOCH_DIGITS: usize = 16;

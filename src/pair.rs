@@ -10,7 +10,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Rules;
 use crate::guard::MaxDelete;
 use crate::location::StoreOptions;
-use crate::mode::{ComparisonMode, ConflictStrategy, InitialSyncPreference, Side, Sides, SyncMode};
+use crate::mode::{ComparisonMode, ConflictStrategy, InitialSyncPreference, SyncMode};
+use crate::side::{Side, Sides};
 
 /// Two trees of files and the policy that keeps them in agreement.
 ///

@@ -7,7 +7,7 @@ use crate::code::ActionCode;
 use crate::entry::Entry;
 use crate::fingerprint::ContentHash;
 use crate::key::Key;
-use crate::mode::{Side, Sides};
+use crate::side::{Side, Sides};
 use crate::state::{Agreed, RowChange};
 
 pub mod collide;

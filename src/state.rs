@@ -12,12 +12,13 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
-use crate::client::RootIdentity;
 use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{ContentHash, ETag, Fingerprint};
 use crate::key::Key;
-use crate::mode::{InitialSyncPreference, Side, Sides, SyncMode};
+use crate::mode::{InitialSyncPreference, SyncMode};
+use crate::root::RootIdentity;
+use crate::side::{Side, Sides};
 
 mod block;
 mod catalogue;

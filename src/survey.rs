@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures::stream::FuturesOrdered;
 use futures::{FutureExt, StreamExt};
 
-use crate::client::{ListRequest, Listed, RootIdentity, SkipReason};
+use crate::client::{ListRequest, Listed, SkipReason};
 use crate::control::SyncController;
 use crate::diff::{Change, Diff, Found, Observed, SeenRules};
 use crate::error::Result;
@@ -18,9 +18,10 @@ use crate::filter::layers::{Book, Layers};
 use crate::filter::{Filter, Rules};
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
-use crate::mode::{Side, Sides};
 use crate::plan::{Base, Item, Sight, Step, Strayed, collide, conflict_name::CopyCounts};
 use crate::report::Recorder;
+use crate::root::RootIdentity;
+use crate::side::{Side, Sides};
 use crate::state::{BaseRow, RowChange, RulesRecord, StateStore};
 use crate::unplaced::Unplaced;
 

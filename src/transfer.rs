@@ -26,10 +26,11 @@ use crate::event::{Event, Line};
 use crate::examine::{Clients, look_again};
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
-use crate::mode::{Side, Sides, SyncMode};
+use crate::mode::SyncMode;
 use crate::plan::{Action, Plan, Reason, Work};
 use crate::report::Recorder;
 use crate::retry::RETRY_BUDGET;
+use crate::side::{Side, Sides};
 use crate::state::{Intent, RowChange, StateStore};
 use crate::unplaced::Doubts;
 

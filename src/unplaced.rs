@@ -10,7 +10,7 @@ use crate::entry::Entry;
 use crate::examine::{listed_hashes, tells_versions_apart};
 use crate::fingerprint::{ContentHash, Fingerprint};
 use crate::key::Key;
-use crate::mode::{Side, Sides};
+use crate::side::{Side, Sides};
 use crate::state::Agreed;
 use crate::timestamp::Timestamp;
 

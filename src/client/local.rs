@@ -16,8 +16,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::mpsc;
 
 use super::{
-    Body, Disposal, Expiry, Held, ListRequest, Listed, Purged, Respelled, RootIdentity, Staged,
-    StorageClient, Target,
+    Body, Disposal, Expiry, Held, ListRequest, Listed, Purged, Respelled, Staged, StorageClient, Target,
 };
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::code::NoticeCode;
@@ -25,6 +24,7 @@ use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::marker::ListedMarker;
+use crate::root::RootIdentity;
 use crate::trash::{Manifest, Name};
 
 use reserved::Ours;
@@ -35,6 +35,7 @@ mod belonging;
 mod disk;
 mod give_way;
 mod intent;
+mod listed;
 mod names;
 mod publish;
 mod purge;
@@ -47,6 +48,7 @@ mod rung;
 mod spelling;
 mod stage;
 mod stat;
+mod trash;
 mod walk;
 
 pub use rung::PublishRung;

@@ -12,9 +12,7 @@ use bytes::{Bytes, BytesMut};
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
-use super::{
-    Body, Disposal, Expiry, Held, ListRequest, Listed, Purged, RootIdentity, Staged, StorageClient, Target,
-};
+use super::{Body, Disposal, Expiry, Held, ListRequest, Listed, Purged, Staged, StorageClient, Target};
 use crate::clock::{Clock, SystemClock};
 use crate::entry::{Entry, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
@@ -22,6 +20,7 @@ use crate::filter::{IGNORE_FILE, Rules};
 use crate::fingerprint::{ETag, Fingerprint, HashForm, Hasher};
 use crate::key::Key;
 use crate::marker::ListedMarker;
+use crate::root::RootIdentity;
 
 const PAIRS: &str = ".syncengine/pairs/";
 const TRASH: &str = ".syncengine/trash/";

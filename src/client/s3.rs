@@ -20,7 +20,7 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::BoxStream;
 
 use super::{
-    Body, Disposal, Expiry, Held, Kept, ListRequest, Listed, Origin, Purged, Respelled, RootIdentity, Staged,
+    Body, Disposal, Expiry, Held, Kept, ListRequest, Listed, Origin, Purged, Respelled, Staged,
     StorageClient, Target, Written,
 };
 use crate::code::NoticeCode;
@@ -30,11 +30,13 @@ use crate::fingerprint::{ContentHash, md5_of};
 use crate::key::Key;
 use crate::location::{Bucket, StoreOptions};
 use crate::marker::{ListedMarker, MOST_BYTES};
-use crate::report::{Conditions, Requests};
 use crate::retry::RETRY_BUDGET;
+use crate::root::RootIdentity;
+use crate::telemetry::{Conditions, Requests};
 use crate::trash::{Manifest, Name};
 
 mod budget;
+mod capabilities;
 mod connect;
 mod copy;
 mod dates;
@@ -48,6 +50,7 @@ mod ledger;
 mod limiter;
 mod limits;
 mod list;
+mod listing;
 mod metadata;
 mod multipart;
 mod notes;
@@ -61,6 +64,7 @@ mod read;
 mod receipt;
 mod remove;
 mod requests;
+mod source;
 mod spelling;
 mod stage;
 mod store;
@@ -69,12 +73,13 @@ mod trash;
 mod versioning;
 mod walk;
 
+use capabilities::Capabilities;
 use fault::Fault;
 use habit::Habit;
 use ledger::Ledger;
 use limits::Limits;
 use orphans::Unfinished;
-use probe::{Capabilities, Probe};
+use probe::Probe;
 use requests::RequestLog;
 use store::Store;
 use trash::Announced;

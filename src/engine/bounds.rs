@@ -16,11 +16,11 @@ use crate::client::StorageClient;
 use crate::code::NoticeCode;
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::guard::Notice;
 use crate::marker::Marker;
-use crate::mode::{Side, Sides};
+use crate::notice::Notice;
 use crate::pair::SyncPair;
 use crate::report::Recorder;
+use crate::side::{Side, Sides};
 use crate::state::{Epochs, FirstSync, Recovery};
 
 /// What a run means for the epoch of its pair.

@@ -14,12 +14,13 @@ use crate::examine::Examiner;
 use crate::filter::Filter;
 use crate::filter::layers::Layers;
 use crate::key::Key;
-use crate::mode::{ComparisonMode, Side, Sides};
+use crate::mode::ComparisonMode;
 use crate::pair::SyncPair;
 use crate::plan::Policy;
 use crate::plan::rollback::Rollback;
 use crate::report::{ErrorLine, Recorder, Report};
 use crate::retry::{Schedule, retry};
+use crate::side::{Side, Sides};
 use crate::state::RulesRecord;
 use crate::transfer::{Memory, judged};
 

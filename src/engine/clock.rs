@@ -3,25 +3,18 @@
 //! A clock can be years ahead or behind for one run. So what is old must be so by two clocks, this run's and that of the
 //! one before; see `trash.rs`.
 
-use super::past::Past;
+use super::past::{Jump, Past};
 use super::prepare::Prepared;
 use crate::code::NoticeCode;
 use crate::entry::Timestamp;
 use crate::event::Event;
-use crate::guard::Notice;
-use crate::mode::Side;
+use crate::notice::Notice;
 use crate::report::Recorder;
+use crate::side::Side;
 use crate::state::PairRecord;
 
 /// How far from a store's a clock may be, in seconds: a day, as time zones are mistaken for each other.
 const SKEW_SECONDS: u64 = 24 * 3600;
-
-/// The clock shows a time that cannot be.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Jump {
-    /// What a store says it is, where that is far from what the clock shows.
-    store: Option<Timestamp>,
-}
 
 /// Tells if the clock shows a time that cannot be: one before the last run, or far from what a store says.
 pub(super) fn check(now: Timestamp, past: &mut Past, prepared: &Prepared, recorder: &Recorder) {
@@ -59,11 +52,4 @@ pub(super) fn end(now: Timestamp, record: &mut PairRecord) {
         record.tail.agree_on_time(last.min(now.seconds));
     }
     record.last_sync_seconds = Some(now.seconds);
-}
-
-/// Says when the pair began, if nobody has.
-pub(super) fn begin(now: Timestamp, record: &mut PairRecord) {
-    if record.tail.began().is_none() {
-        record.tail.set_began(record.last_sync_seconds.unwrap_or(now.seconds));
-    }
 }

@@ -8,12 +8,12 @@ use crate::code::NoticeCode;
 use crate::error::Result;
 use crate::event::Event;
 use crate::fingerprint::md5_of;
-use crate::guard::Notice;
 use crate::marker::{self, CarriedRules, Marker, MarkerText, Marks};
-use crate::mode::{Side, Sides};
+use crate::notice::Notice;
 use crate::pair::SyncPair;
 use crate::plan::rollback::Rollback;
 use crate::report::Recorder;
+use crate::side::{Side, Sides};
 use crate::state::PairRecord;
 
 /// How many pairs of a side are asked who they are. Ours: more than one bucket is synced with.

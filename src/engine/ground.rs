@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::escape;
-use crate::mode::{Side, Sides};
+use crate::side::{Side, Sides};
 
 /// A folder on this machine that belongs to a side.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use super::{SyncEngine, SyncOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::escape;
 use crate::location::{Location, StoreOptions};
-use crate::mode::Sides;
+use crate::side::Sides;
 use crate::state::{Kept, move_to};
 
 /// What became of the pairs of a side that is elsewhere now.

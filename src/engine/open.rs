@@ -16,8 +16,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::examine::Clients;
 use crate::key::escape;
 use crate::location::{Bucket, Location, StoreOptions};
-use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
+use crate::side::{Side, Sides};
 
 /// The two sides of a pair, opened.
 #[derive(Debug)]

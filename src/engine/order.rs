@@ -7,8 +7,9 @@ use super::which::Which;
 use super::{SyncEngine, SyncOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::quoted;
-use crate::mode::{ConflictStrategy, Sides, SyncMode};
+use crate::mode::{ConflictStrategy, SyncMode};
 use crate::pair::SyncPair;
+use crate::side::Sides;
 
 impl SyncEngine {
     /// Returns whether the sides are those of a pair the other way round, by their names or by what they are.

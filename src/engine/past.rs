@@ -6,19 +6,27 @@ use std::sync::Arc;
 use super::epoch::LastHere;
 use super::prepare::Prepared;
 use super::which::Which;
-use super::{SyncEngine, SyncOptions, clock, epoch, order, which};
+use super::{SyncEngine, SyncOptions, epoch, order, which};
 use crate::code::NoticeCode;
 use crate::entry::Timestamp;
 use crate::error::Result;
 use crate::event::Event;
-use crate::guard::Notice;
 use crate::key::escape;
 use crate::marker::{self, Marks};
-use crate::mode::{InitialSyncPreference, Side, Sides, SyncMode};
+use crate::mode::{InitialSyncPreference, SyncMode};
+use crate::notice::Notice;
 use crate::pair::SyncPair;
 use crate::plan::rollback::Rollback;
 use crate::report::Recorder;
+use crate::side::{Side, Sides};
 use crate::state::{Access, FirstSync, Found, Opened, PairLock, PairRecord, RecordTail, StateStore, Wanted};
+
+/// The clock shows a time that cannot be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Jump {
+    /// What a store says it is, where that is far from what the clock shows.
+    pub(super) store: Option<Timestamp>,
+}
 
 /// The base of a pair and what its past says about this run.
 pub(super) struct Past {
@@ -52,7 +60,7 @@ pub(super) struct Past {
     /// The epoch this run has begun with.
     pub(super) started: Option<u64>,
     /// Set if the clock shows a time that cannot be.
-    pub(super) jump: Option<clock::Jump>,
+    pub(super) jump: Option<Jump>,
     /// Whether the user was told that a marker could not be written.
     pub(super) warned_of_marker: bool,
     /// The conflicts of this run that it could not settle as the strategy says.
@@ -156,7 +164,7 @@ impl SyncEngine {
         let first = if first_sync { FirstSync::Begun(preference) } else { FirstSync::Spent };
         let id = || known.unwrap_or_else(|| self.new_pair_id());
         let mut record = record.unwrap_or_else(|| new_record(id(), first, pair, prepared));
-        clock::begin(self.clock.now(), &mut record);
+        begin(self.clock.now(), &mut record);
         let exchanged = note_exchanged(&mut rollback, strange(&record, &marks, differs));
         // Where a side carries no marker only its number says that it was moved, and another folder can have that by now.
         let is_unsure = |side| *which.moved.get(side) && !pair.allows_copy_to(side);
@@ -339,4 +347,11 @@ fn root_differs(record: &PairRecord, prepared: &Prepared) -> Sides<bool> {
         _ => false,
     };
     Sides::new(differs(Side::Source), differs(Side::Destination))
+}
+
+/// Says when the pair began, if nobody has.
+fn begin(now: Timestamp, record: &mut PairRecord) {
+    if record.tail.began().is_none() {
+        record.tail.set_began(record.last_sync_seconds.unwrap_or(now.seconds));
+    }
 }

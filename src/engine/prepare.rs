@@ -5,14 +5,14 @@ use std::sync::Arc;
 use super::open::Opened;
 use super::remembered::{identities, locations};
 use super::{SyncEngine, SyncOptions};
-use crate::client::RootIdentity;
 use crate::client::memory::MemoryClient;
 use crate::error::{Error, ErrorKind, Result};
 use crate::examine::Clients;
 use crate::filter::Rules;
 use crate::key::escape;
-use crate::mode::{Side, Sides};
 use crate::pair::SyncPair;
+use crate::root::RootIdentity;
+use crate::side::{Side, Sides};
 
 /// A pair that can be run.
 #[derive(Debug)]

@@ -8,10 +8,10 @@ use super::{SyncEngine, SyncOptions};
 use crate::code::NoticeCode;
 use crate::error::{Error, Result};
 use crate::examine::Clients;
-use crate::guard::Notice;
 use crate::marker::Marks;
-use crate::mode::{Side, Sides};
+use crate::notice::Notice;
 use crate::pair::SyncPair;
+use crate::side::{Side, Sides};
 use crate::state::{Access, BaseRow, Found, Opened, PairRecord, Wanted};
 
 /// What is remembered of a pair.

@@ -20,11 +20,12 @@ use crate::event::Event;
 use crate::filter::layers::Book;
 use crate::filter::{IGNORE_FILE, Rules};
 use crate::fingerprint::Fingerprint;
-use crate::guard::Notice;
 use crate::key::Key;
-use crate::mode::{Side, Sides, SyncMode};
+use crate::mode::SyncMode;
+use crate::notice::Notice;
 use crate::plan::{Action, Plan, Reason, Work};
 use crate::report::Recorder;
+use crate::side::{Side, Sides};
 use crate::state::{BaseRow, RuleFile, RulesRecord};
 use crate::survey::Survey;
 

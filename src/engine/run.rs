@@ -13,12 +13,14 @@ use crate::code::NoticeCode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, first_difference};
 use crate::examine::Examiner;
-use crate::guard::{self, Judgement, Limits, Notice, View};
-use crate::mode::{ConflictStrategy, Side, Sides};
+use crate::guard::{self, Judgement, Limits, View};
+use crate::mode::ConflictStrategy;
+use crate::notice::Notice;
 use crate::pair::SyncPair;
 use crate::plan::rollback::Rollback;
 use crate::plan::{Action, Plan, Policy, Reason, Work};
 use crate::report::Recorder;
+use crate::side::{Side, Sides};
 use crate::state::{Access, RulesRecord};
 use crate::survey::{Survey, Wanted, survey};
 

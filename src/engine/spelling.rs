@@ -7,9 +7,9 @@ use futures::TryStreamExt;
 use crate::error::{Error, Result};
 use crate::examine::Clients;
 use crate::key::Key;
-use crate::mode::{Side, Sides};
 use crate::plan::spelling::{Clash, block, clear_way, created, doubts, follow, leaving};
 use crate::plan::{Plan, Work};
+use crate::side::{Side, Sides};
 use crate::state::{BaseRow, StateStore};
 
 /// Takes out of `plan` what would touch one of two names that a side cannot hold apart. Where only trying tells, it is

@@ -6,10 +6,11 @@ use super::run::{examiner, judge, limits, look, view};
 use super::{SyncEngine, SyncOptions, rules};
 use crate::error::Result;
 use crate::key::Key;
-use crate::mode::{Side, Sides, SyncMode};
+use crate::mode::SyncMode;
 use crate::pair::SyncPair;
 use crate::plan::{Base, Item, Sight, Work};
 use crate::report::{ErrorLine, Recorder, Report};
+use crate::side::{Side, Sides};
 use crate::state::Access;
 use crate::transfer::blocked;
 
@@ -39,7 +40,7 @@ pub struct StatusReport {
     /// Paths that could not be judged.
     pub failures: Vec<crate::event::Failure>,
     /// What the user should know, refusals of the guards included.
-    pub warnings: Vec<crate::guard::Notice>,
+    pub warnings: Vec<crate::notice::Notice>,
     /// Why the status could not be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorLine>,

@@ -4,11 +4,12 @@ use super::prepare::Prepared;
 use crate::code::{FailureCode, NoticeCode};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Line};
-use crate::guard::{Judgement, Notice};
+use crate::guard::Judgement;
 use crate::key::{Key, RESERVED_FOLDER};
-use crate::mode::Side;
+use crate::notice::Notice;
 use crate::plan::{Action, Plan, Work};
 use crate::report::Recorder;
+use crate::side::Side;
 use crate::survey::Survey;
 use crate::transfer::blocked;
 

@@ -10,11 +10,11 @@ use crate::code::NoticeCode;
 use crate::entry::{Entry, Timestamp};
 use crate::error::Error;
 use crate::event::Event;
-use crate::guard::Notice;
-use crate::mode::Side;
+use crate::notice::Notice;
 use crate::pair::SyncPair;
 use crate::plan::Plan;
 use crate::report::Recorder;
+use crate::side::Side;
 use crate::trash::{Expiry, KEEP_SECONDS, Kept, manifests};
 
 /// No run of this program was earlier: 2026-01-01.

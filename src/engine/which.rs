@@ -6,17 +6,17 @@
 
 use super::prepare::Prepared;
 use super::{SyncEngine, epoch};
-use crate::client::RootIdentity;
 use crate::code::NoticeCode;
 use crate::error::Result;
 use crate::event::Event;
-use crate::guard::Notice;
 use crate::key::escape;
 use crate::location::{canonical_identity, quoted, shown};
 use crate::marker::Marks;
-use crate::mode::{Side, Sides};
+use crate::notice::Notice;
 use crate::pair::SyncPair;
 use crate::report::Recorder;
+use crate::root::RootIdentity;
+use crate::side::{Side, Sides};
 use crate::state::Kept;
 
 /// What tells two sides from all others.

@@ -6,8 +6,8 @@ use crate::entry::Entry;
 use crate::error::Result;
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
-use crate::mode::{Side, Sides};
 use crate::plan::Sight;
+use crate::side::{Side, Sides};
 use crate::state::{Agreed, BaseRow, Unlisted};
 
 /// What a store has of a file that it said it took, and does not list.

@@ -10,8 +10,8 @@ use crate::entry::{Entry, Timestamp};
 use crate::error::Result;
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
-use crate::mode::{Side, Sides};
 use crate::plan::{Base, Facts, Sight};
+use crate::side::{Side, Sides};
 use crate::state::{Agreed, BaseRow, Deed, Intent, RowChange, is_stored};
 
 impl Examiner {

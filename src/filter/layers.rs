@@ -10,7 +10,7 @@ use std::vec::IntoIter;
 
 use super::{Decision, Filter, Rules};
 use crate::key::Key;
-use crate::mode::{Side, Sides};
+use crate::side::{Side, Sides};
 
 /// The rules of the `.syncignore` files of a tree, by their folder (`""` is the root).
 pub type Book = BTreeMap<String, Rules>;

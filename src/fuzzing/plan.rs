@@ -11,11 +11,12 @@ use crate::entry::{Entry, Timestamp};
 use crate::event::Line;
 use crate::fingerprint::{ContentHash, ETag, Fingerprint};
 use crate::key::Key;
-use crate::mode::{ConflictStrategy, Side, Sides, SyncMode};
+use crate::mode::{ConflictStrategy, SyncMode};
 use crate::plan::collide::Watch;
 use crate::plan::conflict_name::CopyCounts;
 use crate::plan::decide::decide;
 use crate::plan::{Action, Base, Facts, Item, Plan, Policy, Sight, Step, Work};
+use crate::side::{Side, Sides};
 use crate::state::Agreed;
 
 /// How many paths an input has at most.

@@ -3,8 +3,8 @@
 use super::{DEFAULT_FLOOR, Limits, Notice, View, files};
 use crate::code::NoticeCode;
 use crate::key::Key;
-use crate::mode::Side;
 use crate::plan::{Plan, Work};
+use crate::side::Side;
 
 /// What a run that remembers nothing would do to files of a side of which it knows nothing.
 #[derive(Debug, Default)]

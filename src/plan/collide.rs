@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::decide::Reason;
 use super::{Action, Work};
 use crate::key::Key;
-use crate::mode::{Side, Sides};
+use crate::side::{Side, Sides};
 
 /// A file whose name is a folder of another file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::entry::{Entry, Timestamp};
 use crate::fingerprint::{ContentHash, Fingerprint};
 use crate::key::Key;
-use crate::mode::{Side, Sides};
+use crate::side::{Side, Sides};
 
 /// How many conflict copies one file may have before its conflicts are left to the user.
 pub const MAX_COPIES: usize = 10;

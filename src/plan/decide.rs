@@ -7,7 +7,8 @@
 
 use std::fmt;
 
-use crate::mode::{ConflictStrategy, Side, Sides, SyncMode};
+use crate::mode::{ConflictStrategy, SyncMode};
+use crate::side::{Side, Sides};
 
 /// What the base knows of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -14,7 +14,8 @@ use super::decide::{Base, Policy, Reason, Sight, Step};
 use super::{Action, Item, Work};
 use crate::fingerprint::{ContentHash, HashForm};
 use crate::key::Key;
-use crate::mode::{Side, SyncMode};
+use crate::mode::SyncMode;
+use crate::side::Side;
 
 mod cut_off;
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::Strayed;
 use super::decide::{Base, Facts, Policy, Reason, Sight, Step, Verdict, decide};
 use crate::key::Key;
-use crate::mode::{AcceptRollback, ConflictStrategy, Side, Sides};
+use crate::mode::{AcceptRollback, ConflictStrategy};
+use crate::side::{Side, Sides};
 
 /// Sides that were put back to an earlier state. Where one of them differs from the base the base proves nothing: what
 /// the side lacks nobody deleted, and what it has instead nobody wrote since.

@@ -4,7 +4,7 @@
 use super::decide::{Base, Facts, Policy, Reason, Step, Verdict};
 use crate::filter::IGNORE_FILE;
 use crate::key::Key;
-use crate::mode::{Side, Sides};
+use crate::side::{Side, Sides};
 
 /// Leaves rules alone that only the receiving side of a mirror has: they are its own.
 pub(crate) fn keep_rules(key: &Key, verdict: Verdict, facts: Facts, policy: Policy) -> Verdict {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Action, Copy, Plan, Reason, Work};
 use crate::key::Key;
-use crate::mode::Side;
+use crate::side::Side;
 use crate::spelling::folded;
 
 /// Two names that a side takes for one.

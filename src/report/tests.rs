@@ -7,8 +7,8 @@ use crate::error::{Error, ErrorKind};
 use crate::event::{Effects, Silent};
 use crate::fingerprint::{ETag, Fingerprint};
 use crate::key::Key;
-use crate::mode::Side;
 use crate::plan::Reason;
+use crate::side::Side;
 
 fn key(name: &str) -> Key {
     Key::parse(name).unwrap()
@@ -341,8 +341,8 @@ fn a_recorder_counts_an_event_before_it_passes_it_on() {
 
 #[test]
 fn a_line_counts_what_its_action_moves() {
-    use crate::mode::Sides;
     use crate::plan::{Action, Copy, Work};
+    use crate::side::Sides;
     let entry = |size| Entry {
         key: key("a"),
         size,

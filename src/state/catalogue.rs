@@ -24,7 +24,7 @@ use super::{RowChange, StateStore, failure};
 use crate::clock::{Clock, Entropy};
 use crate::entry::Timestamp;
 use crate::error::{ErrorKind, Result};
-use crate::mode::Sides;
+use crate::side::Sides;
 
 /// How many rows of a copy are written at a time.
 const ROWS_AT_ONCE: usize = 1000;

@@ -12,7 +12,7 @@ use super::open::{Access, Opened, Wanted};
 use super::{Found, Kept, StateStore, Whereabouts, catalogue, open};
 use crate::clock::{Clock, Entropy};
 use crate::error::Result;
-use crate::mode::Sides;
+use crate::side::Sides;
 
 /// Keeps the states of pairs.
 pub trait States: fmt::Debug + Send + Sync + 'static {

@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use super::lock::no_file;
 use super::tables::{SCHEMA, is_readable};
 use super::{PairRecord, failure};
-use crate::client::RootIdentity;
 use crate::entry::Timestamp;
 use crate::error::Result;
 use crate::fingerprint::md5_of;
-use crate::mode::Sides;
+use crate::root::RootIdentity;
+use crate::side::Sides;
 
 /// A link in the place of a file of ours leads to somebody else's.
 const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();

@@ -26,7 +26,7 @@ use super::{Found, StateStore, fold};
 use crate::clock::{Clock, Entropy};
 use crate::entry::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::mode::Sides;
+use crate::side::Sides;
 
 /// What a run wants to do with the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use super::tables::{Head, Tables};
 use crate::clock::Clock;
 use crate::entry::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::mode::Sides;
+use crate::side::Sides;
 
 /// Gives a state the place of the pair of `layout`. What is there waits for its own folders. The lock of that pair is held.
 pub(super) async fn take_in(kept: &Kept, layout: &Layout, clock: &dyn Clock) -> Result<()> {

@@ -12,7 +12,7 @@ use crate::entry::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{ContentHash, ETag, FileStat, Fingerprint, Parts};
 use crate::key::Key;
-use crate::mode::{Side, Sides};
+use crate::side::{Side, Sides};
 
 /// What is wrong with some bytes of the state.
 #[derive(Debug, Clone, PartialEq, Eq)]

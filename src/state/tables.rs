@@ -22,7 +22,7 @@ use super::row::Damage;
 use super::{BaseRow, PairRecord, journal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
-use crate::mode::Sides;
+use crate::side::Sides;
 
 /// The version of the layout of trees and head. Blocks and journal records have their own.
 pub(super) const SCHEMA: u32 = 2;

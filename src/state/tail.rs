@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Intent;
 use super::row::{self, Damage, Read, Reader, number_of, put_bytes, put_varint, side_of};
 use crate::marker::CarriedRules;
-use crate::mode::{Side, Sides};
+use crate::side::{Side, Sides};
 
 /// The first tag that a program must know to read what it is behind.
 pub const MUST_KNOW: u64 = 64;

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use crate::examine::tells_versions_apart;
-use crate::mode::{Side, Sides};
 use crate::plan::spare::spare;
 use crate::plan::{Item, Policy, Sight, Step};
+use crate::side::{Side, Sides};
 use crate::timestamp::Timestamp;
 
 /// Keeps new files from being carried over that are empty and have the very time of a file that vanished beside them: a disk

@@ -10,8 +10,8 @@ use crate::client::Listed;
 use crate::control::SyncController;
 use crate::error::Result;
 use crate::examine::Clients;
-use crate::mode::Side;
 use crate::plan::collide::Collision;
+use crate::side::Side;
 
 /// How many names are looked for at once.
 const AT_ONCE: usize = 16;
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
     use crate::client::memory::MemoryClient;
     use crate::key::Key;
-    use crate::mode::Sides;
+    use crate::side::Sides;
     use crate::timestamp::Timestamp;
 
     #[tokio::test]

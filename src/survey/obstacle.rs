@@ -8,7 +8,7 @@
 use crate::client::SkipReason;
 use crate::error::{Error, ErrorKind};
 use crate::key::Key;
-use crate::mode::Side;
+use crate::side::Side;
 
 /// Something that is not synced, for a reason `W`, and whether it hides something that is.
 #[derive(Debug, Clone, PartialEq, Eq)]

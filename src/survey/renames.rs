@@ -13,10 +13,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::examine::{Examined, Examiner, listed_hashes};
 use crate::fingerprint::{ContentHash, HashForm};
 use crate::key::Key;
-use crate::mode::{Side, Sides};
 use crate::plan::conflict_name::CopyCounts;
 use crate::plan::{Item, rename};
 use crate::report::Recorder;
+use crate::side::{Side, Sides};
 
 /// What was taken out of the items, because nobody could tell what belongs to what.
 #[derive(Debug, Default)]

@@ -15,8 +15,8 @@ use crate::error::{ErrorKind, Result};
 use crate::examine::listed_hashes;
 use crate::fingerprint::{ContentHash, Fingerprint};
 use crate::key::Key;
-use crate::mode::{Side, Sides};
 use crate::retry::{Schedule, retry};
+use crate::side::{Side, Sides};
 use crate::state::{Agreed, BaseRow, Intent};
 
 /// Files made durable and visible together, at most. A kill or power cut costs the work of one batch.

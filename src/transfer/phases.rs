@@ -3,8 +3,8 @@
 use super::{Job, Transfer, blocked};
 use crate::entry::Entry;
 use crate::event::Line;
-use crate::mode::{Side, Sides};
 use crate::plan::{Action, Work};
+use crate::side::{Side, Sides};
 use crate::state::{Agreed, BaseRow, RowChange};
 use crate::unplaced::Doubts;
 

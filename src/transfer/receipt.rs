@@ -14,7 +14,7 @@ use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
-use crate::mode::Side;
+use crate::side::Side;
 use crate::state::{BaseRow, Deleted, RowChange, Unlisted};
 
 impl Transfer<'_> {

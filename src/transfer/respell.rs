@@ -12,8 +12,8 @@ use crate::diff::Observed;
 use crate::entry::Entry;
 use crate::error::Result;
 use crate::key::Key;
-use crate::mode::{Side, Sides};
 use crate::plan::{Action, Work};
+use crate::side::{Side, Sides};
 use crate::spelling::{folded, respelled_folder};
 
 /// The folders that have another spelling now: their names before and after.

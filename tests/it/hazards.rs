@@ -205,7 +205,7 @@ pub(crate) fn sync(engine: &SyncEngine, pair: &SyncPair, options: SyncOptions) -
 }
 
 /// Returns the codes of notices.
-pub(crate) fn codes(notices: &[syncengine::guard::Notice]) -> Vec<&str> {
+pub(crate) fn codes(notices: &[syncengine::notice::Notice]) -> Vec<&str> {
     notices.iter().map(|notice| notice.code.as_str()).collect()
 }
 

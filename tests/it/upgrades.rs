@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 use syncengine::Key;
 use syncengine::clock::{SystemClock, SystemEntropy};
-use syncengine::mode::Sides;
+use syncengine::side::Sides;
 use syncengine::state::{self, Access, BaseRow, Found, Opened, RecordTail, RowTail, Wanted};
 
 /// The state in `tests/data/state-1`, of release 0.1: 303 rows that were committed, one of them removed and two

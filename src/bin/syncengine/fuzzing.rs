@@ -15,7 +15,7 @@ use syncengine::code::{ActionCode, FailureCode, NoticeCode};
 use syncengine::engine::check::CheckReport;
 use syncengine::engine::status::{SideChanges, StatusReport};
 use syncengine::event::{Effects, Failure, Line};
-use syncengine::guard::Notice;
+use syncengine::notice::Notice;
 use syncengine::plan::Reason;
 use syncengine::report::ErrorLine;
 use syncengine::{

@@ -6,8 +6,8 @@
 
 use std::error::Error as _;
 
-use syncengine::guard::Notice;
 use syncengine::key::escape;
+use syncengine::notice::Notice;
 use syncengine::{Error, Report};
 
 pub(crate) mod inspect;

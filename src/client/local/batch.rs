@@ -184,6 +184,14 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// Removes our copy, unless somebody changed it after all.
+pub(super) fn remove_ours(local: &Local, folder: &OwnedFd, name: &str, ours: &Stat) {
+    let found = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
+    if found.is_ok_and(|found| local.is_same_file(&found, ours)) {
+        rustix::fs::unlinkat(folder, name, AtFlags::empty()).ok();
+    }
+}
+
 fn is_planned(entry: &Entry, planned: Timestamp) -> bool {
     matches!(&entry.fingerprint, crate::fingerprint::Fingerprint::File(file) if file.changed == planned)
 }

@@ -7,8 +7,8 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
+use super::listed::is_exact;
 use super::root::{join, open_folder};
-use super::spelling::is_exact;
 use super::{names, stat};
 
 /// Removes the folder `name` in `folder` with all below it, if there is nothing but folders; returns whether

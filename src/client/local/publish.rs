@@ -11,12 +11,12 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
-use super::batch::{Aside, Batch, FEW, sync_all};
+use super::batch::{Aside, Batch, FEW, remove_ours, sync_all};
 use super::give_way::give_way;
-use super::respell::is_free;
+use super::listed::{is_exact, is_free, is_listed, is_refused_name};
 use super::root::{changed, failure, open_folder};
 use super::rung::PublishRung;
-use super::spelling::{is_exact, is_listed, is_refused_name, taken, unmappable};
+use super::spelling::{taken, unmappable};
 use super::stage::drop_temporary;
 use super::{Local, stat};
 use crate::client::{Held, Staged, Target};
@@ -333,12 +333,4 @@ fn free_name(mut aside: Aside) -> Result<Aside, Errno> {
         }
     }
     Err(Errno::EXIST)
-}
-
-/// Removes our copy, unless somebody changed it after all.
-pub(super) fn remove_ours(local: &Local, folder: &OwnedFd, name: &str, ours: &Stat) {
-    let found = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
-    if found.is_ok_and(|found| local.is_same_file(&found, ours)) {
-        rustix::fs::unlinkat(folder, name, AtFlags::empty()).ok();
-    }
 }

@@ -11,9 +11,10 @@ use rustix::io::Errno;
 
 use super::batch::Batch;
 use super::give_way::give_way;
+use super::listed::{is_exact, is_refused_name};
 use super::root::{changed, failure, open_folder};
 use super::rung::PublishRung;
-use super::spelling::{is_exact, is_refused_name, unmappable};
+use super::spelling::unmappable;
 use super::{Local, read, reserved, stage, stat};
 use crate::client::Disposal;
 use crate::entry::Entry;

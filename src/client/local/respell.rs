@@ -3,31 +3,22 @@
 //! They go by way of a name of ours: once the old name is gone, the folder shows whether the new one was the same file or
 //! another's. An intent written down before lets a later run put back what a kill leaves between the two steps.
 
-use std::time::Duration;
-
 use rustix::fd::OwnedFd;
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::batch::{Aside, Batch};
 use super::give_way::gives_way;
+use super::listed::{in_other_case, is_free, is_listed, taken_for};
 use super::reserved::anonymous_name;
 use super::root::{changed, failure, join, open_folder, split};
 use super::rung::PublishRung;
-use super::spelling::{is_listed, list, respelled, taken};
+use super::spelling::{respelled, taken};
 use super::{Local, stat};
 use crate::client::Disposal;
 use crate::entry::Entry;
 use crate::error::Result;
 use crate::key::Key;
-use crate::spelling::folded;
-
-/// How long the kernel answers from memory where a program serves a file system, with room to spare: the library that most
-/// such programs use says one second.
-const STALE: Duration = Duration::from_millis(2500);
-
-/// How often it is looked meanwhile.
-const STALE_LOOKS: u32 = 25;
 
 impl Batch<'_> {
     /// Gives the file `from` the name `to`, which its folder takes for the one it has.
@@ -64,21 +55,6 @@ fn place(kept: &Aside, folder: &OwnedFd, name: &str) -> Result<(), Errno> {
         return Err(Errno::EXIST);
     }
     rustix::fs::renameat(&*kept.folder, &kept.name, folder, name)
-}
-
-/// Returns whether nothing answers to `name` any more. The kernel may go on answering for a moment where a program
-/// serves the file system; the listing does not, so that it is waited for only if that has no such name either.
-pub(super) fn is_free(folder: &OwnedFd, name: &str) -> Result<bool, Errno> {
-    let wanted = folded(name);
-    for pause in std::iter::repeat_n(STALE / STALE_LOOKS, usize::try_from(STALE_LOOKS).unwrap_or(1)) {
-        match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => return Ok(true),
-            Err(error) => return Err(error),
-            Ok(_) if list(folder)?.iter().any(|listed| folded(listed) == wanted) => return Ok(false),
-            Ok(_) => std::thread::sleep(pause),
-        }
-    }
-    Ok(false)
 }
 
 /// Gives the folder `from`, with all in it, the name `to`, which the folder above takes for the same.
@@ -146,7 +122,7 @@ impl Local {
         };
         let (above, name) = split(asked);
         let above_handle = open_folder(&root, above).map_err(fail)?;
-        let listed = super::spelling::taken_for(&above_handle, name).map_err(fail)?;
+        let listed = taken_for(&above_handle, name).map_err(fail)?;
         let listed = listed.filter(|listed| !gives_way(&above_handle, listed));
         let listed = listed.and_then(|listed| Key::parse(&join(above, &listed)).ok());
         let asked = Key::parse(asked).ok();
@@ -177,7 +153,7 @@ impl Local {
         let names = super::names::read(&open_folder(&root, "").map_err(fail)?, "", &mut Vec::new());
         let names = names.map_err(fail)?.names;
         for name in &names {
-            let other = super::spelling::in_other_case(&name.text);
+            let other = in_other_case(&name.text);
             if other != *name.text && names.binary_search_by(|name| (*name.text).cmp(&other)).is_err() {
                 let found = rustix::fs::statat(&*root, &other, AtFlags::SYMLINK_NOFOLLOW);
                 if found.is_ok() || !may_write {

@@ -13,9 +13,9 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::stat;
-use crate::client::RootIdentity;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{RESERVED_FOLDER, escape};
+use crate::root::RootIdentity;
 
 /// How every folder is opened.
 pub(super) const FOLDER: OFlags =

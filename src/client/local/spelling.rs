@@ -9,7 +9,7 @@
 //! Nothing is written to find that out. A folder that answers to a name and to the same name in the other case is listed
 //! to see which of the two it has, whatever numbers it gives them; a name beyond ASCII is always looked for in the list.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use rustix::fd::OwnedFd;
@@ -17,79 +17,17 @@ use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::io::Errno;
 
 use super::batch::Batch;
+use super::batch::remove_ours;
 use super::give_way::give_way;
-use super::publish::remove_ours;
+use super::listed::is_free;
+use super::listed::{in_other_case, is_doubtful, is_exact, is_listed, list, taken_for};
 use super::reserved::make_folder;
-use super::respell::is_free;
 use super::root::{failure, join, open_child, open_folder, split};
-use super::{Local, names, stat};
+use super::{Local, stat};
 use crate::client::Staged;
 use crate::code::FailureCode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, RESERVED_FOLDER, escape};
-use crate::spelling::folded;
-
-/// Returns whether what `folder` shows as `name` really has that name.
-pub(super) fn is_exact(folder: &OwnedFd, name: &str) -> Result<bool, Errno> {
-    if is_doubtful(name) || has_another_case(folder, name)? { is_listed(folder, name) } else { Ok(true) }
-}
-
-/// Returns whether file systems are known to store `name` in another way.
-fn is_doubtful(name: &str) -> bool {
-    !name.is_ascii() || name.ends_with(['.', ' '])
-}
-
-/// Returns a name with the case of its letters turned round.
-pub(super) fn in_other_case(name: &str) -> String {
-    let turn = |c: char| if c.is_ascii_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
-    name.chars().map(turn).collect()
-}
-
-/// Returns whether something answers to the name with the case of its letters turned round. Whether it is the same
-/// file only the listing tells: file systems that fold case may well number a file by the name it is asked for.
-fn has_another_case(folder: &OwnedFd, name: &str) -> Result<bool, Errno> {
-    let other = in_other_case(name);
-    if other == name {
-        return Ok(false);
-    }
-    match rustix::fs::statat(folder, &other, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(_) => Ok(true),
-        Err(Errno::NOENT) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-pub(super) fn is_listed(folder: &OwnedFd, name: &str) -> Result<bool, Errno> {
-    Ok(list(folder)?.contains(name))
-}
-
-/// Returns whether two stats may be of one file that was asked for by two names, whatever number it has by each.
-fn is_one(a: &Stat, b: &Stat) -> bool {
-    stat::is_alike(a, b) && stat::changed(a) == stat::changed(b)
-}
-
-/// Returns the name of what `folder` shows when it is asked for `name`, which it does not list.
-pub(super) fn taken_for(folder: &OwnedFd, name: &str) -> Result<Option<String>, Errno> {
-    let wanted = folded(name);
-    let names = list(folder)?;
-    let look = |name: &str| rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
-    let asked = look(name)?;
-    let alike = || names.iter().filter(|listed| folded(listed) == wanted);
-    // It may fold case and not accents, and have both; or fold names in a way of its own: then numbers may tell.
-    let same_stat = alike().find(|listed| look(listed).is_ok_and(|stat| is_one(&stat, &asked)));
-    let same_file = || {
-        let asked = stat::root_identity(&asked);
-        names.iter().find(|listed| look(listed).is_ok_and(|stat| stat::root_identity(&stat) == asked))
-    };
-    let found = same_stat.or_else(|| alike().next()).or_else(same_file);
-    Ok(found.map(ToString::to_string))
-}
-
-pub(super) fn list(folder: &OwnedFd) -> Result<BTreeSet<Box<str>>, Errno> {
-    // By a handle of its own: where a listing has got to belongs to the handle.
-    let read = names::read(&open_folder(folder, "")?, "", &mut Vec::new())?;
-    Ok(read.names.into_iter().map(|name| name.text).collect())
-}
 
 /// Returns the error for a name that something with another name, in `folder`, stands in the way of.
 pub(super) fn taken(folder: &OwnedFd, path: &str) -> Error {
@@ -119,16 +57,6 @@ pub(super) fn respelled(path: &str) -> Error {
     Error::new(ErrorKind::Invalid, message)
         .with_code(FailureCode::UnmappableName)
         .with_hint("rename it on the other side to what this folder can hold")
-}
-
-/// Returns whether `error`, of giving a new name to what is `old` in `folder`, is about the new name: some file systems
-/// answer to characters they do not know as if nothing was there.
-pub(super) fn is_refused_name(error: Errno, folder: &OwnedFd, old: &str) -> bool {
-    match error {
-        Errno::INVAL | Errno::ILSEQ => true,
-        Errno::NOENT => rustix::fs::statat(folder, old, AtFlags::SYMLINK_NOFOLLOW).is_ok(),
-        _ => false,
-    }
 }
 
 /// Returns the error for a name that the folder cannot hold.

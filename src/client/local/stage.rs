@@ -11,10 +11,11 @@ use rustix::fs::{AtFlags, FileType, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::belonging::{Belonging, mode};
+use super::listed::{is_exact, is_listed};
 use super::read::{check_unchanged, open_version};
 use super::reserved::{self, CREATE, PRIVATE, write_all};
 use super::root::{changed, failure, open_child, open_folder, split};
-use super::spelling::{is_exact, is_listed, keep_reserved, taken, unmappable};
+use super::spelling::{keep_reserved, taken, unmappable};
 use super::{Local, hop, stat};
 use crate::client::{Body, Held, Staged, Target};
 use crate::entry::{Entry, Timestamp};

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use rustix::fs::{FileType, Stat};
 
-use crate::client::RootIdentity;
 use crate::entry::{Entry, Timestamp};
 use crate::fingerprint::{FileStat, Fingerprint};
 use crate::key::Key;
+use crate::root::RootIdentity;
 
 /// Ticks of stamps with nanoseconds are at most 10 ms long (a kernel with `HZ=100`).
 pub(super) const FINE_TICK: Duration = Duration::from_millis(20);

@@ -21,11 +21,12 @@ use super::read::read_ignore_file;
 use super::reserved;
 use super::root::{changed, failure, join, open_child, open_folder, split};
 use super::{Local, stat};
-use crate::client::{ListRequest, Listed, RootIdentity, SkipReason};
+use crate::client::{ListRequest, Listed, SkipReason};
 use crate::entry::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::IGNORE_FILE;
 use crate::key::{Key, KeyError, RESERVED_FOLDER, escape, is_reserved_name};
+use crate::root::RootIdentity;
 
 /// How many items travel together.
 const BATCH_ITEMS: usize = 512;

@@ -16,11 +16,6 @@ use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::fault::Fault;
-use super::limits::LEAST_UPLOAD_RATE;
-use super::store::Store;
-use crate::error::ErrorKind;
-
 /// How often the bytes of a file are sent, at most. From the requirements.
 const MOST_SENDS: u64 = 5;
 
@@ -28,7 +23,7 @@ const MOST_SENDS: u64 = 5;
 const SLICE_BYTES: usize = 128 * 1024;
 
 /// What the buffers between here and a store may hold of what was sent. Ours: systems grow theirs up to about as much.
-const BUFFERED_BYTES: u64 = 4 * 1024 * 1024;
+pub(super) const BUFFERED_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What may be spent on a file. All its requests share it.
 #[derive(Debug, Clone)]
@@ -82,12 +77,12 @@ impl Budget {
 /// How far a connection has taken a body.
 #[derive(Debug)]
 pub(super) struct Progress {
-    size: u64,
+    pub(super) size: u64,
     taken: Arc<AtomicU64>,
 }
 
 impl Progress {
-    fn taken(&self) -> u64 {
+    pub(super) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
 }
@@ -123,37 +118,6 @@ impl Body for Slices {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.rest.len() as u64)
-    }
-}
-
-impl Store {
-    /// Waits for the answer to a request that sends a body, as long as the body goes on.
-    pub(super) async fn unless_stuck<T, E: Into<Fault>>(
-        &self,
-        progress: &Progress,
-        request: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, Fault> {
-        let stuck = async {
-            let mut before = None;
-            while before != Some(progress.taken()) {
-                before = Some(progress.taken());
-                let is_out = progress.taken() == progress.size;
-                let buffered = if is_out { progress.size.min(BUFFERED_BYTES) } else { 0 };
-                let patience = self.limits().beginning + Duration::from_secs(buffered / LEAST_UPLOAD_RATE);
-                // By the clock of the other limits of a request, which are the SDK's.
-                tokio::time::sleep(patience).await;
-            }
-        };
-        // Boxed, because every future of the client would hold it.
-        let request = Box::pin(request);
-        tokio::select! {
-            biased;
-            answer = request => answer.map_err(Into::into),
-            () = stuck => {
-                let message = format!("the store took {} of {} bytes, and no more", progress.taken(), progress.size);
-                Err(Fault::new(ErrorKind::Unavailable, message))
-            }
-        }
     }
 }
 

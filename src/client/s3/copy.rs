@@ -4,12 +4,13 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::S3Client;
+use super::capabilities::Capabilities;
 use super::fault::Fault;
+use super::limits::PARTS_IN_FLIGHT;
 use super::limits::{LEAST_UPLOAD_RATE, Limits};
-use super::multipart::PARTS_IN_FLIGHT;
 use super::object::{Condition, Object, etag_of, quoted};
-use super::probe::Capabilities;
 use super::proof::ToldOfCopy;
+use super::source::{CopySource, Guard, source};
 use super::stage::{Carried, Writing, meanwhile};
 use super::store::Store;
 use super::strict::Act;
@@ -29,41 +30,6 @@ const COPY_PART_BYTES: u64 = GIB;
 
 /// How fast a store copies at least, in bytes a second. No source; disks of ten years ago do more.
 const COPY_RATE: u64 = 20 * 1024 * 1024;
-
-/// Returns a copy's source as the header wants it: percent-encoded, slashes kept.
-pub(super) fn source(bucket: &str, key: &str) -> String {
-    let mut encoded = format!("{bucket}/");
-    for byte in key.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                encoded.push(char::from(byte));
-            }
-            _ => {
-                encoded.push('%');
-                encoded.extend(
-                    [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789ABCDEF"[usize::from(digit)])),
-                );
-            }
-        }
-    }
-    encoded
-}
-
-/// One version of an object, to be copied.
-#[derive(Debug, Clone)]
-pub(super) struct From {
-    pub(super) bucket: String,
-    pub(super) key: String,
-    pub(super) etag: ETag,
-    pub(super) size: u64,
-}
-
-impl From {
-    /// Returns the version `entry` of the object `key`.
-    pub(super) fn new(bucket: &str, key: String, entry: &Entry) -> Result<Self, Fault> {
-        Ok(Self { bucket: bucket.to_owned(), key, etag: etag_of(entry)?, size: entry.size })
-    }
-}
 
 impl S3Client {
     /// Copies a version of this tree to another name in it.
@@ -85,7 +51,7 @@ impl S3Client {
         if self.copies_through(&condition).await.map_err(|fault| fault.error(&doing))? {
             return Ok(None);
         }
-        let source = From::new(&origin.bucket, origin.key, from);
+        let source = CopySource::new(&origin.bucket, origin.key, from);
         let copied = async { self.copy_to(&source?, from, &target).await };
         match copied.await {
             Ok(entry) => {
@@ -128,7 +94,7 @@ impl S3Client {
         if !self.copies_through(&Condition::Absent).await? {
             return Ok(());
         }
-        let source = From::new(&self.store.bucket, self.object_key(&from.key), from)?;
+        let source = CopySource::new(&self.store.bucket, self.object_key(&from.key), from)?;
         let key = self.object_key(&copy.key);
         let proved = Box::pin(self.store.prove_copy(&source, &key, self.capabilities().await?, None)).await;
         let Err(fault) = proved else { return Ok(()) };
@@ -147,7 +113,7 @@ impl S3Client {
         if self.copies_through(&writing.condition).await? {
             return Box::pin(self.copy_through(from, target, writing)).await;
         }
-        let source = From::new(&self.store.bucket, self.object_key(&from.key), from)?;
+        let source = CopySource::new(&self.store.bucket, self.object_key(&from.key), from)?;
         self.copy_to(&source, from, target).await
     }
 
@@ -170,7 +136,7 @@ impl S3Client {
     }
 
     /// Lets the store copy a version of a tree that it has.
-    async fn copy_to(&self, source: &From, from: &Entry, target: &Target) -> Result<Entry, Fault> {
+    async fn copy_to(&self, source: &CopySource, from: &Entry, target: &Target) -> Result<Entry, Fault> {
         let writing = self.writing(target, source.size, None, None)?;
         self.insist(Act::Copy(&writing.condition)).await?;
         let kept = self.make_room(target).await?;
@@ -185,7 +151,7 @@ impl S3Client {
 
     /// Copies to a name whose condition holds. A copy that the store does not guard is made only where it would guard no
     /// upload either: then it is looked at before each try.
-    async fn copy_conditionally(&self, source: &From, writing: &Writing) -> Result<ETag, Fault> {
+    async fn copy_conditionally(&self, source: &CopySource, writing: &Writing) -> Result<ETag, Fault> {
         let can = self.capabilities().await?;
         let act = Act::Copy(&writing.condition);
         if act.is_guarded(can) {
@@ -219,17 +185,6 @@ impl S3Client {
     }
 }
 
-/// What keeps a copy from replacing what nobody has looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Guard {
-    /// The store refuses it if anything has the name.
-    Condition,
-    /// Nobody else uses the name.
-    Name,
-    /// Whoever asks for it has looked, and looks again before another try.
-    Looks,
-}
-
 impl Store {
     /// Returns an error unless an object is the version with this ETag.
     pub(super) async fn expect(&self, key: &str, etag: &ETag) -> Result<(), Fault> {
@@ -243,7 +198,7 @@ impl Store {
     pub(super) async fn copy_version(
         &self,
         can: Capabilities,
-        source: &From,
+        source: &CopySource,
         to: &str,
         guard: Guard,
     ) -> Result<ETag, Fault> {
@@ -256,7 +211,7 @@ impl Store {
     pub(super) async fn copy_unproved(
         &self,
         can: Capabilities,
-        source: &From,
+        source: &CopySource,
         to: &str,
         guard: Guard,
     ) -> Result<ToldOfCopy, Fault> {
@@ -284,7 +239,7 @@ impl Store {
     }
 
     /// Copies an object, in parts if it is too large for one request.
-    async fn copy_object(&self, from: &From, to: &str, guard: Guard) -> Result<ToldOfCopy, Fault> {
+    async fn copy_object(&self, from: &CopySource, to: &str, guard: Guard) -> Result<ToldOfCopy, Fault> {
         if from.size > MAX_COPY_BYTES {
             return self.copy_in_parts(from, to).await;
         }
@@ -305,7 +260,7 @@ impl Store {
         Ok(ToldOfCopy { etag, at: result.and_then(|result| result.last_modified) })
     }
 
-    async fn copy_in_parts(&self, from: &From, to: &str) -> Result<ToldOfCopy, Fault> {
+    async fn copy_in_parts(&self, from: &CopySource, to: &str) -> Result<ToldOfCopy, Fault> {
         let metadata = self
             .send(|| async { Ok(self.sdk().head_object().bucket(&from.bucket).key(&from.key).send().await?) })
             .await?;
@@ -316,7 +271,7 @@ impl Store {
         copied
     }
 
-    async fn copy_parts(&self, from: &From, to: &str, id: &str) -> Result<ToldOfCopy, Fault> {
+    async fn copy_parts(&self, from: &CopySource, to: &str, id: &str) -> Result<ToldOfCopy, Fault> {
         let header = source(&from.bucket, &from.key);
         let starts = (0..from.size).step_by(usize::try_from(COPY_PART_BYTES).unwrap_or(usize::MAX));
         let parts: Vec<CompletedPart> = stream::iter(starts.zip(1..))

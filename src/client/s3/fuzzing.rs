@@ -20,12 +20,13 @@ use aws_smithy_types::date_time::Format;
 use super::connect::check_endpoint;
 use super::document::children;
 use super::fault::Fault;
+use super::listing::{Object, Page, Position};
 use super::metadata::{MTIME, content_type, mtime_of, read_mode, read_mtime, write_mode, write_mtime};
-use super::page::{Object, Page, Position};
 use super::requests::{ENTRY, whole_listing};
 use crate::error::ErrorKind;
 use crate::fingerprint::ETag;
-use crate::fuzzing::{Choices, is_harmless};
+use crate::fuzzing::complaint::refused;
+use crate::fuzzing::input::{Choices, is_harmless};
 use crate::timestamp::Timestamp;
 
 /// What bytes that are no printable ASCII stand for in the body of an answer.
@@ -238,7 +239,7 @@ pub(crate) fn endpoint(text: &str) {
     const SECRET: &str = "hunter2-hunter2";
     for allow_http in [true, false] {
         if let Err(error) = check_endpoint(text, allow_http) {
-            crate::fuzzing::refused(&error);
+            refused(&error);
         }
         let (before, behind) = text.split_at(text.find('@').unwrap_or(0));
         let with_secret = format!("https://{before}:{SECRET}@{behind}");

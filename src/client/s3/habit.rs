@@ -13,9 +13,9 @@ use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 
 use super::S3Client;
+use super::capabilities::{Capabilities, Etags};
 use super::fault::Fault;
-use super::page::{Object, Position};
-use super::probe::{Capabilities, Etags};
+use super::listing::{Object, Position};
 use super::read::{Version, WHOLE_BYTES};
 use super::walk::PAGE_KEYS;
 use crate::error::Result;

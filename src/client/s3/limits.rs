@@ -21,6 +21,9 @@ use super::dates;
 use super::requests::operation;
 use crate::xml::escape_controls;
 
+/// Parts of one file under way at once, as far as there is memory for them.
+pub(super) const PARTS_IN_FLIGHT: usize = 4;
+
 /// How slowly a body may be taken by the store before its request counts as stuck, in bytes a second: a
 /// sixteenth of a megabit line, which 16 requests may share.
 pub(super) const LEAST_UPLOAD_RATE: u64 = 8 * 1024;

@@ -4,13 +4,10 @@
 //! A look at the root asks for the first page of the listing, so that a tree of up to 1,000 objects takes one
 //! request in all. Pages, their checks and their order are in `page` and `walk`.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::S3Client;
-use super::page::{Object, Page, Position};
+use super::listing::{Object, Page, Position};
 use super::walk::{self, PAGE_KEYS, Walk};
 use crate::client::{Listed, Unnamed};
 use crate::entry::Entry;
@@ -24,55 +21,6 @@ const PAIRS: &str = ".syncengine/pairs/";
 
 /// The first name behind every marker: `0` is the byte after the slash.
 const BEHIND_PAIRS: &str = ".syncengine/pairs0";
-
-/// How long the page of a look at the root stands for the beginning of the listing. No source; a run comes
-/// to its listing within moments.
-const FRESH: Duration = Duration::from_secs(10);
-
-/// The first page of a listing that has not begun yet.
-#[derive(Debug, Default)]
-pub(super) struct FirstPage(Mutex<Looked>);
-
-#[derive(Debug, Default)]
-enum Looked {
-    /// Nobody has looked yet.
-    #[default]
-    Never,
-    /// When somebody did, for which prefix, and what there was.
-    Kept(Duration, String, Page),
-    /// Somebody did, and the page was used.
-    Used,
-}
-
-impl FirstPage {
-    fn is_wanted(&self) -> bool {
-        matches!(*self.0.lock().unwrap_or_else(PoisonError::into_inner), Looked::Never)
-    }
-
-    fn keep(&self, now: Duration, prefix: &str, page: Page) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Looked::Kept(now, prefix.to_owned(), page);
-    }
-
-    fn take(&self, now: Duration, prefix: &str) -> Option<Page> {
-        let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match std::mem::replace(&mut *looked, Looked::Used) {
-            Looked::Kept(then, of, page) if is_fresh(then, now) && of == prefix => Some(page),
-            _ => None,
-        }
-    }
-
-    /// Looks at the page without using it up.
-    fn peek<T>(&self, now: Duration, prefix: &str, look: impl FnOnce(&Page) -> Option<T>) -> Option<T> {
-        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Looked::Kept(then, of, page) if is_fresh(*then, now) && of == prefix => look(page),
-            _ => None,
-        }
-    }
-}
-
-fn is_fresh(then: Duration, now: Duration) -> bool {
-    now.saturating_sub(then) < FRESH
-}
 
 impl S3Client {
     /// Looks whether the bucket exists. The first time this asks for the first page of the listing, which the

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_s3::types::ServerSideEncryption;
 use aws_smithy_types::DateTime;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 
 use crate::entry::Timestamp;
 
@@ -102,6 +105,17 @@ pub(super) fn timestamp(time: &DateTime) -> Timestamp {
 /// Returns the kind of content that the ending of a name stands for.
 pub(super) fn content_type(key: &str) -> &'static str {
     mime_guess::from_path(key).first_raw().unwrap_or("application/octet-stream")
+}
+
+/// Returns the checksum header of a body.
+pub(super) fn checksum(bytes: &[u8]) -> String {
+    BASE64_STANDARD.encode(crc32fast::hash(bytes).to_be_bytes())
+}
+
+/// Returns whether ETags of objects that are so encrypted are not made of their content.
+pub(super) fn hides_hash(kind: Option<&ServerSideEncryption>, customer: Option<&str>) -> bool {
+    let managed = |kind: &ServerSideEncryption| !matches!(kind, ServerSideEncryption::Aes256);
+    customer.is_some() || kind.is_some_and(managed)
 }
 
 #[cfg(test)]

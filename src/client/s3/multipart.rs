@@ -13,13 +13,16 @@ use md5::{Digest, Md5};
 
 use super::S3Client;
 use super::budget::Budget;
+use super::capabilities::Capabilities;
 use super::fault::Fault;
 use super::ledger::{Shape, Wish};
+use super::limits::PARTS_IN_FLIGHT;
+use super::metadata::checksum;
+use super::metadata::hides_hash;
 use super::metadata::write_mtime;
 use super::object::quoted;
-use super::probe::Capabilities;
-use super::proof::{Told, hides_hash, is_other_content};
-use super::stage::{Writing, checksum, wrong_length};
+use super::proof::{Told, is_other_content};
+use super::stage::{Writing, wrong_length};
 use super::store::Store;
 use crate::client::{Body, Target};
 use crate::error::{Error, ErrorKind, Result};
@@ -35,9 +38,6 @@ const PART_BYTES: u64 = 8 * MIB;
 
 /// A store takes 10,000 parts; some room is left.
 const MAX_PARTS: u64 = 9000;
-
-/// Parts of one file under way at once, as far as there is memory for them.
-pub(super) const PARTS_IN_FLIGHT: usize = 4;
 
 /// Returns the size of the parts of a file of `size` bytes.
 pub(super) fn part_bytes(size: u64, wanted: Option<u64>) -> u64 {

@@ -4,7 +4,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 
 use super::fault::Fault;
-use super::stage;
+use super::metadata;
 use super::store::Store;
 use crate::error::ErrorKind;
 
@@ -24,7 +24,7 @@ impl Store {
                 async move {
                     let request = self.sdk().put_object().bucket(&self.bucket).key(key);
                     let request =
-                        request.content_type("application/json").checksum_crc32(stage::checksum(&bytes));
+                        request.content_type("application/json").checksum_crc32(metadata::checksum(&bytes));
                     let request = request.body(ByteStream::from(bytes)).set_if_none_match(condition);
                     Ok(request.customize().disable_payload_signing().send().await?)
                 }

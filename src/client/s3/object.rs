@@ -5,8 +5,8 @@ use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::ChecksumMode;
 
 use super::fault::Fault;
+use super::listing::Position;
 use super::metadata::{mtime_of, timestamp, token_of};
-use super::page::Position;
 use super::store::Store;
 use super::walk::PAGE_KEYS;
 use crate::client::Listed;

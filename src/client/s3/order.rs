@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 
-use super::page::Object;
+use super::listing::Object;
 use crate::fingerprint::ETag;
 use crate::timestamp::Timestamp;
 

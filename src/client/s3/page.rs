@@ -6,7 +6,7 @@
 //! XML, and are decoded here, exactly once. Whether pages follow each other is for `walk`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::types::EncodingType;
@@ -20,6 +20,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 
 use super::document;
 use super::fault::Fault;
+use super::listing::{Object, Page, Position, Seen};
 use super::requests::ENTRY;
 use super::store::Store;
 use crate::error::ErrorKind;
@@ -32,37 +33,6 @@ const LOCALSTACK: &str = "x-localstack";
 
 /// How the aliases of access points end. S3 may answer with the name of what is behind.
 const ALIAS: &str = "-s3alias";
-
-/// An object, as a listing shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Object {
-    /// Its whole name in the bucket.
-    pub(super) key: String,
-    pub(super) size: u64,
-    /// `None` if the listing does not tell it.
-    pub(super) etag: Option<ETag>,
-    /// When the store got it, if it says so; not when its content was modified.
-    pub(super) modified: Option<Timestamp>,
-}
-
-/// Where in a listing a page begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Position {
-    /// At its beginning.
-    Start,
-    /// Behind a name, which need not exist.
-    After(String),
-    /// Where the store said that it goes on.
-    Token(String),
-}
-
-/// A part of a listing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Page {
-    pub(super) objects: Vec<Object>,
-    /// Where the rest begins; `None` if there is none.
-    pub(super) next: Option<Position>,
-}
 
 impl Store {
     /// Asks for the part of the listing of `prefix` that begins at `position`.
@@ -104,30 +74,6 @@ impl Store {
         let entries = Arc::clone(&watch.entries);
         let answer = request.set_encoding_type(encoding).customize().interceptor(watch).send().await?;
         Ok((answer, entries.load(Ordering::Relaxed)))
-    }
-}
-
-/// What listings have shown about the store, shared by all that list it.
-#[derive(Debug, Default)]
-pub(super) struct Seen {
-    is_localstack: AtomicBool,
-    is_disordered: AtomicBool,
-}
-
-impl Seen {
-    /// Whether later pages must be asked for without encoding. LocalStack (4.13) compares encoded names
-    /// with the plain name in its token, and so loses names that begin a page with other than ASCII.
-    fn pages_plainly(&self) -> bool {
-        self.is_localstack.load(Ordering::Relaxed)
-    }
-
-    /// Whether the store lists in another order than that of bytes.
-    pub(super) fn is_disordered(&self) -> bool {
-        self.is_disordered.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn note_disorder(&self) {
-        self.is_disordered.store(true, Ordering::Relaxed);
     }
 }
 

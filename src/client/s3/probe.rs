@@ -17,6 +17,7 @@ use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
+use super::capabilities::{Capabilities, Etags};
 use super::fault::Fault;
 use super::ledger::make_private;
 use super::object::quoted;
@@ -42,37 +43,6 @@ const CONTENT: &[u8] = b"probe";
 /// An ETag that no object has.
 const WRONG: &str = "\"00000000000000000000000000000000\"";
 
-/// What ETags are made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Etags {
-    /// They are the MD5 of the content, or of the MD5s of its parts.
-    Hashes,
-    /// Nobody can tell.
-    Opaque,
-}
-
-/// Which conditions a store honours, and whether it tells names apart.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Capabilities {
-    pub(super) put_if_none_match: bool,
-    pub(super) put_if_match: bool,
-    /// The store compares what stands in `If-Match` with the bare ETag, as Ceph does.
-    pub(super) unquoted: bool,
-    pub(super) complete_if_none_match: bool,
-    pub(super) complete_if_match: bool,
-    pub(super) delete_if_match: bool,
-    pub(super) delete_many_if_match: bool,
-    pub(super) copy_if_none_match: bool,
-    pub(super) copy_source_if_match: bool,
-    /// Whether it refuses bytes that do not have the CRC-32 they are sent with.
-    pub(super) enforces_crc32: bool,
-    /// Whether ETags are made of the content, as the one of the probe is.
-    pub(super) md5_etags: bool,
-    /// Whether it takes names that differ in case, or in the form of an accent, for one.
-    pub(super) folds_names: bool,
-}
-
 #[derive(Debug, Serialize, Deserialize)]
 struct Remembered {
     schema: u32,
@@ -94,18 +64,6 @@ struct Identity {
     owner: Option<String>,
     /// What the server calls itself.
     server: Option<String>,
-}
-
-impl Capabilities {
-    /// Returns an ETag as the store wants it in `If-Match`.
-    pub(super) fn if_match(self, etag: &ETag) -> String {
-        if self.unquoted { etag.to_string() } else { quoted(etag) }
-    }
-
-    /// Returns what ETags are made of.
-    pub(super) fn etags(self) -> Etags {
-        if self.md5_etags { Etags::Hashes } else { Etags::Opaque }
-    }
 }
 
 /// Asks a store, or remembers what it answered.
@@ -342,7 +300,7 @@ impl Asking<'_> {
     async fn enforces_crc32(&self) -> Result<bool, Fault> {
         let store = self.store;
         let key = format!("{}-copy", self.key);
-        let wrong = super::stage::checksum(b"other bytes");
+        let wrong = super::metadata::checksum(b"other bytes");
         // That the bytes do not fit is the answer here, and no reason to send them again.
         let put = store.send(|| async {
             let request = store.sdk().put_object().bucket(&store.bucket).key(&key);
@@ -358,7 +316,7 @@ impl Asking<'_> {
 
     async fn copy(&self, source_if_match: Option<&str>, if_none_match: Option<&str>) -> Result<(), Fault> {
         let store = self.store;
-        let source = super::copy::source(&store.bucket, self.key);
+        let source = super::source::source(&store.bucket, self.key);
         let target = copy_of(self.key);
         let copied = store.send(|| async {
             let request = store.sdk().copy_object().bucket(&store.bucket).key(&target).copy_source(&source);

@@ -6,13 +6,14 @@
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::DateTime;
-use aws_sdk_s3::types::{ChecksumMode, ChecksumType, ServerSideEncryption};
+use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
 use futures::TryStreamExt;
 
-use super::copy::From;
+use super::capabilities::Capabilities;
 use super::fault::Fault;
-use super::probe::Capabilities;
+use super::metadata::hides_hash;
 use super::read::Version;
+use super::source::CopySource;
 use super::store::Store;
 use crate::error::ErrorKind;
 use crate::fingerprint::{ContentHash, ETag, HashForm, Hasher};
@@ -46,12 +47,6 @@ impl ToldOfCopy {
     }
 }
 
-/// Returns whether ETags of objects that are so encrypted are not made of their content.
-pub(super) fn hides_hash(kind: Option<&ServerSideEncryption>, customer: Option<&str>) -> bool {
-    let managed = |kind: &ServerSideEncryption| !matches!(kind, ServerSideEncryption::Aes256);
-    customer.is_some() || kind.is_some_and(managed)
-}
-
 /// Returns whether an ETag of a store with this habit says that the content is another one than `mine`.
 pub(super) fn is_other_content(can: Capabilities, etag: &ETag, mine: &ETag) -> bool {
     let is_hash = |etag: &ETag| etag.whole_md5().is_some() || etag.multipart().is_some();
@@ -67,7 +62,7 @@ impl Store {
     /// ours and has other content.
     pub(super) async fn prove_copy(
         &self,
-        source: &From,
+        source: &CopySource,
         key: &str,
         can: Capabilities,
         told: Option<ToldOfCopy>,

@@ -11,7 +11,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::S3Client;
 use super::fault::Fault;
-use super::page::{Object, Position};
+use super::listing::{Object, Position};
 use super::store::Store;
 use super::walk::PAGE_KEYS;
 use crate::client::{Kept, Listed, Written};

@@ -9,10 +9,10 @@ use futures::stream::{self, StreamExt};
 use md5::{Digest, Md5};
 
 use super::S3Client;
-use super::copy::{From, Guard};
 use super::fault::Fault;
+use super::listing::Object;
 use super::object::{etag_of, quoted};
-use super::page::Object;
+use super::source::{CopySource, Guard};
 use super::stage::{MAX_OBJECT_KEY_BYTES, meanwhile};
 use super::store::Store;
 use super::strict::Act;
@@ -58,7 +58,7 @@ struct InTrash {
     /// As its manifest calls it.
     name: String,
     key: String,
-    from: From,
+    from: CopySource,
 }
 
 /// What became of an object that was deleted.
@@ -138,7 +138,7 @@ impl S3Client {
         let mut doomed = Doomed { key: self.object_key(&entry.key), etag: etag_of(entry)?, kept: None };
         let (true, Disposal::Trash { run }) = (must_copy?, disposal) else { return Ok((doomed, None)) };
         let key = self.trash_key(run, &entry.key);
-        let from = From::new(&self.store.bucket, doomed.key.clone(), entry)?;
+        let from = CopySource::new(&self.store.bucket, doomed.key.clone(), entry)?;
         let can = self.capabilities().await?;
         let copied = self.trash_store().copy_unproved(can, &from, &key, Guard::Name).await;
         copied.map_err(|fault| self.of_trash(fault))?;

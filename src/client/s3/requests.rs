@@ -19,7 +19,7 @@ use aws_smithy_types::date_time::Format;
 
 use super::document;
 use crate::entry::Timestamp;
-use crate::report::Requests;
+use crate::telemetry::Requests;
 
 /// How a whole listing ends.
 const LISTING_END: &[u8] = b"</ListBucketResult>";

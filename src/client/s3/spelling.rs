@@ -12,7 +12,7 @@ use tokio::sync::MutexGuard;
 
 use super::S3Client;
 use super::fault::Fault;
-use super::page::Position;
+use super::listing::Position;
 use super::stage::meanwhile;
 use super::store::Store;
 use super::walk::Walk;

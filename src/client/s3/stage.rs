@@ -16,12 +16,14 @@ use futures::TryStreamExt;
 
 use super::S3Client;
 use super::budget::Budget;
-use super::copy::{From, Guard};
+use super::capabilities::Capabilities;
 use super::fault::Fault;
+use super::metadata::checksum;
+use super::metadata::hides_hash;
 use super::metadata::{MODE, MTIME, TOKEN, content_type, write_mode, write_mtime};
 use super::object::{Condition, Object};
-use super::probe::Capabilities;
-use super::proof::{Told, hides_hash, is_other_content};
+use super::proof::{Told, is_other_content};
+use super::source::{CopySource, Guard};
 use super::strict::Act;
 use crate::client::{Body, Held, Staged, Target};
 use crate::entry::{Entry, Timestamp};
@@ -337,7 +339,7 @@ impl S3Client {
         let Some(version) = trash.head(&kept).await? else {
             return Err(Fault::new(ErrorKind::NotFound, "the version is not in the trash"));
         };
-        let from = From { bucket: trash.bucket, key: kept, etag: version.etag, size: version.size };
+        let from = CopySource { bucket: trash.bucket, key: kept, etag: version.etag, size: version.size };
         let is_guarded = can.copy_if_none_match && (can.delete_if_match || can.delete_many_if_match);
         if !is_guarded {
             return self.store.copy_version(can, &from, &writing.key, Guard::Looks).await.map(drop);
@@ -434,11 +436,6 @@ fn is_mine(object: &Object, (etag, size): (&ETag, u64)) -> bool {
 /// Returns the fault of a write that would have replaced what nobody has seen.
 pub(super) fn meanwhile() -> Fault {
     Fault::new(ErrorKind::Changed, "somebody else wrote there meanwhile; nothing of theirs was replaced")
-}
-
-/// Returns the checksum header of a body.
-pub(super) fn checksum(bytes: &[u8]) -> String {
-    BASE64_STANDARD.encode(crc32fast::hash(bytes).to_be_bytes())
 }
 
 /// Takes a small body into memory.

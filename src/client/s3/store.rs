@@ -6,17 +6,17 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Setup;
-use super::budget::Budget;
+use super::budget::{BUFFERED_BYTES, Budget, Progress};
 use super::connect::Connection;
 use super::fault::Fault;
 use super::ledger::Ledger;
 use super::limiter::Limiter;
-use super::limits::Limits;
-use super::list::FirstPage;
-use super::page::Seen;
+use super::limits::{LEAST_UPLOAD_RATE, Limits};
+use super::listing::{FirstPage, Seen};
 use super::requests::RequestLog;
 use crate::clock::{Clock, Entropy};
 use crate::control::SyncController;
+use crate::error::ErrorKind;
 use crate::retry::Schedule;
 
 /// Tries of one request, and how far apart: about a minute in all, which outlasts a restart of a server.
@@ -213,6 +213,35 @@ impl Store {
         }
         self.silence.note(now, result.as_ref().err().is_none_or(Fault::is_answer));
         result
+    }
+
+    /// Waits for the answer to a request that sends a body, as long as the body goes on.
+    pub(super) async fn unless_stuck<T, E: Into<Fault>>(
+        &self,
+        progress: &Progress,
+        request: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Fault> {
+        let stuck = async {
+            let mut before = None;
+            while before != Some(progress.taken()) {
+                before = Some(progress.taken());
+                let is_out = progress.taken() == progress.size;
+                let buffered = if is_out { progress.size.min(BUFFERED_BYTES) } else { 0 };
+                let patience = self.limits().beginning + Duration::from_secs(buffered / LEAST_UPLOAD_RATE);
+                // By the clock of the other limits of a request, which are the SDK's.
+                tokio::time::sleep(patience).await;
+            }
+        };
+        // Boxed, because every future of the client would hold it.
+        let request = Box::pin(request);
+        tokio::select! {
+            biased;
+            answer = request => answer.map_err(Into::into),
+            () = stuck => {
+                let message = format!("the store took {} of {} bytes, and no more", progress.taken(), progress.size);
+                Err(Fault::new(ErrorKind::Unavailable, message))
+            }
+        }
     }
 
     /// Waits before another try; returns `fault` if there has been enough of them.

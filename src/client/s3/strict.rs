@@ -1,9 +1,9 @@
 //! The strict mode: what a store cannot guard by a condition is refused before anything is done for it.
 
 use super::S3Client;
+use super::capabilities::Capabilities;
 use super::fault::Fault;
 use super::object::Condition;
-use super::probe::Capabilities;
 
 /// What is about to be done to an object.
 #[derive(Debug, Clone, Copy)]

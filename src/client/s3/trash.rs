@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 
 use super::S3Client;
 use super::fault::Fault;
-use super::page::Object;
+use super::listing::Object;
 use super::remove::{Doomed, OBJECTS_PER_DELETE, fitting};
 use super::store::Store;
 use super::walk::Walk;

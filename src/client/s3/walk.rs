@@ -11,8 +11,8 @@ use std::hash::{BuildHasher, RandomState};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::fault::Fault;
+use super::listing::{Object, Page, Position};
 use super::order::{BOUND, Sorted, Sorter};
-use super::page::{Object, Page, Position};
 use super::store::Store;
 use crate::error::{Error, ErrorKind, Result};
 

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::marker::CarriedRules;
-use crate::mode::{Side, Sides};
+use crate::side::{Side, Sides};
 use crate::state::RulesRecord;
 
 /// How many books a side has. Two of the oldest become one that excludes what either does, so nothing is let in for want of room.

@@ -8,10 +8,10 @@ use std::collections::{HashMap, HashSet};
 
 use super::{appeared, vanished_edited};
 use crate::key::Key;
-use crate::mode::Side;
 use crate::plan::conflict_name::CopyCounts;
 use crate::plan::decide::{Reason, Step};
 use crate::plan::{Action, Item, Work};
+use crate::side::Side;
 
 /// Returns the old name of `item`, if that is the new name of a file that `side` has renamed, and shows an edit on the
 /// other side.

@@ -4,9 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fingerprint::Parts;
-use crate::mode::{ConflictStrategy, Sides};
+use crate::mode::ConflictStrategy;
 use crate::plan::tests::{Contents, TWO_WAY, entry, hash, in_mode, item, key, plan, say_all};
 use crate::plan::{Plan, Reason};
+use crate::side::Sides;
 
 const X: Option<&str> = Some("xx");
 const Y: Option<&str> = Some("yy");

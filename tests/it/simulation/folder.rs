@@ -12,13 +12,14 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use syncengine::client::{
-    Body, Disposal, Expiry, Held, ListRequest, Listed, Purged, Respelled, RootIdentity, Staged, Target,
+    Body, Disposal, Expiry, Held, ListRequest, Listed, Purged, Respelled, Staged, Target,
 };
 use syncengine::code::FailureCode;
 use syncengine::entry::Entry;
 use syncengine::filter::{IGNORE_FILE, Rules};
 use syncengine::fingerprint::{FileStat, Fingerprint};
 use syncengine::marker::ListedMarker;
+use syncengine::root::RootIdentity;
 use syncengine::{Error, ErrorKind, Key, Result, StorageClient, Timestamp};
 
 use super::place::{File, Inodes, Kind, are_alike, prefixes};

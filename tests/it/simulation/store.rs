@@ -7,11 +7,10 @@
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use syncengine::client::{
-    Body, Disposal, Expiry, Held, ListRequest, Listed, Purged, RootIdentity, Staged, Target,
-};
+use syncengine::client::{Body, Disposal, Expiry, Held, ListRequest, Listed, Purged, Staged, Target};
 use syncengine::entry::Entry;
 use syncengine::marker::ListedMarker;
+use syncengine::root::RootIdentity;
 use syncengine::{Error, ErrorKind, Key, Result, StorageClient, Timestamp};
 
 use super::place::{File, Ignored, Kind, LARGE, hash};

@@ -3,7 +3,8 @@
 use serde::Serialize;
 use syncengine::key::escape;
 use syncengine::location::shown as shown_location;
-use syncengine::{Sides, SyncMode, guard::Notice};
+use syncengine::notice::Notice;
+use syncengine::{Sides, SyncMode};
 
 use super::words;
 
