@@ -8,9 +8,8 @@ use tokio::task::spawn_blocking;
 use super::failure;
 use super::layout::{Kept, Layout, Sidecar, Trace, Whereabouts, exists};
 use super::lock::PairLock;
-use super::patience::lock_for_writing;
-use super::sled_store::joined;
-use super::tables::{Head, Tables};
+use super::patience::{in_use, lock_for_writing, patiently};
+use super::tables::{Head, Tables, is_contended};
 use crate::clock::Clock;
 use crate::entry::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -23,23 +22,29 @@ pub(super) async fn take_in(kept: &Kept, layout: &Layout, clock: &dyn Clock) -> 
     }
     let from = Layout { dir: layout.dir.clone(), name: kept.name.clone() };
     let _other = other_lock(&from, layout, clock).await?;
-    let (to, now, coming) = (layout.clone(), clock.now(), kept.clone());
-    joined(spawn_blocking(move || {
-        // Whoever had the locks before may have done it.
-        let is_of = |layout: &Layout| {
-            Ok(id_of(layout)?.as_deref() == Some(&coming.pair_id) && exists(&layout.database())?)
-        };
-        if is_of(&to)? {
-            return Ok(());
-        }
-        if !is_of(&from)? {
-            let doing = format!("the state `{}` was taken up by another run", from.database().display());
-            return Err(Error::new(ErrorKind::Locked, doing).with_hint("run again"));
-        }
-        make_wait(&to, &coming.pair_id, now)?;
-        relocate(&from, &to, &coming.at)
-    }))
+    let now = clock.now();
+    patiently(clock, is_contended, || {
+        let (from, to, coming) = (from.clone(), layout.clone(), kept.clone());
+        spawn_blocking(move || give_place(&from, &to, &coming, now))
+    })
     .await
+    .map_err(in_use)
+}
+
+fn give_place(from: &Layout, to: &Layout, coming: &Kept, now: Timestamp) -> Result<()> {
+    // Whoever had the locks before may have done it.
+    let is_of = |layout: &Layout| {
+        Ok(id_of(layout)?.as_deref() == Some(&coming.pair_id) && exists(&layout.database())?)
+    };
+    if is_of(to)? {
+        return Ok(());
+    }
+    if !is_of(from)? {
+        let doing = format!("the state `{}` was taken up by another run", from.database().display());
+        return Err(Error::new(ErrorKind::Locked, doing).with_hint("run again"));
+    }
+    make_wait(to, &coming.pair_id, now)?;
+    relocate(from, to, &coming.at)
 }
 
 /// Takes the lock of a place, unless it is that of another one, which is held.

@@ -63,6 +63,9 @@ const IMPORTANT: &[(&str, u64)] = &[
     ("clocks years off", 100),
 ];
 
+/// Seeds that once broke a promise, each by a fault that nothing else here finds.
+const REGRESSIONS: &[u64] = &[];
+
 /// One of so many lives is lived again, to see whether one of its events mattered.
 const WEIGHED_OF: u64 = 4;
 
@@ -175,14 +178,15 @@ impl Machine {
         let mut inner = world.inner();
         let conflict = *inner.chance.pick(&[ConflictStrategy::NewestWins, ConflictStrategy::KeepBoth]);
         // A weaker comparison is the user's word for that other content is none.
-        let modes = [ComparisonMode::HashOnly, ComparisonMode::HashThenMtime];
+        let compare = *inner.chance.pick(&[ComparisonMode::HashOnly, ComparisonMode::HashThenMtime]);
+        inner.compares_by_time = compare == ComparisonMode::HashThenMtime;
         Self {
             world: world.clone(),
             state: Arc::new(MemoryState::new()),
             clock: Arc::new(Paused { begun: tokio::time::Instant::now(), seconds_off: AtomicI64::default() }),
             entropy: Arc::new(Seeded(std::sync::Mutex::new(Random::new(seed)))),
             conflict,
-            compare: *inner.chance.pick(&modes),
+            compare,
             memory: tempfile::tempdir().unwrap(),
         }
     }
@@ -321,15 +325,15 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn lives_over_the_real_client_break_no_promise() {
-    let seeds = if let Some(seed) = number("SYNCENGINE_SEED") {
-        seed..seed + 1
+    let seeds: Vec<u64> = if let Some(seed) = number("SYNCENGINE_SEED") {
+        vec![seed]
     } else {
         let first = number("SYNCENGINE_FIRST_SEED").unwrap_or(0);
-        first..first + number("SYNCENGINE_SEEDS").unwrap_or(300)
+        REGRESSIONS.iter().copied().chain(first..first + number("SYNCENGINE_SEEDS").unwrap_or(300)).collect()
     };
     let (mut kinds, mut failures) = (BTreeMap::<&str, u64>::new(), Vec::new());
     let mut weighed = BTreeMap::<&str, (u64, u64)>::new();
-    let count = seeds.end - seeds.start;
+    let count = seeds.len() as u64;
     for seed in seeds {
         let lived = live(seed, false, Weighing::default());
         if seed % WEIGHED_OF == 0

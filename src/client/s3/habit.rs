@@ -1,8 +1,9 @@
 //! What the ETags of a store are made of, as far as it is known: asked by a probe, or shown by what was read.
 //!
-//! A run that writes to a store asks it, once something comes otherwise. One that only reads cannot. The first small object that comes with the MD5 its ETag says shows that
-//! they are hashes; from then on, and for as long as answers of a probe are believed, whatever comes otherwise is damaged,
-//! however much of it. Several objects that come as others, each the same when it is read twice, show that they are no hashes.
+//! A run that writes to a store asks it, once something comes otherwise. One that only reads cannot. The first small object that
+//! comes with the MD5 its ETag says shows that they are hashes. From then on, and for as long as answers of a probe are believed,
+//! whatever comes otherwise is damaged, however much of it. Several objects that come as others, each the same when it is read
+//! twice, show that they are no hashes.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -65,12 +66,11 @@ impl S3Client {
     /// Returns what ETags are made of, if that is known. One that is a hash shows more than any answer: no other thing is made so.
     fn etags(&self) -> Option<Etags> {
         let shown = self.habit.shown();
-        let asked = || self.known_capabilities().map(Capabilities::etags);
-        shown
-            .filter(|shown| *shown == Etags::Hashes)
-            .or_else(asked)
-            .or(shown)
-            .or_else(|| self.probe.etags(self.store.ports.clock.now().seconds))
+        if shown == Some(Etags::Hashes) {
+            return shown;
+        }
+        let asked = self.known_capabilities().map(Capabilities::etags);
+        asked.or(shown).or_else(|| self.probe.etags(self.store.ports.clock.now().seconds))
     }
 
     /// Returns whether the store is known to make ETags of something else than the content.

@@ -70,11 +70,11 @@ struct Identity {
 #[derive(Debug)]
 pub(super) struct Probe {
     /// Where answers are remembered.
-    pub(super) file: Option<PathBuf>,
+    file: Option<PathBuf>,
     /// The prefix below which to ask.
-    pub(super) prefix: String,
+    prefix: String,
     /// Whether another store can take the place of this one: none does of one within this process.
-    pub(super) is_remote: bool,
+    is_remote: bool,
     /// What the store can do, once this run knows it.
     pub(super) answer: OnceCell<Capabilities>,
     /// How often this run was not told, and why.

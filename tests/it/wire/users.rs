@@ -79,7 +79,8 @@ impl Inner {
         } else {
             self.folder.get(&Key::parse(name).unwrap()).is_some()
         };
-        let later = if is_there { 0 } else { 10 * i64::try_from(self.serial).unwrap() };
+        let later =
+            if is_there || !self.compares_by_time { 0 } else { 10 * i64::try_from(self.serial).unwrap() };
         let now = self.now() + later;
         match (in_store, content) {
             (true, Some(content)) => {

@@ -64,6 +64,8 @@ pub(super) struct Inner {
     /// What users did in the store that the machine has not looked at.
     pub(super) unseen: BTreeMap<String, Deed>,
     pub(super) weighing: Weighing,
+    /// Whether the user has chosen to compare by time where no hash is known.
+    pub(super) compares_by_time: bool,
     pub(super) serial: u64,
     begun: tokio::time::Instant,
 }
@@ -116,6 +118,7 @@ impl World {
             looks: BTreeMap::new(),
             unseen: BTreeMap::new(),
             weighing,
+            compares_by_time: false,
             serial: 0,
             begun: tokio::time::Instant::now(),
         })))
