@@ -78,10 +78,15 @@ impl S3Client {
             };
             let entry = self.copy_here(from, &target).await?;
             self.prove_passed(from, &entry).await?;
-            let old = self.delete_version(&self.object_key(&from.key), &etag_of(from)?).await;
-            let Err(fault) = old else { return Ok(entry) };
-            // The old one is another version now, or cannot be deleted: then there is no rename.
-            if let Err(left) = self.delete_version(&self.object_key(to), &etag_of(&entry)?).await {
+            let (old, etag) = (self.object_key(&from.key), etag_of(from)?);
+            let Err(fault) = self.delete_version(&old, &etag).await else { return Ok(entry) };
+            // It cannot be deleted: then there is no rename. One that is gone an earlier try may have deleted, whose answer was lost,
+            // even if somebody has written another one there since: then the copy is all there is of it.
+            let taken_back = async {
+                self.store.expect(&old, &etag).await?;
+                self.delete_version(&self.object_key(to), &etag_of(&entry)?).await
+            };
+            if let Err(left) = taken_back.await {
                 tracing::debug!(?left, key = %to, "the copy stays");
             }
             Err(fault)

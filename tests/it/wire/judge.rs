@@ -20,6 +20,9 @@ impl Inner {
         let mut there: BTreeSet<Bytes> =
             self.store.objects.values().map(|object| object.bytes.clone()).collect();
         let tree = self.folder.tree();
+        let files = self.files();
+        let equal = tree.iter().filter(|(name, here)| files.get(*name) == Some(here));
+        self.met.extend(equal.map(|(name, _)| name.clone()));
         there.extend(tree.values().cloned());
         there.extend(self.folder.trash().into_iter().map(|(_, bytes)| bytes));
         let lost: Vec<Bytes> = self.owed.difference(&there).cloned().collect();

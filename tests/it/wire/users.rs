@@ -74,13 +74,11 @@ impl Inner {
     fn set(&mut self, in_store: bool, name: &str, content: Option<Bytes>) {
         // Where nothing is known of a path yet, two files of 2 seconds and one size are one to whoever compares by time: no two are
         // new at once. Edits may be.
-        let is_there = if in_store {
-            self.files().contains_key(name)
-        } else {
-            self.folder.get(&Key::parse(name).unwrap()).is_some()
-        };
-        let later =
-            if is_there || !self.compares_by_time { 0 } else { 10 * i64::try_from(self.serial).unwrap() };
+        if content.is_none() {
+            self.met.remove(name);
+        }
+        let is_apart = self.compares_by_time && !self.met.contains(name);
+        let later = if is_apart { 10 * i64::try_from(self.serial).unwrap() } else { 0 };
         let now = self.now() + later;
         match (in_store, content) {
             (true, Some(content)) => {

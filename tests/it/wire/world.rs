@@ -66,6 +66,8 @@ pub(super) struct Inner {
     pub(super) weighing: Weighing,
     /// Whether the user has chosen to compare by time where no hash is known.
     pub(super) compares_by_time: bool,
+    /// The names under which both sides had the same after a run, and which nobody has deleted since.
+    pub(super) met: BTreeSet<String>,
     pub(super) serial: u64,
     begun: tokio::time::Instant,
 }
@@ -119,6 +121,7 @@ impl World {
             unseen: BTreeMap::new(),
             weighing,
             compares_by_time: false,
+            met: BTreeSet::new(),
             serial: 0,
             begun: tokio::time::Instant::now(),
         })))
